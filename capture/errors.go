@@ -1,0 +1,98 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Class says what a caller can do about an error. Every error that leaves the
+// program has exactly one; ClassOf finds it. The exit codes and the API's
+// status codes hang on it, nothing else does.
+type Class uint8
+
+// The classes, in the order of the documented exit codes.
+const (
+	Internal    Class = iota // a fault of pcapctl's own: report it
+	Invalid                  // the request is wrong: mend it
+	Forbidden                // a privilege is missing: grant it
+	NotFound                 // an interface, session, directory, container or account is not there
+	Conflict                 // the name, the file or the blob exists already: choose another
+	Failed                   // the capture failed after it had begun
+	LocalFile                // the local file could not be completed
+	Storage                  // the upload failed; the local copy is kept
+	Dropped                  // packets were lost and the caller had asked for none to be
+)
+
+// Error is an error with a class, fit to be printed as the API's error
+// envelope. Details carry the single faults of a request.
+type Error struct {
+	Class   Class
+	Code    string  // the API's code, or "" for the class's own
+	Message string  // what, where and what to do next; lower case, no final stop
+	Target  string  // the JSON path or the object at fault, or ""
+	Details []Fault // every fault, when there may be several
+	Err     error   // the cause, for errors.Is and errors.As; may be nil
+}
+
+// Fault is one thing wrong with a request.
+type Fault struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Target  string `json:"target"` // JSON path such as properties.filters[2].localPort, or line:column
+}
+
+// Errorf makes an Error of a class. A %w in the format is kept as the cause.
+func Errorf(class Class, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...) //nolint:err113 // this is where messages are made
+	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// InvalidRequest makes the error of a request with faults. It is nil when
+// there are none.
+func InvalidRequest(faults []Fault) error {
+	if len(faults) == 0 {
+		return nil
+	}
+	e := &Error{Class: Invalid, Code: faults[0].Code, Target: faults[0].Target, Details: faults}
+	if len(faults) == 1 {
+		e.Message = faults[0].Message
+	} else {
+		e.Message = fmt.Sprintf("the request has %d faults", len(faults))
+		e.Code, e.Target = "", ""
+	}
+	return e
+}
+
+// Error is the message, followed by every detail on a line of its own where
+// there are several.
+func (e *Error) Error() string {
+	if len(e.Details) < 2 {
+		if e.Target != "" {
+			return e.Target + ": " + e.Message
+		}
+		return e.Message
+	}
+	var b strings.Builder
+	b.WriteString(e.Message)
+	for _, d := range e.Details {
+		b.WriteString("\n  ")
+		if d.Target != "" {
+			b.WriteString(d.Target + ": ")
+		}
+		b.WriteString(strings.ReplaceAll(d.Message, "\n", "\n    "))
+	}
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf is the class of the first Error in err's tree, Internal when there
+// is none.
+func ClassOf(err error) Class {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Class
+	}
+	return Internal
+}
