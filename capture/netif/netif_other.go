@@ -1,0 +1,6 @@
+//go:build !linux
+
+package netif
+
+// List always fails with ErrUnsupported.
+func List() ([]Interface, error) { return nil, ErrUnsupported }

@@ -1,0 +1,175 @@
+// Package storage is where captures land: files that are never overwritten,
+// never cut in the middle of a packet and never called complete before the
+// disk has them.
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ErrOutside means that a path leads out of the captures folder by way of a
+// symbolic link.
+var ErrOutside = errors.New("the path leads out of the captures folder through a symbolic link")
+
+// File is a capture file being written. It is not safe for concurrent use.
+//
+// Its contents up to the last successful Write are safe from the end of the
+// process, however sudden; up to Finish, also from the end of the machine.
+type File struct {
+	f       *os.File
+	path    string
+	madeDir string // the captures folder, if it was made for this file
+	size    int64
+	guard   *guard
+}
+
+// Create makes the file path, which lies under the folder dir. The folder is
+// made when it is absent, folders between the two are not. The file belongs to
+// its owner alone.
+//
+// errors.Is tells fs.ErrExist (the file is there already and was left alone),
+// fs.ErrNotExist (a folder between is missing), fs.ErrPermission, ErrOutside.
+func Create(dir, path string) (_ *File, err error) {
+	rel, err := filepath.Rel(dir, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return nil, fmt.Errorf("%s is not under %s: %w", path, dir, ErrOutside)
+	}
+	f := &File{path: path}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		f.madeDir = dir
+	}
+	defer func() {
+		if err != nil {
+			f.removeDir()
+		}
+	}()
+	// A Root resolves every component beneath the folder and follows no link
+	// that leaves it, also when a link is planted between check and use.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	// O_EXCL: nothing is overwritten, and a link in the last place is not
+	// followed. open(2).
+	f.f, err = root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		if leadsOut(dir, path) {
+			return nil, fmt.Errorf("%s: %w", path, ErrOutside)
+		}
+		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
+	}
+	return f, nil
+}
+
+// cause is what a PathError says behind the path, which in a Root is only the
+// path within it.
+func cause(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+func leadsOut(dir, path string) bool {
+	realDir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(realDir, parent)
+	return err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// Path is the path that the file was created with.
+func (f *File) Path() string { return f.path }
+
+// Size is the number of bytes that the file is good for.
+func (f *File) Size() int64 { return f.size }
+
+// Write appends p, which must end where the file may end. When it fails, n
+// bytes of p are in the file and Cut has to take away what must not stay.
+func (f *File) Write(p []byte) (n int, err error) {
+	n, err = f.f.WriteAt(p, f.size)
+	if err != nil {
+		return n, err
+	}
+	f.size += int64(n)
+	f.guard.commit(f.size)
+	return n, nil
+}
+
+// Cut ends the file at size, after a Write that failed. size must not be less
+// than Size.
+func (f *File) Cut(size int64) error {
+	if err := f.f.Truncate(size); err != nil {
+		return err
+	}
+	f.size = size
+	f.guard.commit(size)
+	return nil
+}
+
+// Finish brings the file and its name safely to the disk and closes it. Only
+// when it returns nil is the file complete.
+func (f *File) Finish() error {
+	// The file first, then the folder that names it: a name without its bytes
+	// would look like a complete file. fsync(2) asks for both.
+	err := errors.Join(f.sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+func (f *File) sync() error {
+	if err := f.f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// Close closes the file as it is.
+func (f *File) Close() error {
+	err := f.f.Close()
+	f.guard.release()
+	return err
+}
+
+// Discard closes the file and takes it away again, with the captures folder
+// if that was made for it: for a capture that never began.
+func (f *File) Discard() error {
+	err := errors.Join(f.Close(), os.Remove(f.path))
+	f.removeDir()
+	return err
+}
+
+func (f *File) removeDir() {
+	if f.madeDir != "" {
+		_ = os.Remove(f.madeDir) // fails when somebody else has put something into it, as it should
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // G304: a folder we have just written to
+	if err != nil {
+		return err
+	}
+	// Some file systems do not sync folders and say so; they do not need it.
+	err = d.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
+}
