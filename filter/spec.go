@@ -1,0 +1,149 @@
+package filter
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Spec is one filter as written on the wire. Every member is optional; one that is absent or empty lets
+// everything through. An address or a port is written as a single value "80", a range "80-85" or a list "80;443;".
+type Spec struct {
+	Protocol        *string `json:"protocol,omitempty"`
+	LocalIPAddress  *string `json:"localIPAddress,omitempty"`
+	LocalPort       *string `json:"localPort,omitempty"`
+	RemoteIPAddress *string `json:"remoteIPAddress,omitempty"`
+	RemotePort      *string `json:"remotePort,omitempty"`
+}
+
+// Fault is one thing wrong with a Spec.
+type Fault struct {
+	Field  string // the JSON member, such as "localPort"
+	Given  string // the member's whole value, as it was given
+	Reason string // what is wrong and what is allowed instead
+}
+
+// String is the fault on one line.
+func (f Fault) String() string { return f.Field + ": " + f.Reason }
+
+// Parse checks a Spec and makes the Filter it describes. All faults are told at once; the Filter is of use
+// only when there is none.
+func Parse(s Spec) (Filter, []Fault) {
+	var faults []Fault
+	f := Filter{
+		protocol: parseProtocol(&faults, s.Protocol),
+		local: end{
+			addrs: parseMember(&faults, "localIPAddress", s.LocalIPAddress, addressNotation),
+			ports: parseMember(&faults, "localPort", s.LocalPort, portNotation),
+		},
+		remote: end{
+			addrs: parseMember(&faults, "remoteIPAddress", s.RemoteIPAddress, addressNotation),
+			ports: parseMember(&faults, "remotePort", s.RemotePort, portNotation),
+		},
+	}
+	if len(faults) > 0 {
+		return Filter{}, faults
+	}
+	return f, nil
+}
+
+// notation is how one kind of value is written.
+type notation[T point[T]] struct {
+	// parse reads a single value; reason says what is wrong with it and is empty when nothing is.
+	parse func(text string) (v T, reason string)
+	// sameKind reports whether two values can be the ends of one range; the reason as above.
+	sameKind func(low, high T) (reason string)
+	// isName reports whether a text with a hyphen is rather a name than a range.
+	isName func(text string) bool
+	// allowed shows the three forms.
+	allowed string
+}
+
+// parseMember reads the single/range/list notation. It returns nil for a member that is absent, and adds
+// every fault it finds.
+func parseMember[T point[T]](faults *[]Fault, field string, given *string, n notation[T]) spans[T] {
+	if given == nil || strings.TrimSpace(*given) == "" {
+		return nil
+	}
+	fault := func(format string, args ...any) {
+		*faults = append(*faults, Fault{Field: field, Given: *given, Reason: fmt.Sprintf(format, args...)})
+	}
+	list := strings.Split(*given, ";")
+	if last := len(list) - 1; last > 0 && strings.TrimSpace(list[last]) == "" {
+		list = list[:last]
+	}
+	var found []span[T]
+	ranges := 0
+	for i, entry := range list {
+		entry = strings.TrimSpace(entry)
+		switch {
+		case entry == "":
+			fault("entry %d of the list is empty; allowed: %s", i+1, n.allowed)
+		case strings.Contains(entry, "-") && !n.isName(entry):
+			ranges++
+			if s, reason := parseRange(entry, n); reason != "" {
+				fault("%s; allowed: %s", reason, n.allowed)
+			} else {
+				found = append(found, s)
+			}
+		default:
+			v, reason := n.parse(entry)
+			if reason != "" {
+				fault("%s; allowed: %s", reason, n.allowed)
+			}
+			found = append(found, span[T]{v, v})
+		}
+	}
+	switch {
+	case ranges > 1:
+		fault("%d ranges in one filter are not supported; give each range a filter of its own, a packet need match only one of them",
+			ranges)
+	case ranges == 1 && len(list) > 1:
+		fault("a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them")
+	}
+	return newSpans(found...)
+}
+
+// parseRange reads "low-high".
+func parseRange[T point[T]](text string, n notation[T]) (s span[T], reason string) {
+	low, high, _ := strings.Cut(text, "-")
+	low, high = strings.TrimSpace(low), strings.TrimSpace(high)
+	switch {
+	case strings.Contains(high, "-"):
+		return s, fmt.Sprintf("%s has more than one hyphen, a range has one", quote(text))
+	case low == "" && high == "":
+		return s, fmt.Sprintf("the range %s has no ends", quote(text))
+	case low == "":
+		return s, fmt.Sprintf("the range %s has no lower end", quote(text))
+	case high == "":
+		return s, fmt.Sprintf("the range %s has no upper end", quote(text))
+	}
+	var lowReason, highReason string
+	s.lo, lowReason = n.parse(low)
+	s.hi, highReason = n.parse(high)
+	switch {
+	case lowReason != "" && highReason != "":
+		return s, fmt.Sprintf("both ends of the range are wrong: %s; %s", lowReason, highReason)
+	case lowReason != "":
+		return s, "the lower end of the range is wrong: " + lowReason
+	case highReason != "":
+		return s, "the upper end of the range is wrong: " + highReason
+	}
+	if reason := n.sameKind(s.lo, s.hi); reason != "" {
+		return s, reason
+	}
+	if s.lo.Compare(s.hi) > 0 {
+		return s, fmt.Sprintf("the range %s runs backwards; write \"%v-%v\"", quote(text), s.hi, s.lo)
+	}
+	return s, ""
+}
+
+// maxQuoted bounds how much foreign text a reason repeats.
+const maxQuoted = 64
+
+// quote is foreign text made safe to show: control characters escaped, cut when long.
+func quote(text string) string {
+	if len(text) > maxQuoted {
+		return fmt.Sprintf("%q…", strings.ToValidUTF8(text[:maxQuoted], ""))
+	}
+	return fmt.Sprintf("%q", text)
+}

@@ -1,0 +1,269 @@
+package filter
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// spec builds a Spec from "member=value" pairs.
+func spec(t testing.TB, pairs ...string) Spec {
+	t.Helper()
+	var s Spec
+	for _, pair := range pairs {
+		name, value, found := strings.Cut(pair, "=")
+		if !found {
+			t.Fatalf("%q is not member=value", pair)
+		}
+		switch name {
+		case "protocol":
+			s.Protocol = &value
+		case "localIPAddress":
+			s.LocalIPAddress = &value
+		case "localPort":
+			s.LocalPort = &value
+		case "remoteIPAddress":
+			s.RemoteIPAddress = &value
+		case "remotePort":
+			s.RemotePort = &value
+		default:
+			t.Fatalf("no member %q", name)
+		}
+	}
+	return s
+}
+
+// parsed is the filter that the pairs describe.
+func parsed(t testing.TB, pairs ...string) Filter {
+	t.Helper()
+	f, faults := Parse(spec(t, pairs...))
+	if len(faults) > 0 {
+		t.Fatalf("Parse(%q): %v", pairs, faults)
+	}
+	return f
+}
+
+func TestParse(t *testing.T) {
+	tests := []struct {
+		name      string
+		pairs     []string
+		words     string
+		canonical []string
+	}{
+		{"nothing", nil, "every packet", []string{"protocol=Any"}},
+		{"empty members", []string{"protocol=", "localIPAddress=", "localPort= ", "remoteIPAddress=\t", "remotePort="},
+			"every packet", []string{"protocol=Any"}},
+		{"the protocol in any letter case", []string{"protocol= tCp "}, "TCP", []string{"protocol=TCP"}},
+		{"the protocol Any", []string{"protocol=ANY"}, "every packet", []string{"protocol=Any"}},
+		{"a bit of each", []string{"protocol=udp", "localPort=80-85", "remoteIPAddress=10.0.0.5"},
+			"UDP, local port 80-85, remote 10.0.0.5",
+			[]string{"protocol=UDP", "localPort=80-85", "remoteIPAddress=10.0.0.5"}},
+		{"a list with its trailing semicolon", []string{"localIPAddress=127.0.0.1;127.0.0.5;"},
+			"local 127.0.0.1 or 127.0.0.5", []string{"protocol=Any", "localIPAddress=127.0.0.1;127.0.0.5"}},
+		{"white space around entries", []string{"remotePort= 443 ; 80 ; "},
+			"remote port 80 or 443", []string{"protocol=Any", "remotePort=80;443"}},
+		{"white space in a range", []string{"remotePort= 80 - 85 "},
+			"remote port 80-85", []string{"protocol=Any", "remotePort=80-85"}},
+		{"a range with a trailing semicolon", []string{"remotePort=80-85;"},
+			"remote port 80-85", []string{"protocol=Any", "remotePort=80-85"}},
+		{"a range of one", []string{"remotePort=80-80"},
+			"remote port 80", []string{"protocol=Any", "remotePort=80"}},
+		{"every port is not the same as no port", []string{"remotePort=0-65535"},
+			"remote port 0-65535", []string{"protocol=Any", "remotePort=0-65535"}},
+		{"a list that is a range", []string{"remotePort=82;81;80;81"},
+			"remote port 80-82", []string{"protocol=Any", "remotePort=80-82"}},
+		{"a long list", []string{"remotePort=1;3;5;7;9;11;13"},
+			"remote port 1 or 3 or 5 or 7 or 3 more", []string{"protocol=Any", "remotePort=1;3;5;7;9;11;13"}},
+		{"port 0", []string{"localPort=0"}, "local port 0", []string{"protocol=Any", "localPort=0"}},
+		{"IPv4 and IPv6 in one list", []string{"remoteIPAddress=2001:db8::1;10.0.0.1;2001:0DB8::2"},
+			"remote 10.0.0.1 or 2001:db8::1 or 2001:db8::2",
+			[]string{"protocol=Any", "remoteIPAddress=10.0.0.1;2001:db8::1;2001:db8::2"}},
+		{"a range of IPv6", []string{"remoteIPAddress=fe80::1-fe80::ff"},
+			"remote fe80::1-fe80::ff", []string{"protocol=Any", "remoteIPAddress=fe80::1-fe80::ff"}},
+		{"IPv4-mapped is IPv4", []string{"remoteIPAddress=::ffff:10.0.0.1-10.0.0.9"},
+			"remote 10.0.0.1-10.0.0.9", []string{"protocol=Any", "remoteIPAddress=10.0.0.1-10.0.0.9"}},
+		{"the ends of the address spaces", []string{"remoteIPAddress=255.255.255.255;::;0.0.0.0;ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+			"remote 0.0.0.0 or 255.255.255.255 or :: or ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+			[]string{"protocol=Any", "remoteIPAddress=0.0.0.0;255.255.255.255;::;ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := parsed(t, tt.pairs...)
+			if got := f.String(); got != tt.words {
+				t.Errorf("String: got %q, want %q", got, tt.words)
+			}
+			if diff := cmp.Diff(spec(t, tt.canonical...), f.Spec()); diff != "" {
+				t.Errorf("Spec (-want +got):\n%s", diff)
+			}
+			again, faults := Parse(f.Spec())
+			if len(faults) > 0 || !again.Equal(f) {
+				t.Errorf("Parse(Spec()) = %v, %v, want %v", again, faults, f)
+			}
+		})
+	}
+}
+
+func TestParseFaults(t *testing.T) {
+	const (
+		ports     = `; allowed: 0 to 65535, as one port "80", a range "80-85" or a list "80;443"`
+		addresses = `; allowed: IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or a list "10.0.0.4;10.0.0.9"`
+		protocols = ` is not a protocol a filter can name; allowed: TCP, UDP, Any`
+	)
+	tests := []struct {
+		pair string
+		want []string
+	}{
+		{"localPort=65536", []string{`"65536" is larger than any port` + ports}},
+		{"localPort=99999999999999999999", []string{`"99999999999999999999" is larger than any port` + ports}},
+		{"localPort=http", []string{`"http" is not a number` + ports}},
+		{"localPort=+80", []string{`"+80" is not a number` + ports}},
+		{"localPort=80,443", []string{`"80,443" is not a port; a list is separated by semicolons` + ports}},
+		{"localPort=*", []string{`"*" is not a port; leave the member out to allow every port` + ports}},
+		{"localPort=-80", []string{`the range "-80" has no lower end` + ports}},
+		{"localPort=80-", []string{`the range "80-" has no upper end` + ports}},
+		{"localPort=-", []string{`the range "-" has no ends` + ports}},
+		{"localPort=85-80", []string{`the range "85-80" runs backwards; write "80-85"` + ports}},
+		{"localPort=1-2-3", []string{`"1-2-3" has more than one hyphen, a range has one` + ports}},
+		{"localPort=a-b", []string{`both ends of the range are wrong: "a" is not a number; "b" is not a number` + ports}},
+		{"localPort=;", []string{`entry 1 of the list is empty` + ports}},
+		{"localPort=80;;443", []string{`entry 2 of the list is empty` + ports}},
+		{"localPort=;80;x", []string{`entry 1 of the list is empty` + ports, `"x" is not a number` + ports}},
+		{"localPort=1-2;3-4", []string{"2 ranges in one filter are not supported; give each range a filter of its own, a packet need match only one of them"}},
+		{"localPort=80;1-2", []string{"a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them"}},
+		{"localIPAddress=1.1.1.1-255.255.255", []string{
+			`the upper end of the range is wrong: "255.255.255" is not an IPv4 address: it has 3 of the 4 numbers` + addresses}},
+		{"localIPAddress=10.0.0.256", []string{`"10.0.0.256" is not an IPv4 address: "256" is more than 255` + addresses}},
+		{"localIPAddress=10.0..1", []string{`"10.0..1" is not an IPv4 address: a number is missing` + addresses}},
+		{"localIPAddress=10.0.0.010", []string{
+			`"10.0.0.010" is not an IPv4 address: write 10 in place of "010", leading zeros are read as octal by some programs` + addresses}},
+		{"localIPAddress=10.0.0.9-10.0.0.1", []string{`the range "10.0.0.9-10.0.0.1" runs backwards; write "10.0.0.1-10.0.0.9"` + addresses}},
+		{"localIPAddress=10.0.0.1-::1", []string{`the range "10.0.0.1-::1" mixes IPv4 and IPv6` + addresses}},
+		{"localIPAddress=fe80::1%eth0", []string{`"fe80::1%eth0" has a zone; write the address without it` + addresses}},
+		{"localIPAddress=10.0.0.77/24", []string{
+			`"10.0.0.77/24" is in CIDR notation, which is not supported; write the range "10.0.0.0-10.0.0.255"` + addresses}},
+		{"localIPAddress=2001:db8::/33", []string{
+			`"2001:db8::/33" is in CIDR notation, which is not supported; write the range "2001:db8::-2001:db8:7fff:ffff:ffff:ffff:ffff:ffff"` + addresses}},
+		{"localIPAddress=10.0.0.1/32", []string{`"10.0.0.1/32" is in CIDR notation, which is not supported; write "10.0.0.1"` + addresses}},
+		{"localIPAddress=0.0.0.0/0", []string{
+			`"0.0.0.0/0" is in CIDR notation, which is not supported; write the range "0.0.0.0-255.255.255.255"` + addresses}},
+		{"localIPAddress=10.0.0.1/33", []string{`"10.0.0.1/33" is not an address, nor a subnet that could be written as a range` + addresses}},
+		{"localIPAddress=db1.example", []string{`"db1.example" is not an address; host names are not looked up` + addresses}},
+		{"localIPAddress=my-host", []string{`"my-host" is not an address; host names are not looked up` + addresses}},
+		{"localIPAddress=10.0.0.1:80", []string{`"10.0.0.1:80" has a port in it; ports have members of their own` + addresses}},
+		{"localIPAddress=[::1]", []string{`"[::1]" has brackets; write the address without them` + addresses}},
+		{"localIPAddress=1:2:3", []string{`"1:2:3" is not an IPv6 address` + addresses}},
+		{"localIPAddress=10.0.0.*", []string{`"10.0.0.*" has a wildcard; write a range, such as "10.0.0.0-10.0.0.255"` + addresses}},
+		{"localIPAddress=Any", []string{`"Any" is not an address; leave the member out to allow every address` + addresses}},
+		{"localIPAddress=10.0.0.1,10.0.0.2", []string{`"10.0.0.1,10.0.0.2" is not an address; a list is separated by semicolons` + addresses}},
+		{"protocol=ICMP", []string{`"ICMP"` + protocols +
+			`; Any without ports records ICMP as well, and every filter records the ICMP errors about its packets`}},
+		{"protocol=TPC", []string{`"TPC"` + protocols + `; did you mean "TCP"?`}},
+		{"protocol=udpp", []string{`"udpp"` + protocols + `; did you mean "UDP"?`}},
+		{"protocol=*", []string{`"*"` + protocols + `; did you mean "Any"?`}},
+		{"protocol=17", []string{`"17"` + protocols + `; did you mean "UDP"?`}},
+		{"protocol=sctp", []string{`"sctp"` + protocols + `; Any records it as well, with ports or without`}},
+		{"protocol=something long", []string{`"something long"` + protocols}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.pair, func(t *testing.T) {
+			field, given, _ := strings.Cut(tt.pair, "=")
+			var want []Fault
+			for _, reason := range tt.want {
+				want = append(want, Fault{Field: field, Given: given, Reason: reason})
+			}
+			_, faults := Parse(spec(t, tt.pair))
+			if diff := cmp.Diff(want, faults); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// All faults of a request are told in one go.
+func TestParseTellsEveryFault(t *testing.T) {
+	_, faults := Parse(spec(t, "protocol=icmp", "localIPAddress=x", "localPort=y", "remoteIPAddress=1.2.3;zz", "remotePort=65536"))
+	var fields []string
+	for _, f := range faults {
+		fields = append(fields, f.Field)
+	}
+	want := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remoteIPAddress", "remotePort"}
+	if diff := cmp.Diff(want, fields); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+}
+
+func TestSetString(t *testing.T) {
+	f := func(port string) Filter { return parsed(t, "protocol=TCP", "localPort="+port) }
+	tests := []struct {
+		set  Set
+		want string
+	}{
+		{Set{}, "every packet"},
+		{NewSet(), "every packet"},
+		{NewSet(f("1")), "TCP, local port 1"},
+		{NewSet(f("1"), f("2")), "TCP, local port 1; or TCP, local port 2"},
+		{NewSet(f("1"), f("2"), f("3"), f("4"), f("5"), f("6")),
+			"TCP, local port 1; or TCP, local port 2; or TCP, local port 3; or TCP, local port 4; or 2 more filters"},
+	}
+	for _, tt := range tests {
+		if got := tt.set.String(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestPrefixRange(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"0.0.0.0/0":      {"0.0.0.0", "255.255.255.255"},
+		"10.9.8.7/8":     {"10.0.0.0", "10.255.255.255"},
+		"10.9.8.7/31":    {"10.9.8.6", "10.9.8.7"},
+		"::/0":           {"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+		"2001:db8::/127": {"2001:db8::", "2001:db8::1"},
+	} {
+		first, last := prefixRange(netip.MustParsePrefix(text))
+		if first.String() != want[0] || last.String() != want[1] {
+			t.Errorf("%s: got %s-%s, want %s-%s", text, first, last, want[0], want[1])
+		}
+	}
+}
+
+// FuzzParse holds that no notation, however odd, crashes the parser, that what is refused is refused with a
+// reason, and that what is accepted comes back from its canonical notation.
+func FuzzParse(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"TCP", "127.0.0.1-127.0.0.255", "80-85"},
+		{"any", "127.0.0.1;127.0.0.5;", "80;443;"},
+		{"ICMP", "1.1.1.1-255.255.255", "65536"},
+		{"", "10.0.0.0/8", "1-2;3"},
+		{"tpc", "::ffff:10.0.0.1;fe80::1%eth0", ";;"},
+		{" ", "[::1]:80,*", "-"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, protocol, addrs, ports string) {
+		in := Spec{Protocol: &protocol, LocalIPAddress: &addrs, LocalPort: &ports, RemoteIPAddress: &addrs, RemotePort: &ports}
+		got, faults := Parse(in)
+		for _, fault := range faults {
+			if fault.Field == "" || fault.Reason == "" {
+				t.Fatalf("a fault without a field or a reason: %+v", fault)
+			}
+		}
+		if len(faults) > 0 {
+			return
+		}
+		out := got.Spec()
+		if _, err := json.Marshal(out); err != nil {
+			t.Fatalf("the canonical notation of %v is not JSON: %v", got, err)
+		}
+		again, faults := Parse(out)
+		if len(faults) > 0 {
+			t.Fatalf("the canonical notation of %v is refused: %v", got, faults)
+		}
+		if !again.Equal(got) {
+			t.Fatalf("the canonical notation of %v means %v", got, again)
+		}
+	})
+}
