@@ -13,15 +13,15 @@ type Class uint8
 
 // The classes, in the order of the documented exit codes.
 const (
-	Internal    Class = iota // a fault of pcapctl's own: report it
-	Invalid                  // the request is wrong: mend it
-	Forbidden                // a privilege is missing: grant it
-	NotFound                 // an interface, session, directory, container or account is not there
-	Conflict                 // the name, the file or the blob exists already: choose another
-	Failed                   // the capture failed after it had begun
-	LocalFile                // the local file could not be completed
-	Storage                  // the upload failed; the local copy is kept
-	Dropped                  // packets were lost and the caller had asked for none to be
+	Internal  Class = iota // a fault of pcapctl's own: report it
+	Invalid                // the request is wrong: mend it
+	Forbidden              // a privilege is missing: grant it
+	NotFound               // an interface, session, directory, container or account is not there
+	Conflict               // the name, the file or the blob exists already: choose another
+	Failed                 // the capture failed after it had begun
+	LocalFile              // the local file could not be completed
+	Storage                // the upload failed; the local copy is kept
+	Dropped                // packets were lost and the caller had asked for none to be
 )
 
 // Error is an error with a class, fit to be printed as the API's error
@@ -39,7 +39,7 @@ type Error struct {
 type Fault struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Target  string `json:"target"` // JSON path such as properties.filters[2].localPort, or line:column
+	Target  string `json:"target"` // JSON path such as properties.filters[2].localPort, or "line 3, column 14"
 }
 
 // Errorf makes an Error of a class. A %w in the format is kept as the cause.
@@ -48,6 +48,10 @@ func Errorf(class Class, format string, args ...any) *Error {
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
+// maxFaults bounds what one answer lists; a body of a mebibyte can hold
+// hundreds of thousands of faults, and nobody mends them from a list.
+const maxFaults = 100
+
 // InvalidRequest makes the error of a request with faults. It is nil when
 // there are none.
 func InvalidRequest(faults []Fault) error {
@@ -55,10 +59,15 @@ func InvalidRequest(faults []Fault) error {
 		return nil
 	}
 	e := &Error{Class: Invalid, Code: faults[0].Code, Target: faults[0].Target, Details: faults}
-	if len(faults) == 1 {
+	switch n := len(faults); {
+	case n == 1:
 		e.Message = faults[0].Message
-	} else {
-		e.Message = fmt.Sprintf("the request has %d faults", len(faults))
+	case n > maxFaults:
+		e.Message = fmt.Sprintf("the request has more than %d faults, the first %d are listed", maxFaults, maxFaults)
+		e.Details = faults[:maxFaults]
+		e.Code, e.Target = "", ""
+	default:
+		e.Message = fmt.Sprintf("the request has %d faults", n)
 		e.Code, e.Target = "", ""
 	}
 	return e
@@ -95,4 +104,40 @@ func ClassOf(err error) Class {
 		return e.Class
 	}
 	return Internal
+}
+
+// Code is the API's error code of a class, where the error has none of its
+// own.
+func (c Class) Code() string {
+	switch c {
+	case Invalid:
+		return "BadRequest"
+	case Forbidden:
+		return "Forbidden"
+	case NotFound:
+		return "NotFound"
+	case Conflict:
+		return "Conflict"
+	case Failed:
+		return "CaptureFailed"
+	case LocalFile:
+		return "LocalFileFailed"
+	case Storage:
+		return "StorageFailed"
+	case Dropped:
+		return "PacketsDropped"
+	case Internal:
+	}
+	return "InternalServerError"
+}
+
+// CaptureError is what packetCaptureError of the API's status says of a
+// capture that failed with the class.
+func (c Class) CaptureError() string {
+	switch c {
+	case Failed, LocalFile, Storage:
+		return c.Code()
+	default:
+		return "InternalError"
+	}
 }

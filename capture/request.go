@@ -26,8 +26,9 @@ type Properties struct {
 	TimeLimitInSeconds      *int64 `json:"timeLimitInSeconds,omitempty"`
 
 	StorageLocation *StorageLocation `json:"storageLocation,omitempty"`
-	// Filters is nil when absent or null; both mean "everything", as does [].
-	Filters []filter.Spec `json:"filters,omitempty"`
+	// Filters is nil when absent or null; both mean "everything", as does [],
+	// which is how the resource prints it.
+	Filters []filter.Spec `json:"filters,omitzero"`
 
 	// ContinuousCapture switches the mode by being there at all: absent or
 	// null is the classic capture, true a ring of files, false one file.
@@ -54,7 +55,7 @@ type StorageLocation struct {
 }
 
 // CaptureSettings belong to continuous mode. Each has a default of its own.
-type CaptureSettings struct {
+type CaptureSettings struct { //nolint:revive // the API's own name for them
 	FileCount                 *int64 `json:"fileCount,omitempty"`
 	FileSizeInBytes           *int64 `json:"fileSizeInBytes,omitempty"`
 	SessionTimeLimitInSeconds *int64 `json:"sessionTimeLimitInSeconds,omitempty"`

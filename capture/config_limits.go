@@ -1,0 +1,91 @@
+package capture
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// bounds are what a number of a request may be.
+type bounds struct {
+	low, high int64
+	zero      string // what 0 means beside low..high; "" when 0 is nothing special
+	why       string // why a number below low is refused, where it does not go without saying
+	absent    int64  // the default
+}
+
+// The numbers of a request. What 0 means for the two limits of a session is
+// documented nowhere; that it lifts the limit is pcapctl's own decision, and so
+// is the lower bound of totalBytesPerSession: the header of a pcap file alone
+// has 24 bytes.
+var (
+	boundsPerPacket   = bounds{low: 1, high: math.MaxUint32, zero: "the whole packet"}
+	boundsTotal       = bounds{low: 24, high: math.MaxUint32, zero: "no limit", why: "the header of a pcap file alone has 24 bytes", absent: 1 << 30}
+	boundsTime        = bounds{low: 1, high: 18000, zero: "no limit", absent: 18000}
+	boundsFileCount   = bounds{low: 1, high: 10000, absent: 10}
+	boundsFileSize    = bounds{low: 102400, high: math.MaxUint32, absent: 104857600}
+	boundsSessionTime = bounds{low: 1, high: 604800, absent: 86400}
+)
+
+// String is what is allowed, in words.
+func (b bounds) String() string {
+	s := fmt.Sprintf("%d to %d", b.low, b.high)
+	if b.zero != "" {
+		s = fmt.Sprintf("0 (%s) or %s", b.zero, s)
+	}
+	return s
+}
+
+func (b bounds) allow(n int64) bool { return n >= b.low && n <= b.high || n == 0 && b.zero != "" }
+
+// number is the value of a member, or its default.
+func (j *judge) number(path string, given *int64, b bounds) int64 {
+	if given == nil {
+		return b.absent
+	}
+	if !b.allow(*given) {
+		reason := "is out of range"
+		if b.why != "" && *given > 0 && *given < b.low {
+			reason = "is too small, " + b.why
+		}
+		j.fault(path, "%d %s; allowed: %s", *given, reason, b)
+		return b.absent
+	}
+	return *given
+}
+
+// limits sets the limits of either mode. What switches the mode is that
+// continuousCapture is there, not whether it is true.
+func (j *judge) limits(c *Config, p *Properties) {
+	if p.ContinuousCapture == nil {
+		c.MaxBytes = j.number("properties.totalBytesPerSession", p.TotalBytesPerSession, boundsTotal)
+		c.MaxTime = time.Duration(j.number("properties.timeLimitInSeconds", p.TimeLimitInSeconds, boundsTime)) * time.Second
+		if p.CaptureSettings != nil && *p.CaptureSettings != (CaptureSettings{}) {
+			j.wrongMode("properties.captureSettings", `belong to continuous mode: leave them out, or add "continuousCapture": true or false`)
+		}
+		return
+	}
+	if p.TotalBytesPerSession != nil {
+		j.wrongMode("properties.totalBytesPerSession", "does not go with continuousCapture: use captureSettings.fileSizeInBytes and fileCount, or leave out continuousCapture")
+	}
+	if p.TimeLimitInSeconds != nil {
+		j.wrongMode("properties.timeLimitInSeconds", "does not go with continuousCapture: use captureSettings.sessionTimeLimitInSeconds, or leave out continuousCapture")
+	}
+	s := p.CaptureSettings
+	if s == nil {
+		s = &CaptureSettings{}
+	}
+	const path = "properties.captureSettings."
+	c.Continuous = &Continuous{
+		Ring:      *p.ContinuousCapture,
+		FileCount: int(j.number(path+"fileCount", s.FileCount, boundsFileCount)),
+		FileSize:  j.number(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
+	}
+	c.MaxBytes = c.Continuous.FileSize
+	c.MaxTime = time.Duration(j.number(path+"sessionTimeLimitInSeconds", s.SessionTimeLimitInSeconds, boundsSessionTime)) * time.Second
+}
+
+// wrongMode is the fault of a member of the one mode in a request of the other.
+func (j *judge) wrongMode(path, reason string) {
+	j.coded(CodeWrongMode, path, "%s", lastSegment(path)+" "+reason)
+}

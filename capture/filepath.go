@@ -1,0 +1,216 @@
+package capture
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of a path. Linux has NAME_MAX 255 and PATH_MAX 4096 with the closing
+// NUL (limits.h); Windows has 255 for a name, and what is longer than Linux's
+// limit serves nobody there either.
+const (
+	maxFileName = 255
+	maxPath     = 4095
+)
+
+// placeholders are what is filled in where a path has their name in braces.
+var placeholders = []string{"packetCaptureName", "hostname", "startTime"}
+
+// anyPlaceholder finds one, on either side of braces that do not pair.
+var anyPlaceholder = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// fill replaces the placeholders of a path. Those it does not know are faults,
+// because they were left from documentation; their bare names are put in, so
+// that the rest of the path can be judged, too.
+func (j *judge) fill(given string) (filled string, faults []string) {
+	filled = anyPlaceholder.ReplaceAllStringFunc(given, func(match string) string {
+		name := match[1 : len(match)-1]
+		switch strings.ToLower(name) {
+		case "packetcapturename":
+			return j.session
+		case "hostname":
+			return j.host.safeName()
+		case "starttime":
+			return j.host.Now.Format(stampLayout)
+		}
+		fault := fmt.Sprintf("%s is not filled in; known are {packetCaptureName}, {hostname} and {startTime}", shorten(match))
+		if near := nearest(name, placeholders); near != "" {
+			fault = fmt.Sprintf("%s is not filled in; the nearest known is {%s}", shorten(match), near)
+		}
+		faults = append(faults, fault)
+		return unsafeInName.ReplaceAllString(name, "-")
+	})
+	if strings.ContainsAny(filled, "{}") {
+		faults = append(faults, "a brace without its counterpart; braces stand around the name of a placeholder only")
+		filled = strings.NewReplacer("{", "", "}", "").Replace(filled)
+	}
+	return filled, faults
+}
+
+// file makes the clean absolute path of a capture file under the captures
+// folder. It judges text only; links on the way are for the one that opens the
+// file. On faults the path is "".
+func (j *judge) file(given string) (string, []string) {
+	if fault := unprintable(given); fault != "" {
+		return "", []string{fault}
+	}
+	filled, faults := j.fill(given)
+	rules := rulesOf(j.host)
+	if fault := rules.foreign(given, j.host.CapturesDir); fault != "" {
+		return "", append(faults, fault)
+	}
+	file, fault := rules.under(filled, j.host.CapturesDir)
+	if fault != "" {
+		faults = append(faults, fault)
+	}
+	if len(faults) > 0 {
+		return "", faults
+	}
+	return file, nil
+}
+
+// unprintable refuses what no file's name should hold.
+func unprintable(given string) string {
+	for _, r := range given {
+		switch {
+		case r == '\t' || r == '\n' || r == '\r' || r == '\b' || r == '\f':
+			return fmt.Sprintf("%s holds the control character U+%04X; if backslashes were meant, JSON writes each of them twice", show(given), r)
+		case unicode.IsControl(r) || r == utf8.RuneError || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
+			return fmt.Sprintf("%s holds the character U+%04X, which no file's name may hold", show(given), r)
+		}
+	}
+	if strings.TrimSpace(given) != given {
+		return fmt.Sprintf("%s begins or ends with white space", show(given))
+	}
+	return ""
+}
+
+// pathRules are a system's rules of paths, as text.
+type pathRules interface {
+	// clean shortens the spelling of a path.
+	clean(dir string) string
+	// foreign, given a clean dir, says what is wrong with a path of another system, and how it is
+	// written on this one; "" when it is none.
+	foreign(given, dir string) string
+	// under makes the clean path of a file under a clean dir, or says what is wrong.
+	under(given, dir string) (file, fault string)
+}
+
+func rulesOf(h Host) pathRules {
+	if h.windows() {
+		return windowsRules{}
+	}
+	return linuxRules{}
+}
+
+type linuxRules struct{}
+
+func (linuxRules) clean(dir string) string { return path.Clean(dir) }
+
+// drive is how a Windows path begins.
+var drive = regexp.MustCompile(`^[A-Za-z]:`)
+
+func (linuxRules) foreign(given, dir string) string {
+	switch {
+	case drive.MatchString(given):
+		return fmt.Sprintf("%s is a Windows path and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
+	case strings.Contains(given, `\`):
+		return fmt.Sprintf("%s has backslashes, as Windows writes paths, and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
+	case strings.Contains(given, "://"):
+		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", show(given), show(path.Join(dir, "x.cap")))
+	}
+	return ""
+}
+
+func (linuxRules) under(given, dir string) (string, string) {
+	if !path.IsAbs(dir) {
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", show(dir))
+	}
+	file := path.Clean(given)
+	inside, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/")
+	parts := strings.Split(given, "/")
+	last := parts[len(parts)-1]
+	switch {
+	case !path.IsAbs(given):
+		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", show(given), show(suggest(dir, given, "/")))
+	case slices.Contains(parts, ".."):
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, show(given))
+	case file == dir || last == "" || last == ".":
+		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", show(given), show(path.Join(file, "x.cap")))
+	case !ok:
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(path.Join(dir, capName(path.Base(file)))))
+	}
+	name, fault := extend(path.Base(inside))
+	if fault != "" {
+		return "", fault
+	}
+	file = path.Join(path.Dir(file), name)
+	if fault := tooLong(strings.Split(file, "/"), file); fault != "" {
+		return "", fault
+	}
+	return file, ""
+}
+
+func tooLong(parts []string, file string) string {
+	for _, part := range parts {
+		if len(part) > maxFileName {
+			return fmt.Sprintf("the name %s has %d bytes; allowed: up to %d", show(part), len(part), maxFileName)
+		}
+	}
+	if len(file) > maxPath {
+		return fmt.Sprintf("the path has %d bytes; allowed: up to %d", len(file), maxPath)
+	}
+	return ""
+}
+
+// extend gives a file's name its extension: .cap and .pcap stay, whatever else
+// there is gets .cap behind it, because a dot in a name (a version, a host's
+// name) makes no extension. A name that promises another format is refused.
+func extend(name string) (string, string) {
+	switch ext := strings.ToLower(path.Ext(name)); {
+	case ext == name || strings.EqualFold(ext, name):
+		if ext == ".cap" || ext == ".pcap" {
+			return "", fmt.Sprintf("%s has nothing before its extension: write a name such as x.cap", show(name))
+		}
+	case ext == ".pcapng" || ext == ".ntar":
+		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap is what is written: write .cap or .pcap", show(name))
+	}
+	return capName(name), ""
+}
+
+func capName(name string) string {
+	if ext := strings.ToLower(path.Ext(name)); ext == ".cap" || ext == ".pcap" {
+		return name
+	}
+	return strings.TrimRight(name, ".") + ".cap"
+}
+
+// suggest rewrites a path of whatever form as one under the captures folder,
+// for a message. Folders that only say "here are captures" are not repeated.
+func suggest(dir, given, separator string) string {
+	given = drive.ReplaceAllString(given, "")
+	var parts []string
+	for part := range strings.FieldsFuncSeq(given, func(r rune) bool { return r == '/' || r == '\\' }) {
+		if part != "." && part != ".." && part != "~" {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) > 1 && strings.EqualFold(parts[0], "var") {
+		parts = parts[1:]
+	}
+	if len(parts) > 1 && (strings.EqualFold(parts[0], "captures") || strings.EqualFold(parts[0], "capture")) {
+		parts = parts[1:]
+	}
+	if len(parts) == 0 {
+		parts = []string{"x"}
+	}
+	parts[len(parts)-1] = capName(parts[len(parts)-1])
+	return strings.TrimSuffix(dir, separator) + separator + strings.Join(parts, separator)
+}
+
+func lastSegment(p string) string { return p[strings.LastIndexByte(p, '.')+1:] }

@@ -1,0 +1,139 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// ResourceID is a well-formed ARM resource id: /subscriptions/…
+// /resourceGroups/…/providers/namespace/type/name. Its spelling is kept as it
+// was given; ARM compares ids without regard to letter case.
+//
+// ParseResourceID makes one; the zero ResourceID is none at all.
+type ResourceID struct {
+	Subscription  string // the subscription's id
+	ResourceGroup string
+	Kind          string // namespace/type, such as Microsoft.Compute/virtualMachines
+	Name          string // the resource's own: the VM's, the storage account's
+
+	id string
+}
+
+// The two kinds of resource that a request names.
+const (
+	kindVM      = "Microsoft.Compute/virtualMachines"
+	kindStorage = "Microsoft.Storage/storageAccounts"
+)
+
+// maxSegment bounds one segment of an id, in bytes. ARM's own longest is a
+// resource group's 90 characters.
+const maxSegment = 128
+
+var (
+	// leftover is a placeholder that was copied from documentation.
+	leftover = regexp.MustCompile(`\{[^{}]*\}`)
+	// segmentRest is what a segment may hold beside placeholders.
+	segmentRest = regexp.MustCompile(`^[\pL\pN._()-]*$`)
+	// storageAccountName is the rule of the service for account names.
+	storageAccountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+)
+
+// ParseResourceID reads an id of any kind of resource. Placeholders such as
+// {subscriptionId} may stand in its segments; Placeholders lists them.
+func ParseResourceID(s string) (ResourceID, error) {
+	rest, ok := strings.CutPrefix(s, "/")
+	if !ok {
+		return ResourceID{}, errors.New(`it does not begin with "/subscriptions/"`)
+	}
+	parts := strings.Split(rest, "/")
+	for i, want := range []string{0: "subscriptions", 2: "resourceGroups", 4: "providers"} {
+		if want != "" && (i >= len(parts) || !sameName(parts[i], want)) {
+			return ResourceID{}, fmt.Errorf("segment %d is not %q", i+1, want)
+		}
+	}
+	if len(parts) != 8 {
+		return ResourceID{}, fmt.Errorf("it has %d segments instead of 8", len(parts))
+	}
+	for i, part := range parts {
+		if err := checkSegment(part); err != nil {
+			return ResourceID{}, fmt.Errorf("segment %d %w", i+1, err)
+		}
+	}
+	return ResourceID{
+		Subscription: parts[1], ResourceGroup: parts[3],
+		Kind: parts[5] + "/" + parts[6], Name: parts[7], id: s,
+	}, nil
+}
+
+func checkSegment(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case len(s) > maxSegment:
+		return fmt.Errorf("is longer than %d bytes", maxSegment)
+	case !segmentRest.MatchString(leftover.ReplaceAllString(s, "")):
+		return fmt.Errorf("(%s) holds a character that no id has", show(s))
+	}
+	return nil
+}
+
+// String is the id as it was given.
+func (r ResourceID) String() string { return r.id }
+
+// IsZero tells whether there is no id at all.
+func (r ResourceID) IsZero() bool { return r.id == "" }
+
+// Equal tells whether both were given in the same spelling.
+func (r ResourceID) Equal(other ResourceID) bool { return r == other }
+
+// Placeholders lists what was left in the id from documentation, such as
+// {subscriptionId}, in its order.
+func (r ResourceID) Placeholders() []string { return leftover.FindAllString(r.id, -1) }
+
+// parseVM reads the id of a virtual machine. The published sample writes
+// virtualMachine once, so that is taken for the same.
+func parseVM(s string) (ResourceID, error) {
+	r, err := ParseResourceID(s)
+	switch {
+	case err == nil && (sameName(r.Kind, kindVM) || sameName(r.Kind, strings.TrimSuffix(kindVM, "s"))):
+		return r, nil
+	case containsFold(s, "/virtualMachineScaleSets/"):
+		err = errors.New("it names a scale set or one of its instances, and pcapctl captures on the one machine it runs on")
+	case err == nil:
+		err = fmt.Errorf("it names a resource of type %s", show(r.Kind))
+	}
+	return ResourceID{}, badID(s, "a virtual machine", kindVM, err)
+}
+
+// parseStorageAccount reads the id of a storage account.
+func parseStorageAccount(s string) (ResourceID, error) {
+	r, err := ParseResourceID(s)
+	switch {
+	case err == nil && !sameName(r.Kind, kindStorage):
+		err = fmt.Errorf("it names a resource of type %s", show(r.Kind))
+	case err == nil && len(leftover.FindString(r.Name)) > 0:
+		err = fmt.Errorf("%s is a placeholder: write the account's name in its place", show(r.Name))
+	case err == nil && !storageAccountName.MatchString(strings.ToLower(r.Name)):
+		err = fmt.Errorf("%s is no account name, which has 3 to 24 letters and digits", show(r.Name))
+	}
+	if err != nil {
+		return ResourceID{}, badID(s, "a storage account", kindStorage, err)
+	}
+	return r, nil
+}
+
+func badID(given, what, kind string, reason error) error {
+	return fmt.Errorf("%s is no resource id of %s: %w; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/%s/<name>",
+		show(given), what, reason, kind)
+}
+
+// sameName compares names as the API does, without regard to the letter case
+// of ASCII. The lengths must agree as well, which keeps out the two letters
+// beyond ASCII (U+017F and U+212A) that fold into it.
+func sameName(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
+
+func containsFold(s, part string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
+}
