@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"pcapctl/capture"
+)
+
+// app is what every command works with: the streams, the settings and the
+// printer of results.
+type app struct {
+	in       io.Reader
+	out      io.Writer // the result and nothing else
+	err      io.Writer // everything else
+	exit     func(code int)
+	settings settings
+	output   output
+	verbose  bool
+	debug    bool
+}
+
+// run is the program: arguments and streams in, exit code out.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	a := &app{in: in, out: out, err: errs, exit: os.Exit}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	a.printError(err)
+	return exitCode(err)
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pcapctl",
+		Short: "Capture packets on this machine as Azure Network Watcher does on a VM",
+		Long: `pcapctl captures packets on this machine as Azure Network Watcher does on a VM:
+it takes the same request (a JSON body or flags), captures in the kernel with
+exact limits and filters, and leaves a .cap file that every pcap tool opens.
+
+` + exitCodeHelp(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return a.begin(cmd)
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// The output flags may not have been read yet when another is wrong.
+		a.output.peek(cmd.Flags())
+		return capture.Errorf(capture.Invalid, "%w; see %s --help", err, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	a.output.flags(flags)
+	flags.BoolVar(&a.verbose, "verbose", false, "say more on stderr")
+	flags.BoolVar(&a.debug, "debug", false, "say everything on stderr")
+	a.settings.flags(flags)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
+
+	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand())
+	return root
+}
+
+// begin runs before every command, when its flags are known.
+func (a *app) begin(cmd *cobra.Command) error {
+	if err := a.output.check(); err != nil {
+		return err
+	}
+	return a.settings.read(cmd.Flags())
+}
+
+// say writes a line for people to stderr.
+func (a *app) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.err, "pcapctl: "+format+"\n", args...)
+}
+
+func (a *app) warn(warnings []string) {
+	for _, w := range warnings {
+		a.say("warning: %s", w)
+	}
+}
+
+// print writes a result to stdout. A result that cannot be written is an
+// error: a full disk behind a redirection must not look like success.
+func (a *app) print(v any) error {
+	if err := a.output.print(a.out, v); err != nil {
+		if capture.ClassOf(err) != capture.Internal {
+			return err
+		}
+		return capture.Errorf(capture.Internal, "write the result: %w", err)
+	}
+	return nil
+}
+
+// printError writes the API's error envelope where the output is JSON, and
+// plain lines for other outputs and for people at a terminal who did not ask
+// for JSON.
+func (a *app) printError(err error) {
+	if a.output.isJSON() && (a.output.asked || !isTerminal(a.err)) {
+		_ = writeJSON(a.err, envelopeOf(err))
+		return
+	}
+	for line := range strings.Lines("pcapctl: " + err.Error() + "\n") {
+		_, _ = io.WriteString(a.err, line)
+	}
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

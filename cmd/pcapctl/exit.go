@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"pcapctl/capture"
+)
+
+// exitCodes is the one table of classes, exit codes and the API's status
+// codes, in the order of the exit codes.
+var exitCodes = []struct {
+	code   int
+	class  capture.Class
+	status string
+	text   string
+}{
+	{1, capture.Internal, "500", "internal error"},
+	{2, capture.Invalid, "400", "invalid request, flag or combination"},
+	{3, capture.Forbidden, "403", "no privilege"},
+	{4, capture.NotFound, "404", "no such interface, session, directory, container or storage account"},
+	{5, capture.Conflict, "409", "the name, the file or the blob exists already"},
+	{6, capture.Failed, "500 CaptureFailed", "the capture failed after it had begun"},
+	{7, capture.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
+	{8, capture.Storage, "500 StorageFailed", "the upload failed; the local copy is kept"},
+	{9, capture.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
+}
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	class := capture.ClassOf(err)
+	for _, e := range exitCodes {
+		if e.class == class {
+			return e.code
+		}
+	}
+	return 1
+}
+
+func exitCodeHelp() string {
+	var b strings.Builder
+	b.WriteString("Exit codes:\n")
+	_, _ = fmt.Fprintf(&b, "  %d  %s\n", 0, "complete, also when ended by Ctrl-C, SIGTERM or stop")
+	for _, e := range exitCodes {
+		_, _ = fmt.Fprintf(&b, "  %d  %s\n", e.code, e.text)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// envelope is the API's error envelope.
+type envelope struct {
+	Error envelopeError `json:"error"`
+}
+
+type envelopeError struct {
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Target  string          `json:"target,omitempty"`
+	Details []capture.Fault `json:"details,omitempty"`
+}
+
+func envelopeOf(err error) envelope {
+	body := envelopeError{Code: capture.ClassOf(err).Code(), Message: err.Error()}
+	if e, ok := errors.AsType[*capture.Error](err); ok {
+		body.Message, body.Target, body.Details = e.Message, e.Target, e.Details
+		if e.Code != "" {
+			body.Code = e.Code
+		}
+	}
+	return envelope{Error: body}
+}

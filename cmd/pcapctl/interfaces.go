@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/netif"
+)
+
+func (a *app) interfacesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "interfaces",
+		Short: "List the network interfaces and which of them are captured on by default",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			all, err := netif.List()
+			if err != nil {
+				return capture.Errorf(capture.Internal, "%w", err)
+			}
+			return a.print(describeInterfaces(all))
+		},
+	}
+}
+
+// interfaceView is an interface as it is printed.
+type interfaceView struct {
+	Name      string   `json:"name"`
+	Index     int      `json:"index"`
+	Default   bool     `json:"default"`
+	Reason    string   `json:"reason,omitempty"` // why it is not captured on by default
+	State     string   `json:"state"`
+	Framing   string   `json:"framing"`
+	MTU       int      `json:"mtu"`
+	Master    string   `json:"master,omitempty"`
+	Addresses []string `json:"addresses"`
+}
+
+type interfaceList []interfaceView
+
+func describeInterfaces(all []netif.Interface) interfaceList {
+	names := map[int]string{}
+	for _, i := range all {
+		names[i.Index] = i.Name
+	}
+	list := make(interfaceList, 0, len(all))
+	for _, i := range all {
+		v := interfaceView{
+			Name: i.Name, Index: i.Index, Default: i.Skipped() == "", Reason: i.Skipped(),
+			State: "down", Framing: framing(i), MTU: i.MTU, Master: names[i.Master], Addresses: []string{},
+		}
+		switch {
+		case i.Up && i.Running:
+			v.State = "up"
+		case i.Up:
+			v.State = "no carrier"
+		}
+		for _, p := range i.Addresses {
+			v.Addresses = append(v.Addresses, p.String())
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+func framing(i netif.Interface) string {
+	switch {
+	case i.HWType == netif.Loopback:
+		return "loopback"
+	case i.HWType.HasMAC():
+		return "ethernet"
+	case i.HWType.IsRawIP():
+		return "raw IP"
+	default:
+		return fmt.Sprintf("cooked (device type %d)", i.HWType)
+	}
+}
+
+func (l interfaceList) table() (head []string, rows [][]string) {
+	for _, i := range l {
+		chosen := "yes"
+		if !i.Default {
+			chosen = "no (" + i.Reason + ")"
+		}
+		rows = append(rows, []string{i.Name, strconv.Itoa(i.Index), i.State, chosen, i.Framing, strconv.Itoa(i.MTU), strings.Join(i.Addresses, " ")})
+	}
+	return []string{"name", "index", "state", "default", "framing", "MTU", "addresses"}, rows
+}
+
+func completeInterfaces(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	all, err := netif.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names := []string{capture.AnyInterface + "\tevery interface"}
+	for _, i := range all {
+		about := "captured on by default"
+		if why := i.Skipped(); why != "" {
+			about = why
+		}
+		names = append(names, i.Name+"\t"+about)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// noArguments is cobra's check with an error of our own class.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return capture.Errorf(capture.Invalid, "%w; see %s --help", err, cmd.CommandPath())
+	}
+	return nil
+}

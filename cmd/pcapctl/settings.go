@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agext/levenshtein"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+
+	"pcapctl/capture"
+)
+
+// Settings belong to the host and not to a request. Each can come from its
+// flag, from PCAPCTL_… in the environment or from the configuration file, in
+// this order. The three limits are members of the request, too: there the
+// flag and the body come first.
+const (
+	setCapturesDir = "captures-dir"
+	setTarget      = "target"
+	setInterface   = "interface"
+	setPromiscuous = "promiscuous"
+	setBufferSize  = "buffer-size"
+	setSuffix      = "storage-suffix"
+	setEndpoint    = "blob-endpoint"
+	setPerPacket   = "bytes-to-capture-per-packet"
+	setTotal       = "total-bytes-per-session"
+	setTime        = "time-limit-in-seconds"
+)
+
+var settingNames = []string{
+	setCapturesDir, setTarget, setInterface, setPromiscuous, setBufferSize,
+	setSuffix, setEndpoint, setPerPacket, setTotal, setTime,
+}
+
+// settings reads the host's settings through viper, whose keys know no letter
+// case; the request's body never passes it.
+type settings struct {
+	v    *viper.Viper
+	file string
+}
+
+func (s *settings) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.file, "config", "", "configuration file (default: pcapctl/config.yaml in the user's configuration folder, then /etc/pcapctl/config.yaml)")
+	flags.String(setCapturesDir, "", "the captures folder, under which every capture file lies (default /var/captures)")
+}
+
+// read looks up environment and configuration file. flags are those of the
+// command at hand; those that are settings and were given go before both.
+func (s *settings) read(flags *pflag.FlagSet) error {
+	s.v = viper.New()
+	s.v.SetEnvPrefix("PCAPCTL")
+	s.v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
+	s.v.AutomaticEnv()
+	s.v.SetDefault(setPromiscuous, true)
+	for _, name := range []string{setCapturesDir, setInterface, setPromiscuous, setBufferSize} {
+		if f := flags.Lookup(name); f != nil {
+			if err := s.v.BindPFlag(name, f); err != nil {
+				return err
+			}
+		}
+	}
+	return s.readFile()
+}
+
+func (s *settings) readFile() error {
+	if s.file == "" {
+		s.file = os.Getenv("PCAPCTL_CONFIG")
+	}
+	named := s.file != ""
+	candidates := []string{s.file}
+	if !named {
+		candidates = nil
+		if dir, err := os.UserConfigDir(); err == nil {
+			candidates = append(candidates, filepath.Join(dir, "pcapctl", "config.yaml"))
+		}
+		candidates = append(candidates, "/etc/pcapctl/config.yaml")
+	}
+	for _, file := range candidates {
+		s.v.SetConfigFile(file)
+		err := s.v.ReadInConfig()
+		switch {
+		case err == nil:
+			return s.checkKeys(file)
+		case errors.Is(err, fs.ErrNotExist) && !named:
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			return capture.Errorf(capture.NotFound, "read the configuration: %w", err)
+		case errors.Is(err, fs.ErrPermission):
+			return capture.Errorf(capture.Forbidden, "read the configuration: %w", err)
+		default:
+			return capture.Errorf(capture.Invalid, "configuration file %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// checkKeys refuses keys that mean nothing: a setting that is misspelt would
+// otherwise be silently without effect.
+func (s *settings) checkKeys(file string) error {
+	var faults []capture.Fault
+	for _, key := range s.v.AllKeys() {
+		if s.v.InConfig(key) && !slices.Contains(settingNames, key) {
+			faults = append(faults, capture.Fault{
+				Code: capture.CodeBadRequest, Target: key,
+				Message: "configuration file " + file + " has no such setting; did you mean " + nearest(key, settingNames) + "?",
+			})
+		}
+	}
+	slices.SortFunc(faults, func(a, b capture.Fault) int { return strings.Compare(a.Target, b.Target) })
+	return capture.InvalidRequest(faults)
+}
+
+func nearest(given string, known []string) string {
+	return slices.MinFunc(known, func(a, b string) int {
+		return levenshtein.Distance(given, a, nil) - levenshtein.Distance(given, b, nil)
+	})
+}
+
+// host is what a request is judged against on this machine.
+func (s *settings) host() capture.Host {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "localhost"
+	}
+	return capture.Host{
+		GOOS:          runtime.GOOS,
+		Name:          name,
+		CapturesDir:   s.v.GetString(setCapturesDir),
+		StorageSuffix: s.v.GetString(setSuffix),
+		BlobEndpoint:  s.v.GetString(setEndpoint),
+		Now:           time.Now(),
+	}
+}
+
+// target is the machine's own resource id, for requests made of flags.
+func (s *settings) target() string {
+	if id := s.v.GetString(setTarget); id != "" {
+		return id
+	}
+	return vmID("", s.host().Name)
+}
+
+// source is where packets come from.
+func (s *settings) source() (capture.Source, error) {
+	src := capture.Source{
+		Interfaces:  s.v.GetStringSlice(setInterface),
+		Promiscuous: s.v.GetBool(setPromiscuous),
+	}
+	text := s.v.GetString(setBufferSize)
+	if text == "" {
+		return src, nil
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size == 0 || size > capture.MaxBufferSize {
+		return src, &capture.Error{Class: capture.Invalid, Target: setBufferSize, Message: fmt.Sprintf(
+			"%q given; allowed: a size such as 8MiB, from %s to %s", text,
+			humanize.IBytes(capture.MinBufferSize), humanize.IBytes(capture.MaxBufferSize))}
+	}
+	src.BufferSize = int(size)
+	return src, nil
+}
+
+// limits fills the members of the request that neither body nor flags gave.
+func (s *settings) limits(p *capture.Properties) error {
+	var faults []capture.Fault
+	for _, m := range []struct {
+		name string
+		to   **int64
+	}{
+		{setPerPacket, &p.BytesToCapturePerPacket},
+		{setTotal, &p.TotalBytesPerSession},
+		{setTime, &p.TimeLimitInSeconds},
+	} {
+		text := s.v.GetString(m.name)
+		if *m.to != nil || text == "" {
+			continue
+		}
+		n, err := number(text)
+		if err != nil {
+			faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "setting " + m.name, Message: err.Error()})
+			continue
+		}
+		*m.to = &n
+	}
+	return capture.InvalidRequest(faults)
+}

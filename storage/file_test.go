@@ -1,0 +1,91 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestCreateRefusesAndLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	outside := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "there.cap"), []byte("old"), 0o600))
+	must(t, os.Symlink(outside, filepath.Join(dir, "link")))
+	must(t, os.Symlink(filepath.Join(outside, "planted.cap"), filepath.Join(dir, "dangling.cap")))
+	must(t, os.Symlink("..", filepath.Join(dir, "up")))
+	for _, test := range []struct {
+		name, path string
+		want       error
+	}{
+		{"the file is there", "there.cap", fs.ErrExist},
+		{"a link in the last place, to nothing", "dangling.cap", fs.ErrExist},
+		{"a link to a folder outside", "link/x.cap", ErrOutside},
+		{"a link to the parent", "up/x.cap", ErrOutside},
+		{"dots", "../x.cap", ErrOutside},
+		{"a missing folder", "missing/x.cap", fs.ErrNotExist},
+		{"a file as a folder", "there.cap/x.cap", fs.ErrInvalid},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f, err := Create(dir, dir+"/"+test.path)
+			if f != nil || err == nil || test.want != fs.ErrInvalid && !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
+	if old, _ := os.ReadFile(filepath.Join(dir, "there.cap")); string(old) != "old" {
+		t.Errorf("the file that was there holds %q", old)
+	}
+	if left, _ := os.ReadDir(outside); len(left) != 0 {
+		t.Errorf("left outside: %v", left)
+	}
+}
+
+func TestFolderIsMadeAndTakenAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "captures")
+	f, err := Create(dir, filepath.Join(dir, "x.cap"))
+	must(t, err)
+	must(t, f.Discard())
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder made for a capture that never began is still there: %v", err)
+	}
+
+	must(t, os.Mkdir(dir, 0o700))
+	f, err = Create(dir, filepath.Join(dir, "x.cap"))
+	must(t, err)
+	must(t, f.Discard())
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("a folder that was there: %v, %v", left, err)
+	}
+}
+
+func TestFileIsPrivateAndWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.cap")
+	f, err := Create(dir, path)
+	must(t, err)
+	_, err = f.Write([]byte("one"))
+	must(t, err)
+	_, err = f.Write([]byte("two"))
+	must(t, err)
+	if f.Size() != 6 {
+		t.Errorf("size %d", f.Size())
+	}
+	must(t, f.Finish())
+	st, err := os.Stat(path)
+	must(t, err)
+	if st.Mode() != 0o600 {
+		t.Errorf("mode %v", st.Mode())
+	}
+	if got, _ := os.ReadFile(path); string(got) != "onetwo" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
