@@ -11,9 +11,9 @@ import (
 type Interface struct {
 	Name      string
 	Index     int
-	HWType    uint16 // device type, ARPHRD_* of include/uapi/linux/if_arp.h
-	Up        bool   // administratively up (IFF_UP)
-	Running   bool   // has a carrier (IFF_RUNNING)
+	HWType    HWType
+	Up        bool // administratively up (IFF_UP)
+	Running   bool // has a carrier (IFF_RUNNING)
 	Loopback  bool
 	Master    int // index of the bridge, bond, team, VRF or synthetic NIC that it is enslaved to, or 0
 	MTU       int // bytes
@@ -24,32 +24,33 @@ type Interface struct {
 	Dropped uint64
 }
 
-// Device types, include/uapi/linux/if_arp.h.
+// HWType is the type of a device, ARPHRD_* of include/uapi/linux/if_arp.h.
+type HWType uint16
+
+// The types whose framing is known; all others are recorded with a cooked
+// header.
 const (
-	Ethernet   = 1
-	TunnelIPIP = 768
-	TunnelIP6  = 769
-	Loopback   = 772
-	SIT        = 776
-	IPGRE      = 778
-	IP6GRE     = 823
-	RawIP      = 519
-	None       = 0xfffe // tun, wireguard
+	Ethernet   HWType = 1
+	RawIP      HWType = 519
+	TunnelIPIP HWType = 768
+	TunnelIP6  HWType = 769
+	Loopback   HWType = 772
+	SIT        HWType = 776
+	None       HWType = 0xfffe // tun, wireguard
 )
 
-// HasEthernetHeader says whether frames of the interface begin with a MAC
-// header. Loopback has one, of zeros.
-func (i Interface) HasEthernetHeader() bool {
-	return i.HWType == Ethernet || i.HWType == Loopback
-}
+// HasMAC says whether frames begin with a MAC header. Those of loopback have
+// one, of zeros.
+func (t HWType) HasMAC() bool { return t == Ethernet || t == Loopback }
 
-// IsRawIP says whether frames of the interface begin with the IP header.
-func (i Interface) IsRawIP() bool {
-	switch i.HWType {
+// IsRawIP says whether frames begin with the IP header.
+func (t HWType) IsRawIP() bool {
+	switch t {
 	case None, RawIP, TunnelIPIP, TunnelIP6, SIT:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Skipped says why a capture without named interfaces leaves this one out, or

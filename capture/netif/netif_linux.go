@@ -68,7 +68,7 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 	n := binary.NativeEndian
 	flags := n.Uint32(m.Data[8:])
 	i := Interface{
-		HWType:   n.Uint16(m.Data[2:]),
+		HWType:   HWType(n.Uint16(m.Data[2:])),
 		Index:    int(int32(n.Uint32(m.Data[4:]))),
 		Up:       flags&unix.IFF_UP != 0,
 		Running:  flags&unix.IFF_RUNNING != 0,

@@ -72,9 +72,9 @@ const (
 	sockaddrAddr    = offAddr + 12
 )
 
-// errCorrupt means that the shared memory does not hold what the kernel's ABI
+// ErrCorrupt means that the shared memory does not hold what the kernel's ABI
 // says. It is checked because walking on would read foreign memory.
-var errCorrupt = errors.New("the kernel's packet ring is not in the expected format")
+var ErrCorrupt = errors.New("the kernel's packet ring is not in the expected format")
 
 // Block is a block that the kernel has handed over.
 type Block struct {
@@ -90,7 +90,7 @@ func (b *Block) Idle() bool { return b.idle }
 
 func (b *Block) open(mem []byte, status uint32) error {
 	if len(mem) < blockHeaderLen {
-		return errCorrupt
+		return ErrCorrupt
 	}
 	b.mem = mem
 	b.left = binary.NativeEndian.Uint32(mem[offNumPackets:])
@@ -106,7 +106,7 @@ func (b *Block) Next(p *Packet) (bool, error) {
 		return false, nil
 	}
 	if uint64(b.off)+packetHdLen > uint64(len(b.mem)) {
-		return false, errCorrupt
+		return false, ErrCorrupt
 	}
 	m := b.mem[b.off:]
 	h := m[:packetHdLen:packetHdLen]
@@ -114,7 +114,7 @@ func (b *Block) Next(p *Packet) (bool, error) {
 
 	mac, snap := uint32(n.Uint16(h[offMac:])), n.Uint32(h[offSnapLen:])
 	if uint64(mac)+uint64(snap) > uint64(len(m)) {
-		return false, errCorrupt
+		return false, ErrCorrupt
 	}
 	p.Data = m[mac : mac+snap : mac+snap]
 	p.Len = int(n.Uint32(h[offLen:]))

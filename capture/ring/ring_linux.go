@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -15,7 +16,7 @@ import (
 )
 
 // Ring is an open AF_PACKET socket with its ring. One goroutine runs the
-// packet loop; Wake, Stats and nothing else may be called from others.
+// packet loop; only Wake and Stats may be called from others.
 type Ring struct {
 	fd     int
 	wake   int // eventfd that ends a Wait
@@ -26,7 +27,8 @@ type Ring struct {
 	held   bool // block cur is ours and not released yet
 	detach bool
 
-	received, dropped, freezes atomic.Uint64
+	mu    sync.Mutex // guards the descriptors against Wake and Stats during Close
+	stats Stats
 }
 
 // Privileged says whether this process may open packet sockets. The error
@@ -124,10 +126,7 @@ func (r *Ring) mapRing() error {
 
 // Start binds the socket. When it returns, packets are being captured.
 func (r *Ring) Start() error {
-	if err := r.bind(unix.ETH_P_ALL); err != nil {
-		return err
-	}
-	return nil
+	return r.bind(unix.ETH_P_ALL)
 }
 
 func (r *Ring) bind(protocol uint16) error {
@@ -182,7 +181,8 @@ func (r *Ring) Release() {
 }
 
 // Wait returns when a block is ready, when Wake was called, or after d; a d
-// below zero waits without end. It returns ErrInterfaceDown when the interface
+// below zero waits without end. It may also return early, as any wait that a
+// signal can interrupt, so that the caller looks at the clock itself. It returns ErrInterfaceDown when the interface
 // went down in the meantime.
 func (r *Ring) Wait(d time.Duration) error {
 	fds := [2]unix.PollFd{
@@ -223,8 +223,10 @@ func (r *Ring) Wait(d time.Duration) error {
 }
 
 // Wake ends a Wait, the one that is under way or else the next one. Safe for
-// concurrent use while the ring is open.
+// concurrent use.
 func (r *Ring) Wake() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	_, _ = unix.Write(r.wake, binary.NativeEndian.AppendUint64(nil, 1))
 }
 
@@ -251,22 +253,28 @@ func (r *Ring) Detach() error {
 }
 
 // Stats counts since Start. The kernel forgets its counters when they are
-// read (packet(7), PACKET_STATISTICS); they are added up here. Safe for
-// concurrent use while the ring is open.
+// read (packet(7), PACKET_STATISTICS); they are added up here. After Close they
+// are the last that were read. Safe for concurrent use.
 func (r *Ring) Stats() (Stats, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 {
+		return r.stats, nil
+	}
 	st, err := unix.GetsockoptTpacketStatsV3(r.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
-		return Stats{}, os.NewSyscallError("getsockopt PACKET_STATISTICS", err)
+		return r.stats, os.NewSyscallError("getsockopt PACKET_STATISTICS", err)
 	}
-	return Stats{
-		Received: r.received.Add(uint64(st.Packets)),
-		Dropped:  r.dropped.Add(uint64(st.Drops)),
-		Freezes:  r.freezes.Add(uint64(st.Freeze_q_cnt)),
-	}, nil
+	r.stats.Received += uint64(st.Packets)
+	r.stats.Dropped += uint64(st.Drops)
+	r.stats.Freezes += uint64(st.Freeze_q_cnt)
+	return r.stats, nil
 }
 
 // Close frees the ring. Blocks and packets got from it are gone.
 func (r *Ring) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var errs []error
 	if r.mem != nil {
 		errs = append(errs, os.NewSyscallError("munmap", unix.Munmap(r.mem)))

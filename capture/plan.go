@@ -1,0 +1,279 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/ring"
+	"pcapctl/filter"
+)
+
+// AnyInterface as a name stands for all interfaces, loopback and those that
+// appear during the capture included.
+const AnyInterface = "any"
+
+// Bounds of the ring in bytes, and the retire time: how long a packet may stay
+// in a block that does not fill. With it and the write that follows, a packet
+// on a quiet link is in the file well within a second.
+const (
+	DefaultBufferSize = 8 << 20
+	MinBufferSize     = 1 << 20
+	MaxBufferSize     = 1 << 30
+	retireTime        = 250 * time.Millisecond
+	wholeBlock        = 1 << 20
+	minBlocks         = 2
+)
+
+// Source says where packets come from. It is no part of the API's request: the
+// service captures on the VM as a whole.
+type Source struct {
+	// Interfaces are names; AnyInterface stands alone. Empty is the default
+	// choice: every interface that is up, is not loopback and is not enslaved
+	// to another; loopback when there is none such.
+	Interfaces []string
+	// Promiscuous asks for frames that are meant for other stations, too.
+	Promiscuous bool
+	// BufferSize is the size of the kernel's ring in bytes, 0 for
+	// DefaultBufferSize.
+	BufferSize int
+}
+
+// Plan is a valid session on this machine: everything that can be known before
+// anything is opened.
+type Plan struct {
+	Config     *Config
+	Any        bool              // all interfaces, also those to come
+	Interfaces []netif.Interface // with Any, those that are up now
+	LinkType   pcapfile.LinkType
+	Program    *filter.Program
+	Warnings   []string
+
+	promiscuous bool
+	blockSize   int
+	blocks      int
+}
+
+// NewPlan looks at the machine, opens nothing and needs no privilege. Its
+// errors are of class NotFound for interfaces and Invalid for settings.
+func NewPlan(c *Config, s Source) (*Plan, error) {
+	p := &Plan{Config: c, promiscuous: s.Promiscuous}
+	p.Warnings = slices.Clone(c.Warnings)
+	if err := p.sizeRing(s.BufferSize); err != nil {
+		return nil, err
+	}
+	all, err := netif.List()
+	if err != nil {
+		return nil, Errorf(Internal, "%w", err)
+	}
+	if err := p.choose(all, s.Interfaces); err != nil {
+		return nil, err
+	}
+	p.Program, err = c.Filters.Compile(p.framing())
+	if err != nil {
+		return nil, Errorf(Internal, "compile the filter: %w", err)
+	}
+	p.warn(all)
+	return p, nil
+}
+
+func (p *Plan) sizeRing(size int) error {
+	if size == 0 {
+		size = DefaultBufferSize
+	}
+	if size < MinBufferSize || size > MaxBufferSize {
+		return &Error{Class: Invalid, Target: "buffer-size", Message: fmt.Sprintf(
+			"%d bytes given; allowed: %d to %d", size, MinBufferSize, MaxBufferSize)}
+	}
+	// A block must hold a packet of the greatest length; few large ones cost
+	// the fewest wake-ups.
+	const page = 64 << 10 // the largest page size of the systems we run on
+	p.blockSize = min(wholeBlock, size/minBlocks/page*page)
+	p.blocks = size / p.blockSize
+	return nil
+}
+
+func (p *Plan) choose(all []netif.Interface, names []string) error {
+	switch {
+	case len(names) == 0:
+		return p.chooseDefault(all)
+	case slices.Contains(names, AnyInterface):
+		if len(names) > 1 {
+			return &Error{Class: Invalid, Target: "interface", Message: fmt.Sprintf(
+				"%q already stands for every interface; name either it or single ones", AnyInterface)}
+		}
+		p.Any = true
+		p.Interfaces = slices.DeleteFunc(slices.Clone(all), func(i netif.Interface) bool { return !i.Up })
+		return nil
+	}
+	var missing []string
+	for _, name := range names {
+		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Name == name })
+		switch {
+		case at < 0:
+			missing = append(missing, name)
+		case slices.ContainsFunc(p.Interfaces, func(i netif.Interface) bool { return i.Index == all[at].Index }):
+			// Named twice is as good as named once.
+		default:
+			p.Interfaces = append(p.Interfaces, all[at])
+		}
+	}
+	if missing != nil {
+		return &Error{Class: NotFound, Target: "interface", Message: fmt.Sprintf("no interface %s on this machine; there are: %s",
+			strings.Join(missing, ", "), describe(all))}
+	}
+	return nil
+}
+
+func (p *Plan) chooseDefault(all []netif.Interface) error {
+	for _, i := range all {
+		if i.Skipped() == "" {
+			p.Interfaces = append(p.Interfaces, i)
+		}
+	}
+	if p.Interfaces != nil {
+		return nil
+	}
+	// A machine without a network still has something to look at.
+	for _, i := range all {
+		if i.Loopback && i.Up {
+			p.Interfaces = []netif.Interface{i}
+			p.Warnings = append(p.Warnings, "no interface but loopback is up: capturing on "+i.Name)
+			return nil
+		}
+	}
+	return &Error{Class: NotFound, Target: "interface", Message: fmt.Sprintf(
+		"no interface is up; there are: %s; bring one up or name it with --interface", describe(all))}
+}
+
+func describe(all []netif.Interface) string {
+	list := make([]string, len(all))
+	for i, f := range all {
+		list[i] = f.Name
+		if why := f.Skipped(); why != "" {
+			list[i] += " (" + why + ")"
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// framing settles the link type of the file and what the filter has to look
+// for. One interface keeps its own framing; several share the cooked one,
+// which tells them apart.
+func (p *Plan) framing() filter.Options {
+	p.LinkType = pcapfile.SLL2
+	o := filter.Options{Framing: filter.Mixed, SnapLen: p.Config.SnapLen}
+	if !p.Any && !slices.ContainsFunc(p.Interfaces, func(i netif.Interface) bool { return !i.HWType.HasMAC() }) {
+		o.Framing = filter.Ethernet
+	}
+	if len(p.Interfaces) == 1 && !p.Any {
+		switch i := p.Interfaces[0]; {
+		case i.HWType.HasMAC():
+			p.LinkType = pcapfile.Ethernet
+		case i.HWType.IsRawIP():
+			p.LinkType, o.Framing = pcapfile.RawIP, filter.RawIP
+		}
+		return o
+	}
+	if !p.Any {
+		for _, i := range p.Interfaces {
+			o.Interfaces = append(o.Interfaces, uint32(i.Index))
+		}
+	}
+	return o
+}
+
+func (p *Plan) warn(all []netif.Interface) {
+	var own []netip.Addr
+	for _, i := range all {
+		for _, a := range i.Addresses {
+			own = append(own, a.Addr())
+		}
+	}
+	p.Warnings = append(p.Warnings, p.Config.Filters.Warnings(own)...)
+	for _, i := range p.Interfaces {
+		if !i.Up {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))
+		}
+	}
+	if p.Config.MaxBytes == 0 && p.Config.MaxTime == 0 {
+		p.Warnings = append(p.Warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
+	}
+	if !p.Program.Exact {
+		p.Warnings = append(p.Warnings, "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU")
+	}
+}
+
+// CheckFile says whether the capture file could be made as far as that can be
+// seen without making it. Only Start knows for sure.
+//
+// Error classes: Conflict, NotFound.
+func (p *Plan) CheckFile() error {
+	c := p.Config
+	if c.FilePath == "" {
+		return nil
+	}
+	if _, err := os.Lstat(c.FilePath); err == nil {
+		return createError(c, &fs.PathError{Op: "create", Path: c.FilePath, Err: fs.ErrExist})
+	}
+	if dir := filepath.Dir(c.FilePath); dir != c.CapturesDir {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return createError(c, err)
+		}
+	}
+	return nil
+}
+
+// FilterMode says who decides which packets are recorded.
+func (p *Plan) FilterMode() string {
+	if p.Program.Exact {
+		return "kernel"
+	}
+	return "kernel+user"
+}
+
+// On names the interfaces, for people.
+func (p *Plan) On() string {
+	if p.Any {
+		return "any interface"
+	}
+	names := make([]string, len(p.Interfaces))
+	for i, f := range p.Interfaces {
+		names[i] = f.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+func (p *Plan) ringOptions() ring.Options {
+	o := ring.Options{
+		Filter: p.Program.Raw, BlockSize: p.blockSize, Blocks: p.blocks, Retire: retireTime,
+	}
+	if len(p.Interfaces) == 1 && !p.Any {
+		o.Interface = p.Interfaces[0].Index
+	}
+	if p.promiscuous && !p.Any {
+		for _, i := range p.Interfaces {
+			if !i.Loopback {
+				o.Promiscuous = append(o.Promiscuous, i.Index)
+			}
+		}
+	}
+	return o
+}
+
+// privilege says what to do about a packet socket that may not be opened.
+func privilege(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return Errorf(Forbidden, "capturing packets needs the capability CAP_NET_RAW, which this process does not have: "+
+			"run pcapctl as root, or grant it once with `sudo setcap cap_net_raw+ep \"$(command -v pcapctl)\"` (%w)", err)
+	}
+	return Errorf(Internal, "%w", err)
+}

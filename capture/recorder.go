@@ -1,0 +1,187 @@
+package capture
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/ring"
+	"pcapctl/filter"
+	"pcapctl/storage"
+)
+
+// bufferSize is how many bytes of records are held before they are written.
+// One write of 256 KiB costs little more than one of 4 KiB, and more would
+// only take memory. A record of the greatest length fits behind it.
+const (
+	bufferSize    = 256 << 10
+	maxRecordSize = pcapfile.RecordHeaderLen + pcapfile.MaxSnapLen
+)
+
+// recorder turns packets of the ring into records of the file. It belongs to
+// the packet loop; others look at it through the counters.
+type recorder struct {
+	file   *storage.File
+	link   pcapfile.LinkType
+	snap   int
+	limit  int64       // bytes of the whole file; 0 is none
+	user   *filter.Set // when the kernel's program lets too much through
+	buf    []byte      // whole records that are not in the file yet
+	prefix [pcapfile.SLL2Len + vlanTagLen]byte
+	match  filter.Packet
+
+	counters
+}
+
+// counters are written by the packet loop once a block and read by anyone.
+type counters struct {
+	packets atomic.Uint64 // recorded, those in the buffer included
+	bytes   atomic.Uint64 // of packet data recorded
+	size    atomic.Int64  // of the file, with what is in the buffer
+	walked  atomic.Uint64 // packets taken from the ring
+	// What was recorded and then could not be written.
+	lost, lostBytes atomic.Uint64
+}
+
+const (
+	macAddrsLen = 12 // destination and source address, before the EtherType
+	macLen      = 14
+	vlanTagLen  = 4
+)
+
+func newRecorder(file *storage.File, link pcapfile.LinkType, snaplen uint32, limit int64, user *filter.Set) *recorder {
+	r := &recorder{file: file, link: link, snap: pcapfile.MaxSnapLen, limit: limit, user: user}
+	if snaplen != 0 {
+		r.snap = int(min(snaplen, pcapfile.MaxSnapLen))
+	}
+	r.buf = make([]byte, 0, bufferSize+maxRecordSize)
+	r.buf = pcapfile.AppendHeader(r.buf, link, uint32(r.snap))
+	r.size.Store(int64(len(r.buf)))
+	return r
+}
+
+// start writes the file header, so that the file opens from the first moment.
+func (r *recorder) start() error {
+	if _, err := r.file.Write(r.buf); err != nil {
+		return err
+	}
+	r.buf = r.buf[:0]
+	return nil
+}
+
+// block records the packets of a block. full says that the next packet would
+// have taken the file over its limit; it and all that follow are not recorded.
+func (r *recorder) block(b *ring.Block) (full bool, err error) {
+	var packets, bytes, walked uint64
+	size := r.size.Load()
+	defer func() {
+		r.packets.Add(packets)
+		r.bytes.Add(bytes)
+		r.walked.Add(walked)
+		r.size.Store(size)
+	}()
+	var p ring.Packet
+	for {
+		ok, err := b.Next(&p)
+		if !ok || err != nil {
+			return false, err
+		}
+		walked++
+		if r.user != nil && !r.matches(&p) {
+			continue
+		}
+		prefix, data, length := r.frame(&p)
+		caplen := min(len(prefix)+len(data), r.snap)
+		record := pcapfile.RecordHeaderLen + caplen
+		if r.limit > 0 && size+int64(record) > r.limit {
+			return true, nil
+		}
+		if len(r.buf) >= bufferSize {
+			if err := r.flush(); err != nil {
+				return false, err
+			}
+		}
+		at := len(r.buf)
+		r.buf = r.buf[:at+record]
+		pcapfile.PutRecordHeader(r.buf[at:], p.Sec, p.Nsec, caplen, length)
+		body := r.buf[at+pcapfile.RecordHeaderLen:]
+		copy(body[copy(body, prefix):], data)
+		packets++
+		bytes += uint64(caplen)
+		size += int64(record)
+	}
+}
+
+// frame lays a packet out as the link type wants it: prefix and data follow
+// each other in the record, length is that of the whole on the wire.
+func (r *recorder) frame(p *ring.Packet) (prefix, data []byte, length int) {
+	switch {
+	case r.link == pcapfile.SLL2:
+		return r.cooked(p)
+	case p.Tagged && r.link == pcapfile.Ethernet && len(p.Data) >= macAddrsLen:
+		// The kernel takes the outer tag out of received frames and hands it
+		// over beside them (packet(7), PACKET_AUXDATA). It goes back where it
+		// was.
+		prefix = r.prefix[:macAddrsLen+vlanTagLen]
+		copy(prefix, p.Data[:macAddrsLen])
+		binary.BigEndian.PutUint16(prefix[macAddrsLen:], p.TPID)
+		binary.BigEndian.PutUint16(prefix[macAddrsLen+2:], p.TCI)
+		return prefix, p.Data[macAddrsLen:], p.Len + vlanTagLen
+	default:
+		return nil, p.Data, p.Len
+	}
+}
+
+// cooked puts an SLL2 header in the place of the link layer's. A tag follows
+// it as it follows the addresses in a MAC header: the header's protocol is the
+// tag's type, the tag's content comes first in the data.
+func (r *recorder) cooked(p *ring.Packet) (prefix, data []byte, length int) {
+	h := pcapfile.SLL2Header{
+		Protocol: p.Protocol, Interface: p.Interface, HWType: p.HWType,
+		Type: p.Type, AddrLen: p.AddrLen, Addr: p.Addr,
+	}
+	cut := max(0, min(p.Net, len(p.Data)))
+	if netif.HWType(p.HWType).HasMAC() && len(p.Data) >= macLen {
+		// Tags that are still in the frame stay in the data. The kernel's idea
+		// of the network header is behind them, and its protocol may be theirs
+		// or the one behind them, depending on its version.
+		cut = macLen
+		if t := binary.BigEndian.Uint16(p.Data[macAddrsLen:]); t >= minEtherType {
+			h.Protocol = t
+		}
+	}
+	prefix = r.prefix[:pcapfile.SLL2Len]
+	if p.Tagged {
+		prefix = r.prefix[:pcapfile.SLL2Len+vlanTagLen]
+		binary.BigEndian.PutUint16(prefix[pcapfile.SLL2Len:], p.TCI)
+		binary.BigEndian.PutUint16(prefix[pcapfile.SLL2Len+2:], h.Protocol)
+		h.Protocol = p.TPID
+	}
+	h.Put(prefix)
+	return prefix, p.Data[cut:], p.Len - cut + len(prefix)
+}
+
+// minEtherType is the least value that is a type; below it is the length of
+// an 802.3 frame.
+const minEtherType = 0x600
+
+// flush writes what is in the buffer. When it fails, the file ends behind the
+// last whole record that the disk took, and the rest is counted as lost.
+func (r *recorder) flush() error {
+	if len(r.buf) == 0 {
+		return nil
+	}
+	n, err := r.file.Write(r.buf)
+	if err != nil {
+		kept, size := pcapfile.Whole(r.buf[:n])
+		whole, all := pcapfile.Whole(r.buf)
+		r.lost.Add(uint64(whole - kept))
+		r.lostBytes.Add(uint64(all - size - (whole-kept)*pcapfile.RecordHeaderLen))
+		if cutErr := r.file.Cut(r.file.Size() + int64(size)); cutErr != nil {
+			err = cutErr
+		}
+	}
+	r.buf = r.buf[:0]
+	return err
+}

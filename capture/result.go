@@ -1,0 +1,171 @@
+package capture
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+
+	"pcapctl/capture/pcapfile"
+)
+
+// Result is what came of a capture.
+type Result struct {
+	Config     *Config
+	Started    time.Time
+	Elapsed    time.Duration
+	StopReason StopReason
+	Err        error // nil for a complete capture
+
+	Packets  uint64 // in the file
+	Bytes    uint64 // of packet data in the file
+	Received uint64 // passed the kernel's filter, those dropped included
+	Freezes  uint64 // how often the kernel found the ring full
+	Dropped  Drops
+
+	LinkType     pcapfile.LinkType
+	FilterMode   string
+	Interfaces   []LinkDrops
+	AnyInterface bool
+	Files        []SavedFile
+}
+
+// Drops are packets that matched and are not in the file, by who lost them.
+type Drops struct {
+	ByKernel    uint64 // the ring was full
+	ByInterface uint64 // the interface or its driver lost them; whether they matched is not known
+	ByFile      uint64 // the disk did not take them
+}
+
+// Total is the number of packets lost.
+func (d Drops) Total() uint64 { return d.ByKernel + d.ByInterface + d.ByFile }
+
+// SavedFile is a file that was written.
+type SavedFile struct {
+	Path string
+	Size int64 // bytes
+}
+
+// States of a resource and of a capture, as the API names them.
+const (
+	stateUpdating  = "Updating"
+	stateSucceeded = "Succeeded"
+	stateFailed    = "Failed"
+
+	statusRunning = "Running"
+	statusStopped = "Stopped"
+	statusError   = "Error"
+
+	resourceType = "Microsoft.Network/networkWatchers/packetCaptures"
+	// watcherName stands where the service names its regional watcher.
+	watcherName = "local"
+)
+
+// Resource is a session as the API's resource, which create and show print.
+type Resource struct {
+	Name       string             `json:"name"`
+	ID         string             `json:"id"`
+	Etag       string             `json:"etag"`
+	Type       string             `json:"type"`
+	Properties ResourceProperties `json:"properties"`
+}
+
+// ResourceProperties are the request with its defaults filled in, the members
+// of the API's status, and statistics that only pcapctl has.
+type ResourceProperties struct {
+	ProvisioningState string `json:"provisioningState"`
+	Properties
+	CaptureStartTime    string      `json:"captureStartTime"`
+	PacketCaptureStatus string      `json:"packetCaptureStatus"`
+	StopReason          StopReason  `json:"stopReason,omitempty"`
+	PacketCaptureError  []string    `json:"packetCaptureError"`
+	Statistics          *Statistics `json:"statistics,omitempty"`
+}
+
+// Statistics tell what was captured and what was not. All counts are exact.
+type Statistics struct {
+	DurationInSeconds         float64           `json:"durationInSeconds"`
+	PacketsCaptured           uint64            `json:"packetsCaptured"`
+	BytesCaptured             uint64            `json:"bytesCaptured"`
+	PacketsReceived           uint64            `json:"packetsReceived"`
+	PacketsDroppedByKernel    uint64            `json:"packetsDroppedByKernel"`
+	PacketsDroppedByInterface uint64            `json:"packetsDroppedByInterface"`
+	PacketsNotWritten         uint64            `json:"packetsNotWritten"`
+	RingFreezes               uint64            `json:"ringFreezes"`
+	FilterMode                string            `json:"filterMode"`
+	LinkType                  string            `json:"linkType"`
+	Interfaces                []InterfaceResult `json:"interfaces"`
+	Files                     []FileResult      `json:"files"`
+	Blobs                     []FileResult      `json:"blobs"`
+}
+
+// InterfaceResult is one interface that was captured on.
+type InterfaceResult struct {
+	Name                      string `json:"name"`
+	Index                     int    `json:"index"`
+	PacketsDroppedByInterface uint64 `json:"packetsDroppedByInterface"`
+}
+
+// FileResult is one file or blob that was written.
+type FileResult struct {
+	Path        string `json:"path"`
+	SizeInBytes int64  `json:"sizeInBytes"`
+}
+
+// Resource makes the API's resource of a finished capture.
+func (r *Result) Resource() *Resource {
+	p := ResourceProperties{
+		ProvisioningState:   stateSucceeded,
+		PacketCaptureStatus: statusStopped,
+		StopReason:          r.StopReason,
+		PacketCaptureError:  []string{},
+		Statistics:          r.statistics(),
+	}
+	if r.Err != nil {
+		p.ProvisioningState, p.PacketCaptureStatus = stateFailed, statusError
+		p.PacketCaptureError = []string{ClassOf(r.Err).CaptureError()}
+	}
+	return newResource(r.Config, r.Started, p)
+}
+
+func newResource(c *Config, started time.Time, p ResourceProperties) *Resource {
+	p.Properties = c.Properties()
+	p.CaptureStartTime = started.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	res := &Resource{
+		Name: c.Name,
+		ID: "/subscriptions/" + c.Target.Subscription + "/resourceGroups/" + c.Target.ResourceGroup +
+			"/providers/Microsoft.Network/networkWatchers/" + watcherName + "/packetCaptures/" + c.Name,
+		Type:       resourceType,
+		Properties: p,
+	}
+	// The tag changes when the resource does, and only then.
+	if body, err := json.Marshal(res); err == nil {
+		res.Etag = `W/"` + uuid.NewSHA1(uuid.NameSpaceURL, body).String() + `"`
+	}
+	return res
+}
+
+func (r *Result) statistics() *Statistics {
+	s := &Statistics{
+		DurationInSeconds:         r.Elapsed.Round(time.Millisecond).Seconds(),
+		PacketsCaptured:           r.Packets,
+		BytesCaptured:             r.Bytes,
+		PacketsReceived:           r.Received,
+		PacketsDroppedByKernel:    r.Dropped.ByKernel,
+		PacketsDroppedByInterface: r.Dropped.ByInterface,
+		PacketsNotWritten:         r.Dropped.ByFile,
+		RingFreezes:               r.Freezes,
+		FilterMode:                r.FilterMode,
+		LinkType:                  r.LinkType.String(),
+		Interfaces:                make([]InterfaceResult, 0, len(r.Interfaces)),
+		Files:                     make([]FileResult, 0, len(r.Files)),
+		Blobs:                     []FileResult{},
+	}
+	for _, i := range r.Interfaces {
+		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
+	}
+	for _, f := range r.Files {
+		s.Files = append(s.Files, FileResult{f.Path, f.Size})
+	}
+	return s
+}

@@ -1,0 +1,324 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"pcapctl/capture/ring"
+	"pcapctl/filter"
+	"pcapctl/storage"
+)
+
+// StopReason says why a capture ended. The service's own are free strings;
+// these are all that pcapctl uses.
+type StopReason string
+
+// The stop reasons. The first three end a complete capture, the others one
+// that failed.
+const (
+	TimeExceeded     StopReason = "TimeExceeded"     // timeLimitInSeconds
+	SizeExceeded     StopReason = "SizeExceeded"     // totalBytesPerSession
+	Manual           StopReason = "Manual"           // a signal, or stop
+	InterfaceRemoved StopReason = "InterfaceRemoved" // every interface captured on is gone
+	FileFailed       StopReason = "LocalFileFailed"  // the disk did not take the packets
+	CaptureBroken    StopReason = "CaptureFailed"    // the kernel's socket failed
+)
+
+// flushTime is how long records may wait in the buffer when blocks come full
+// and then nothing more comes at all.
+const flushTime = 250 * time.Millisecond
+
+// lookTime is how often the interfaces are looked at for their own drop
+// counters and whether they are still there.
+const lookTime = 2 * time.Second
+
+// Session is a capture that is under way.
+type Session struct {
+	Plan    *Plan
+	Started time.Time // wall clock and monotonic; packets are captured from here on
+
+	ring  *ring.Ring
+	file  *storage.File
+	rec   *recorder
+	links *linkWatch
+}
+
+// Start opens the file and then the socket. When it returns, packets are being
+// captured; when it fails, nothing is left behind.
+//
+// guard is the program to start as the file's guard (storage.File.Protect), ""
+// for none.
+//
+// Error classes: Forbidden, Conflict (the file exists), NotFound (its folder
+// does not), LocalFile, Internal.
+func Start(p *Plan, guard string) (_ *Session, err error) {
+	if err := p.Config.Supported(); err != nil {
+		return nil, err
+	}
+	// Asked first so that a process without the privilege is told so, and not
+	// of a folder that it may not write to either.
+	if err := ring.Privileged(); err != nil {
+		return nil, privilege(err)
+	}
+	s := &Session{Plan: p}
+	s.file, err = storage.Create(p.Config.CapturesDir, p.Config.FilePath)
+	if err != nil {
+		return nil, createError(p.Config, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = s.file.Discard()
+		}
+	}()
+	if guard != "" {
+		if err := s.file.Protect(guard); err != nil {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+		}
+	}
+	var user *filter.Set
+	if !p.Program.Exact {
+		user = &p.Config.Filters
+	}
+	s.rec = newRecorder(s.file, p.LinkType, p.Config.SnapLen, p.Config.MaxBytes, user)
+	if err := s.rec.start(); err != nil {
+		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
+	}
+	if s.ring, err = ring.Open(p.ringOptions()); err != nil {
+		return nil, privilege(err)
+	}
+	if s.links, err = watchLinks(p); err != nil {
+		return nil, errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
+	}
+	if err := s.ring.Start(); err != nil {
+		return nil, errors.Join(Errorf(startClass(err), "start capturing on %s: %w", p.On(), err), s.ring.Close())
+	}
+	s.Started = time.Now()
+	s.links.run(s.ring.Wake)
+	return s, nil
+}
+
+// startClass tells an interface that went away since it was looked up.
+func startClass(err error) Class {
+	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
+		return NotFound
+	}
+	return Internal
+}
+
+func createError(c *Config, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return Errorf(Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
+	case errors.Is(err, storage.ErrOutside):
+		e := Errorf(Invalid, "%w (%s)", err, c.CapturesDir)
+		e.Target = "properties.storageLocation.filePath"
+		return e
+	case errors.Is(err, fs.ErrNotExist):
+		return Errorf(NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, c.CapturesDir)
+	case errors.Is(err, fs.ErrPermission):
+		return Errorf(Forbidden, "%w: run pcapctl as a user who may write there, or name another folder with --captures-dir", err)
+	default:
+		return Errorf(LocalFile, "%w", err)
+	}
+}
+
+// Run captures until a limit is reached, ctx is done (stop reason Manual) or
+// something fails, and closes the file. The Result is never nil: it tells what
+// is in the file also when the error says that this is not all.
+//
+// Error classes: Failed, LocalFile.
+func (s *Session) Run(ctx context.Context) (*Result, error) {
+	stop := context.AfterFunc(ctx, s.ring.Wake)
+	reason, err := s.loop(ctx)
+	stop()
+	if err == nil {
+		reason, err = s.drain(reason)
+	}
+	return s.finish(reason, err)
+}
+
+// loop is the packet loop. It does nothing but move packets and look whether
+// it is time to end.
+func (s *Session) loop(ctx context.Context) (StopReason, error) {
+	limit := s.Plan.Config.MaxTime
+	for {
+		block, err := s.ring.Next()
+		if err != nil {
+			return CaptureBroken, Errorf(Failed, "%w", err)
+		}
+		if block != nil {
+			if reason, err := s.record(block); reason != "" || err != nil {
+				return reason, err
+			}
+		}
+		if ctx.Err() != nil {
+			return Manual, nil
+		}
+		wait := time.Duration(-1)
+		if limit > 0 {
+			if wait = limit - time.Since(s.Started); wait <= 0 {
+				return TimeExceeded, nil
+			}
+		}
+		if block != nil {
+			continue
+		}
+		if reason, err := s.wait(wait); reason != "" || err != nil {
+			return reason, err
+		}
+	}
+}
+
+// record takes the packets of a block. A block that the retire timer closed
+// means slow traffic: there is time to write, and somebody may be watching the
+// file grow.
+func (s *Session) record(block *ring.Block) (StopReason, error) {
+	full, err := s.rec.block(block)
+	if err == nil && block.Idle() {
+		err = s.rec.flush()
+	}
+	switch {
+	case errors.Is(err, ring.ErrCorrupt):
+		return CaptureBroken, Errorf(Failed, "%w", err)
+	case err != nil:
+		return FileFailed, s.fileError(err)
+	case full:
+		return SizeExceeded, nil
+	}
+	return "", nil
+}
+
+// wait sleeps until there are packets, for at most d if that is not negative.
+func (s *Session) wait(d time.Duration) (StopReason, error) {
+	flush := len(s.rec.buf) > 0
+	if flush && (d < 0 || d > flushTime) {
+		d = flushTime
+	}
+	from := time.Now()
+	err := s.ring.Wait(d)
+	if gone := s.links.gone(); gone != "" {
+		return InterfaceRemoved, Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", gone, s.file.Path())
+	}
+	switch {
+	case errors.Is(err, ring.ErrInterfaceDown):
+		// The kernel binds the socket again when the interface comes back; if
+		// it is gone for good, the watch finds out and wakes us.
+		s.links.look()
+	case err != nil:
+		return CaptureBroken, Errorf(Failed, "%w", err)
+	}
+	if flush && time.Since(from) >= flushTime {
+		if err := s.rec.flush(); err != nil {
+			return FileFailed, s.fileError(err)
+		}
+	}
+	return "", nil
+}
+
+// drain takes the packets that are in the ring still. They came before the
+// end; if they take the file to its limit, that was reached first.
+func (s *Session) drain(reason StopReason) (StopReason, error) {
+	if err := s.ring.Detach(); err != nil {
+		return CaptureBroken, Errorf(Failed, "%w", err)
+	}
+	if reason == SizeExceeded {
+		return reason, nil
+	}
+	for {
+		block, err := s.ring.Next()
+		if err != nil {
+			return CaptureBroken, Errorf(Failed, "%w", err)
+		}
+		if block == nil {
+			return reason, nil
+		}
+		if now, err := s.record(block); now != "" || err != nil {
+			return now, err
+		}
+	}
+}
+
+// finish closes everything, whatever happened, and says what came of it.
+func (s *Session) finish(reason StopReason, err error) (*Result, error) {
+	end := time.Now()
+	if err != nil {
+		_ = s.ring.Detach() // so that the counters below are the last word
+	}
+	if ferr := s.rec.flush(); ferr != nil && err == nil {
+		reason, err = FileFailed, s.fileError(ferr)
+	}
+	res := s.result(reason, end)
+	if ferr := s.file.Finish(); ferr != nil && err == nil {
+		reason, err = FileFailed, s.fileError(ferr)
+		res.StopReason = reason
+	}
+	s.links.close()
+	if cerr := s.ring.Close(); cerr != nil && err == nil {
+		err = Errorf(Internal, "close the packet socket: %w", cerr)
+	}
+	res.Err = err
+	return res, err
+}
+
+func (s *Session) fileError(err error) error {
+	hint := "what was written before is kept and readable"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		hint = "free some space or set a smaller totalBytesPerSession; " + hint
+	}
+	return Errorf(LocalFile, "the capture file could not be completed: %w; %s", err, hint)
+}
+
+// Progress is what a capture has come to so far.
+type Progress struct {
+	Elapsed time.Duration
+	Packets uint64 // recorded
+	Bytes   int64  // size of the file, with what is about to be written
+	Dropped Drops
+}
+
+// Progress looks at a running capture from another goroutine. It costs the
+// packet loop nothing.
+func (s *Session) Progress() Progress {
+	return Progress{
+		Elapsed: time.Since(s.Started),
+		Packets: s.rec.packets.Load() - s.rec.lost.Load(),
+		Bytes:   s.rec.size.Load(),
+		Dropped: s.drops(),
+	}
+}
+
+func (s *Session) drops() Drops {
+	d := Drops{ByFile: s.rec.lost.Load()}
+	// A socket that cannot be asked any more has dropped nothing since.
+	st, _ := s.ring.Stats()
+	d.ByKernel = st.Dropped
+	for _, l := range s.links.dropped() {
+		d.ByInterface += l.Dropped
+	}
+	return d
+}
+
+func (s *Session) result(reason StopReason, end time.Time) *Result {
+	st, _ := s.ring.Stats()
+	p := s.Plan
+	return &Result{
+		Config:       p.Config,
+		Started:      s.Started,
+		Elapsed:      end.Sub(s.Started),
+		StopReason:   reason,
+		Packets:      s.rec.packets.Load() - s.rec.lost.Load(),
+		Bytes:        s.rec.bytes.Load() - s.rec.lostBytes.Load(),
+		Received:     st.Received,
+		Freezes:      st.Freezes,
+		Dropped:      s.drops(),
+		LinkType:     p.LinkType,
+		FilterMode:   p.FilterMode(),
+		Interfaces:   s.links.dropped(),
+		AnyInterface: p.Any,
+		Files:        []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}},
+	}
+}

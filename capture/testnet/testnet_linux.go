@@ -1,0 +1,176 @@
+// Package testnet gives tests networks of their own: namespaces that they make
+// and that go away with them, so that real kernel sockets see real traffic and
+// nobody else's.
+package testnet
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Need ends the test unless it runs as root and the tools are there: with a
+// skip that says what to install on a user's machine, as a failure in CI.
+func Need(t testing.TB, tools ...string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		missing(t, "needs root: run the tests with sudo")
+	}
+	NeedTools(t, tools...)
+}
+
+// NeedTools is Need without root.
+func NeedTools(t testing.TB, tools ...string) {
+	t.Helper()
+	packages := map[string]string{"ip": "iproute2", "capinfos": "wireshark-common", "mount": "mount"}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			pkg := tool
+			if p, ok := packages[tool]; ok {
+				pkg = p
+			}
+			missing(t, fmt.Sprintf("needs %s: install the package %s", tool, pkg))
+		}
+	}
+}
+
+func missing(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// NS is a network namespace.
+type NS struct {
+	Name string
+	t    testing.TB
+}
+
+var count atomic.Int64
+
+// New makes a namespace that ends with the test. Nothing in it speaks by
+// itself: there is no IPv6 autoconfiguration and no ARP.
+func New(t testing.TB) *NS {
+	t.Helper()
+	Need(t, "ip")
+	ns := &NS{Name: fmt.Sprintf("pcapctl-%d-%d", os.Getpid(), count.Add(1)), t: t}
+	run(t, "ip", "netns", "add", ns.Name)
+	t.Cleanup(func() { run(t, "ip", "netns", "del", ns.Name) })
+	ns.Do(func() {
+		for _, conf := range []string{"all", "default"} {
+			path := "/proc/sys/net/ipv6/conf/" + conf + "/disable_ipv6" // of the thread that opens it
+			_ = os.WriteFile(path, []byte("1"), 0)
+		}
+	})
+	ns.IP("link", "set", "lo", "up")
+	return ns
+}
+
+// IP runs ip(8) in the namespace.
+func (ns *NS) IP(args ...string) {
+	ns.t.Helper()
+	run(ns.t, "ip", append([]string{"-n", ns.Name}, args...)...)
+}
+
+// Veth makes a pair of connected interfaces, both up.
+func (ns *NS) Veth(a, b string) {
+	ns.t.Helper()
+	ns.IP("link", "add", a, "type", "veth", "peer", "name", b)
+	for _, dev := range []string{a, b} {
+		ns.IP("link", "set", dev, "arp", "off", "multicast", "off", "up")
+	}
+}
+
+// Command is a command that runs in the namespace.
+func (ns *NS) Command(name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ns.t.Context(), "ip", append([]string{"netns", "exec", ns.Name, name}, args...)...)
+}
+
+// Do calls fn on a thread that is in the namespace; sockets opened by fn stay
+// there.
+func (ns *NS) Do(fn func()) {
+	ns.t.Helper()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// The thread is never unlocked, so that the runtime throws it away: it
+		// must serve nobody else.
+		runtime.LockOSThread()
+		var fd int
+		if fd, err = unix.Open("/run/netns/"+ns.Name, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return
+		}
+		defer func() { _ = unix.Close(fd) }()
+		if err = unix.Setns(fd, unix.CLONE_NEWNET); err == nil {
+			fn()
+		}
+	}()
+	<-done
+	if err != nil {
+		ns.t.Fatalf("enter namespace %s: %v", ns.Name, err)
+	}
+}
+
+// Sender sends frames as they are on one interface.
+type Sender struct {
+	fd   int
+	addr unix.SockaddrLinklayer
+	t    testing.TB
+}
+
+// Sender opens a sender on the interface dev.
+func (ns *NS) Sender(dev string) *Sender {
+	ns.t.Helper()
+	s := &Sender{t: ns.t}
+	var err error
+	ns.Do(func() {
+		if s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return
+		}
+		var ifr *unix.Ifreq
+		if ifr, err = unix.NewIfreq(dev); err != nil {
+			return
+		}
+		if err = unix.IoctlIfreq(s.fd, unix.SIOCGIFINDEX, ifr); err == nil {
+			s.addr.Ifindex = int(ifr.Uint32())
+		}
+	})
+	if err != nil {
+		ns.t.Fatalf("open a sender on %s: %v", dev, err)
+	}
+	ns.t.Cleanup(func() { _ = unix.Close(s.fd) })
+	return s
+}
+
+// Send sends one frame.
+func (s *Sender) Send(frame []byte) {
+	s.t.Helper()
+	for {
+		err := unix.Sendto(s.fd, frame, 0, &s.addr)
+		if err == unix.ENOBUFS { //nolint:errorlint // a plain errno
+			runtime.Gosched()
+			continue
+		}
+		if err != nil {
+			s.t.Fatalf("send %d bytes: %v", len(frame), err)
+		}
+		return
+	}
+}
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput() //nolint:gosec,noctx // commands of the tests' own
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package testnet gives tests networks of their own, on Linux.
+package testnet
