@@ -1,0 +1,117 @@
+package filter
+
+import (
+	"golang.org/x/net/bpf"
+)
+
+// label is a place in a program: how many instructions there are from it to the end. A program is written
+// from its end to its start, so that every target of a jump is known when the jump is written (classic BPF
+// jumps forward only) and each instruction is written once.
+type label int
+
+// maxSkip is how far a conditional jump reaches: its two offsets have eight bits each. Some room is left for
+// the jump that one branch may need to have put before the other.
+const maxSkip = 255 - 2
+
+// assembler writes a program from its end to its start.
+type assembler struct {
+	code  []bpf.Instruction // last instruction first
+	limit int
+	// steps are the unconditional jumps written on the way to a label, by that label: only the newest counts,
+	// as it is the nearest.
+	steps map[label]label
+}
+
+func newAssembler(limit int) *assembler {
+	return &assembler{limit: limit, steps: map[label]label{}}
+}
+
+// full reports whether the program has become larger than it may be. What is written from then on is of no use.
+func (a *assembler) full() bool { return len(a.code) > a.limit }
+
+// here is the place of the instruction written last.
+func (a *assembler) here() label { return label(len(a.code)) }
+
+func (a *assembler) write(i bpf.Instruction) label {
+	a.code = append(a.code, i)
+	return a.here()
+}
+
+// ret writes the end of a path: 0 rejects the packet, anything else is how many bytes to keep.
+func (a *assembler) ret(n uint32) label { return a.write(bpf.RetConstant{Val: n}) }
+
+// jump writes an unconditional jump, which reaches any distance.
+func (a *assembler) jump(to label) label {
+	if ret, ok := a.at(to).(bpf.RetConstant); ok {
+		return a.write(ret) // As short, and one instruction less to run.
+	}
+	return a.write(bpf.Jump{Skip: uint32(a.here() - to)})
+}
+
+// at is the instruction at a place.
+func (a *assembler) at(l label) bpf.Instruction { return a.code[l-1] }
+
+// seq writes instructions that run one after the other and then go on at next.
+func (a *assembler) seq(next label, instructions ...bpf.Instruction) label {
+	if next != a.here() {
+		next = a.jump(next)
+	}
+	for i := len(instructions) - 1; i >= 0; i-- {
+		next = a.write(instructions[i])
+	}
+	return next
+}
+
+// near is a place that a conditional jump written next reaches and from where the program goes on at to.
+func (a *assembler) near(to label) label {
+	if a.here()-to <= maxSkip {
+		return to
+	}
+	if step, ok := a.steps[to]; ok && a.here()-step <= maxSkip {
+		return step
+	}
+	step := a.jump(to)
+	a.steps[to] = step
+	return step
+}
+
+// test writes a comparison of A with a constant.
+func (a *assembler) test(cond bpf.JumpTest, value uint32, yes, no label) label {
+	if yes == no {
+		return yes
+	}
+	yes, no = a.near(yes), a.near(no)
+	return a.write(bpf.JumpIf{
+		Cond:      cond,
+		Val:       value,
+		SkipTrue:  uint8(a.here() - yes),
+		SkipFalse: uint8(a.here() - no),
+	})
+}
+
+// testX writes a comparison of A with X.
+func (a *assembler) testX(cond bpf.JumpTest, yes, no label) label {
+	yes, no = a.near(yes), a.near(no)
+	return a.write(bpf.JumpIfX{Cond: cond, SkipTrue: uint8(a.here() - yes), SkipFalse: uint8(a.here() - no)})
+}
+
+// oneOf writes a chain of comparisons of A with single values.
+func (a *assembler) oneOf(yes, no label, values ...uint32) label {
+	next := no
+	for i := len(values) - 1; i >= 0; i-- {
+		next = a.test(bpf.JumpEqual, values[i], yes, next)
+	}
+	return next
+}
+
+// program is what was written, first instruction first.
+func (a *assembler) program(start label) []bpf.Instruction {
+	if start != a.here() {
+		a.jump(start)
+	}
+	out := make([]bpf.Instruction, len(a.code))
+	for i, instruction := range a.code {
+		out[len(out)-1-i] = instruction
+	}
+	return out
+}

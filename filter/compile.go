@@ -1,0 +1,226 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/net/bpf"
+)
+
+// MaxInstructions is how many instructions a program may have (BPF_MAXINSNS in the kernel).
+const MaxInstructions = 4096
+
+// WholePacket is the snap length of a program that keeps all of every packet; no packet is larger.
+const WholePacket = 262144
+
+// Options say for which socket a program is made.
+type Options struct {
+	// Framing is what the socket's packets start with.
+	Framing Framing
+
+	// SnapLen is how many bytes of a matching packet the kernel copies; 0 is WholePacket.
+	SnapLen uint32
+
+	// Interfaces are the interface indexes to record, for one socket that listens to all. Empty: whatever the
+	// socket is bound to.
+	Interfaces []uint32
+
+	// NoLoopback promises that the socket never sees a loopback interface. The part of the program that looks
+	// at loopback packets both ways round is then left out, which can make a large set fit.
+	NoLoopback bool
+
+	// MaxInstructions is the size to stay within, for a kernel that refuses a program of full size with ENOMEM:
+	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
+	MaxInstructions int
+}
+
+// Program is a Set made into a program for the kernel.
+type Program struct {
+	Instructions []bpf.Instruction
+	Raw          []bpf.RawInstruction // the same, as SO_ATTACH_FILTER takes it
+
+	// Exact reports whether the program accepts just what the Set matches. When false the Set was too large for
+	// one program: the program accepts all of that and more, and the caller must run Set.Match on what it gets.
+	Exact bool
+}
+
+var (
+	// ErrFraming is for an Options.Framing that is not one of the constants.
+	ErrFraming = errors.New("no such framing")
+	// ErrTooManyInterfaces is for a list of interfaces that does not fit in a program, even without filters:
+	// listen to fewer, or to all.
+	ErrTooManyInterfaces = errors.New("too many interfaces for one kernel program")
+)
+
+// Compile makes the program for the set. When the set does not fit, the program is the finest coarser one that
+// does. Errors are ErrFraming and ErrTooManyInterfaces.
+func (s Set) Compile(o Options) (*Program, error) {
+	if o.Framing > Mixed {
+		return nil, fmt.Errorf("compile filters: %w: %d", ErrFraming, o.Framing)
+	}
+	if o.SnapLen == 0 {
+		o.SnapLen = WholePacket
+	}
+	if o.MaxInstructions <= 0 || o.MaxInstructions > MaxInstructions {
+		o.MaxInstructions = MaxInstructions
+	}
+	for filters, exact := range s.coarser() {
+		c := compiler{Options: o, filters: filters, icmpErrors: !s.noErrors}
+		instructions, ok := c.compile()
+		if !ok {
+			continue
+		}
+		raw, err := bpf.Assemble(instructions)
+		if err != nil {
+			return nil, fmt.Errorf("compile filters: %w", err)
+		}
+		return &Program{Instructions: instructions, Raw: raw, Exact: exact}, nil
+	}
+	return nil, fmt.Errorf("compile filters: %w: %d", ErrTooManyInterfaces, len(o.Interfaces))
+}
+
+// compiler makes one program.
+//
+// The program's parts, in the order they run: which interface; not the second copy of a loopback packet; where
+// the IP header is; then, for each IP version, the addresses, the filters that name only addresses, the
+// protocol and ports, and the other filters. For an ICMP error the part from the addresses on is there once
+// more, for the packet it quotes; the decision over the other filters, by far the largest part of a large
+// program, is shared by both.
+//
+// A load beyond the end of the packet ends a program and rejects the packet. So nothing is loaded before all
+// that could match without it has been decided: filters that name only addresses come before anything behind
+// the IP header is looked at, and what a quote may say comes last.
+type compiler struct {
+	Options
+	filters    []Filter
+	icmpErrors bool
+
+	*assembler
+	accept, reject label
+	decisions      map[string]label // those over ports only, which both IP versions can use
+}
+
+// compile reports false when the program would be too large.
+func (c *compiler) compile() ([]bpf.Instruction, bool) {
+	c.assembler = newAssembler(c.MaxInstructions)
+	c.reject = c.ret(0)
+	c.accept = c.ret(c.SnapLen)
+	c.decisions = map[string]label{}
+	start := c.accept
+	if !(Set{filters: c.filters}).recordsAll() {
+		v6 := c.packets(ipv6)
+		v4 := c.packets(ipv4)
+		start = c.network(v4, v6)
+	}
+	if !c.NoLoopback {
+		start = c.loopbackOnce(start)
+	}
+	start = c.interfaces(start)
+	program := c.program(start)
+	return program, len(program) <= c.MaxInstructions
+}
+
+// interfaces writes the test for the interfaces that are recorded.
+func (c *compiler) interfaces(next label) label {
+	if len(c.Interfaces) == 0 {
+		return next
+	}
+	set := make([]span[key], len(c.Interfaces))
+	for i, index := range c.Interfaces {
+		set[i] = span[key]{key{3: index}, key{3: index}}
+	}
+	t := tree{assembler: c.assembler}
+	var all []wordSpan
+	for _, s := range newSpans(set...) {
+		all = append(all, wordSpan{s.lo[3], s.hi[3], func() label { return next }})
+	}
+	return c.seq(t.search(all, 0, ^uint32(0), c.reject), bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+}
+
+// Values of the kernel's packet metadata (linux/if_packet.h, linux/if_arp.h).
+const (
+	packetOutgoing = 4   // SKF_AD_PKTTYPE of a packet being sent
+	arphrdEther    = 1   // SKF_AD_HATYPE of an Ethernet device
+	arphrdLoopback = 772 // SKF_AD_HATYPE of a loopback device
+)
+
+// loopbackOnce rejects a packet being sent over loopback: the socket sees it again coming in.
+func (c *compiler) loopbackOnce(next label) label {
+	loopback := c.seq(c.test(bpf.JumpEqual, arphrdLoopback, c.reject, next), bpf.LoadExtension{Num: bpf.ExtLinkLayerType})
+	return c.seq(c.test(bpf.JumpEqual, packetOutgoing, loopback, next), bpf.LoadExtension{Num: bpf.ExtType})
+}
+
+// network writes the search for the IP header. X is left at its start.
+func (c *compiler) network(v4, v6 label) label {
+	if v4 == c.reject && v6 == c.reject {
+		return c.reject
+	}
+	switch c.Framing {
+	case RawIP:
+		return c.rawVersion(v4, v6)
+	case Cooked:
+		return c.cooked(v4, v6)
+	case Mixed:
+		mac := c.ethernet(v4, v6)
+		byType := c.oneOf(mac, c.cooked(v4, v6), arphrdEther, arphrdLoopback)
+		return c.seq(byType, bpf.LoadExtension{Num: bpf.ExtLinkLayerType})
+	default:
+		return c.ethernet(v4, v6)
+	}
+}
+
+// The EtherTypes that announce a VLAN tag.
+var tagTypes = []uint32{0x8100, 0x88a8, 0x9100}
+
+// ethernet writes a test of the EtherType for each number of tags.
+func (c *compiler) ethernet(v4, v6 label) label {
+	next := c.reject
+	for tags := uint32(maxTags); ; tags-- {
+		next = c.etherType(14+4*tags, v4, v6, next, c.reject)
+		next = c.seq(next, bpf.LoadAbsolute{Off: 12 + 4*tags, Size: 2})
+		if tags == 0 {
+			return next
+		}
+	}
+}
+
+// cooked writes the same for data that starts behind the first EtherType, which is beside the packet.
+func (c *compiler) cooked(v4, v6 label) label {
+	next := c.reject
+	for tags := uint32(maxTags); tags > 0; tags-- {
+		other := c.reject
+		if tags == 1 {
+			// The kernel tagged the frame itself before sending it: the tag's EtherType is beside the packet,
+			// but the packet still starts at its IP header.
+			other = c.rawVersion(v4, v6)
+		}
+		next = c.etherType(4*tags, v4, v6, next, other)
+		next = c.seq(next, bpf.LoadAbsolute{Off: 4*tags - 2, Size: 2})
+	}
+	return c.seq(c.etherType(0, v4, v6, next, c.reject), bpf.LoadExtension{Num: bpf.ExtProto})
+}
+
+// etherType writes the test of an EtherType in A: IPv4 or IPv6, whose header is at offset, a tag, or other.
+func (c *compiler) etherType(offset uint32, v4, v6, tag, other label) label {
+	next := other
+	if tag != other {
+		next = c.oneOf(tag, other, tagTypes...)
+	}
+	next = c.test(bpf.JumpEqual, etherIPv6, c.headerAt(offset, v6), next)
+	return c.test(bpf.JumpEqual, etherIPv4, c.headerAt(offset, v4), next)
+}
+
+// rawVersion writes the test of an IP header at the start of the data for its version.
+func (c *compiler) rawVersion(v4, v6 label) label {
+	next := c.test(bpf.JumpEqual, 6, c.headerAt(0, v6), c.reject)
+	next = c.test(bpf.JumpEqual, 4, c.headerAt(0, v4), next)
+	return c.seq(next, bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
+}
+
+// headerAt puts the place of the IP header into X.
+func (c *compiler) headerAt(offset uint32, next label) label {
+	if next == c.reject {
+		return next
+	}
+	return c.seq(next, bpf.LoadConstant{Dst: bpf.RegX, Val: offset})
+}

@@ -1,0 +1,280 @@
+package filter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// propertyCases is how many random cases a property test tries: few enough for every run, or as many as
+// PCAPCTL_PROPERTY_CASES says, for a long one.
+func propertyCases(t testing.TB, few int) int {
+	text := os.Getenv("PCAPCTL_PROPERTY_CASES")
+	if text == "" {
+		return few
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n <= 0 {
+		t.Fatalf("PCAPCTL_PROPERTY_CASES=%q is not a number of cases", text)
+	}
+	return n
+}
+
+// random makes filters and packets out of few addresses and ports, so that they often meet.
+type random struct{ *rand.Rand }
+
+func newRandom(t testing.TB) random {
+	seed := rand.Uint64()
+	if text := os.Getenv("PCAPCTL_PROPERTY_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("PCAPCTL_PROPERTY_SEED: %v", err)
+		}
+	}
+	t.Logf("PCAPCTL_PROPERTY_SEED=%d repeats this run", seed)
+	return random{rand.New(rand.NewPCG(seed, 0))}
+}
+
+func (r random) chance(percent int) bool { return r.IntN(100) < percent }
+
+func pick[T any](r random, from ...T) T { return from[r.IntN(len(from))] }
+
+var (
+	someIPv4 = []string{"0.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.255", "10.0.1.0", "127.0.0.1", "192.168.0.1", "255.255.255.255"}
+	someIPv6 = []string{"::", "::1", "2001:db8::1", "2001:db8::2", "2001:db8::ffff:ffff", "2001:db8::1:0:0", "2001:db8:0:1::", "fe80::1",
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+	somePorts = []int{0, 1, 79, 80, 81, 85, 443, 1024, 8443, 65534, 65535}
+)
+
+func (r random) addr(v6 bool) netip.Addr {
+	if v6 {
+		return netip.MustParseAddr(pick(r, someIPv6...))
+	}
+	return netip.MustParseAddr(pick(r, someIPv4...))
+}
+
+// member writes a single value, a range or a list of what next gives.
+func member2[T point[T]](r random, next func() T) string {
+	switch r.IntN(3) {
+	case 0:
+		return fmt.Sprint(next())
+	case 1:
+		low, high := next(), next()
+		if low.Compare(high) > 0 {
+			low, high = high, low
+		}
+		return fmt.Sprintf("%v-%v", low, high)
+	default:
+		var list []string
+		for range 1 + r.IntN(5) {
+			list = append(list, fmt.Sprint(next()))
+		}
+		return strings.Join(list, ";")
+	}
+}
+
+func (r random) addrMember() string {
+	v6 := r.chance(40)
+	text := member2(r, func() netip.Addr { return r.addr(v6) })
+	if !strings.Contains(text, "-") && r.chance(30) {
+		text += ";" + r.addr(!v6).String()
+	}
+	return text
+}
+
+func (r random) portMember() string {
+	return member2(r, func() port { return port(pick(r, somePorts...)) })
+}
+
+// filter is a random valid filter.
+func (r random) filter(t testing.TB) Filter {
+	var pairs []string
+	add := func(percent int, name string, value func() string) {
+		if r.chance(percent) {
+			pairs = append(pairs, name+"="+value())
+		}
+	}
+	add(60, "protocol", func() string { return pick(r, "TCP", "UDP", "Any") })
+	add(30, "localIPAddress", r.addrMember)
+	add(35, "localPort", r.portMember)
+	add(35, "remoteIPAddress", r.addrMember)
+	add(35, "remotePort", r.portMember)
+	return parsed(t, pairs...)
+}
+
+// set is a random set: mostly small, seldom one that records everything.
+func (r random) set(t testing.TB) Set {
+	var filters []Filter
+	for range 1 + r.IntN(pick(r, 1, 3, 8, 20)) {
+		f := r.filter(t)
+		if f.matchesAll() && !r.chance(2) {
+			continue
+		}
+		filters = append(filters, f)
+	}
+	return NewSet(filters...).WithICMPErrors(r.chance(70))
+}
+
+// Packets. Each part is well formed most of the time.
+
+func (r random) transport(protocol uint8) []byte {
+	b := make([]byte, 8+r.IntN(24))
+	binary.BigEndian.PutUint16(b[0:], uint16(pick(r, somePorts...)))
+	binary.BigEndian.PutUint16(b[2:], uint16(pick(r, somePorts...)))
+	return b
+}
+
+func (r random) protocol() uint8 {
+	if r.chance(8) {
+		return uint8(r.IntN(256))
+	}
+	return pick[uint8](r, protoTCP, protoTCP, protoTCP, protoUDP, protoUDP, protoUDP, protoSCTP, protoDCCP, protoUDPLite)
+}
+
+// ip is an IP packet; depth is how many ICMP errors it may be wrapped in.
+func (r random) ip(v6 bool, depth int) []byte {
+	protocol := r.protocol()
+	var payload []byte
+	switch {
+	case depth > 0 && r.chance(30):
+		kind := uint8(pick(r, 3, 11, 12, 4, 5, 0, 8))
+		protocol = protoICMP
+		if v6 {
+			kind, protocol = uint8(pick(r, 1, 2, 3, 4, 0, 5, 128, 135)), protoICMPv6
+		}
+		quoted := v6
+		if r.chance(3) {
+			quoted = !v6
+		}
+		payload = append([]byte{kind, 0, 0, 0, 0, 0, 0, 0}, r.ip(quoted, depth-1)...)
+	default:
+		payload = r.transport(protocol)
+	}
+	if v6 {
+		return r.ipv6(protocol, payload)
+	}
+	return r.ipv4(protocol, payload)
+}
+
+func (r random) ipv4(protocol uint8, payload []byte) []byte {
+	words := 5
+	if r.chance(20) {
+		words = 5 + r.IntN(11)
+	}
+	b := make([]byte, words*4)
+	b[0] = 0x40 | uint8(words)
+	if r.chance(2) {
+		b[0] = uint8(r.IntN(256))
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)+len(payload)))
+	if r.chance(15) {
+		binary.BigEndian.PutUint16(b[6:], pick[uint16](r, 0x2000, 0x2001, 0x0001, 0x1fff, 0x4000, 0x8000, 0x0100))
+	}
+	b[8], b[9] = 64, protocol
+	src, dst := r.addr(false).As4(), r.addr(false).As4()
+	copy(b[12:], src[:])
+	copy(b[16:], dst[:])
+	return append(b, payload...)
+}
+
+func (r random) ipv6(protocol uint8, payload []byte) []byte {
+	headers := 0
+	if r.chance(35) {
+		headers = r.IntN(maxExtensions + 3)
+	}
+	next := protocol
+	for range headers {
+		kind := pick[uint8](r, protoHopByHop, protoRouting, protoDestination, protoAH, protoFragment)
+		h := make([]byte, 8)
+		h[0] = next
+		switch kind {
+		case protoFragment:
+			binary.BigEndian.PutUint16(h[2:], pick[uint16](r, 0, 0, 1, 8, 9, 0xfff8, 6))
+		case protoAH:
+			h[1] = uint8(r.IntN(4))
+			h = append(h, make([]byte, int(h[1])*4)...)
+		default:
+			h[1] = uint8(r.IntN(3))
+			h = append(h, make([]byte, int(h[1])*8)...)
+		}
+		payload, next = append(h, payload...), kind
+	}
+	b := make([]byte, 40)
+	b[0] = 0x60
+	if r.chance(2) {
+		b[0] = uint8(r.IntN(256))
+	}
+	b[1] = uint8(r.IntN(256))
+	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
+	b[6], b[7] = next, 64
+	src, dst := r.addr(true).As16(), r.addr(true).As16()
+	copy(b[8:], src[:])
+	copy(b[24:], dst[:])
+	return append(b, payload...)
+}
+
+// spoiled is data, now and then cut short or with a wrong byte.
+func (r random) spoiled(data []byte) []byte {
+	if r.chance(12) && len(data) > 0 {
+		data = data[:r.IntN(len(data))]
+	}
+	if r.chance(8) && len(data) > 0 {
+		data[r.IntN(len(data))] = uint8(r.IntN(256))
+	}
+	return data
+}
+
+// tags puts VLAN tags before a network packet: what stands between an EtherType and the IP header.
+func (r random) tagged(etherType uint16, data []byte) (uint16, []byte) {
+	if !r.chance(25) {
+		return etherType, data
+	}
+	for range 1 + r.IntN(maxTags+1) {
+		head := make([]byte, 4)
+		binary.BigEndian.PutUint16(head, uint16(r.IntN(1<<16)))
+		binary.BigEndian.PutUint16(head[2:], etherType)
+		etherType, data = pick[uint16](r, 0x8100, 0x88a8, 0x9100), append(head, data...)
+	}
+	return etherType, data
+}
+
+// packet is a random packet with a random framing and direction.
+func (r random) packet() Packet {
+	v6 := r.chance(45)
+	etherType := uint16(etherIPv4)
+	if v6 {
+		etherType = etherIPv6
+	}
+	data := r.spoiled(r.ip(v6, 2))
+	p := Packet{Framing: Framing(r.IntN(3)), Direction: Direction(r.IntN(3))}
+	if r.chance(3) {
+		etherType = pick[uint16](r, 0x0806, 0, 0x88cc, 46, uint16(r.IntN(1<<16)))
+	}
+	switch p.Framing {
+	case Ethernet:
+		etherType, data = r.tagged(etherType, data)
+		frame := make([]byte, 14)
+		for i := range 12 {
+			frame[i] = uint8(r.IntN(256))
+		}
+		binary.BigEndian.PutUint16(frame[12:], etherType)
+		data = append(frame, data...)
+		if r.chance(1) {
+			data = data[:r.IntN(15)]
+		}
+	case Cooked:
+		if r.chance(5) {
+			etherType = pick[uint16](r, 0x8100, 0x88a8, 0x9100)
+		} else {
+			etherType, data = r.tagged(etherType, data)
+		}
+		p.Protocol = etherType
+	}
+	p.Data = data
+	return p
+}
