@@ -77,9 +77,8 @@ func NewPlan(c *Config, s Source) (*Plan, error) {
 	if err := p.choose(all, s.Interfaces); err != nil {
 		return nil, err
 	}
-	p.Program, err = c.Filters.Compile(p.framing())
-	if err != nil {
-		return nil, Errorf(Internal, "compile the filter: %w", err)
+	if err := p.compile(); err != nil {
+		return nil, err
 	}
 	p.warn(all)
 	return p, nil
@@ -189,6 +188,25 @@ func (p *Plan) framing() filter.Options {
 		}
 	}
 	return o
+}
+
+func (p *Plan) compile() error {
+	o := p.framing()
+	var err error
+	p.Program, err = p.Config.Filters.Compile(o)
+	if err == nil && !p.Program.Exact {
+		// What the kernel lets through is judged again here, for which it has
+		// to come whole: headers may reach far behind a short snap length.
+		o.SnapLen = 0
+		p.Program, err = p.Config.Filters.Compile(o)
+	}
+	switch {
+	case errors.Is(err, filter.ErrTooManyInterfaces):
+		return Errorf(Invalid, "%w: name fewer, or %s", err, AnyInterface)
+	case err != nil:
+		return Errorf(Internal, "%w", err)
+	}
+	return nil
 }
 
 func (p *Plan) warn(all []netif.Interface) {

@@ -113,6 +113,27 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 	}
 }
 
+// matches does what the kernel's program was too small for.
+func (r *recorder) matches(p *ring.Packet) bool {
+	m := &r.match
+	m.Data, m.Protocol, m.Direction = p.Data, p.Protocol, filter.Incoming
+	switch {
+	case netif.HWType(p.HWType) == netif.Loopback:
+		m.Direction = filter.Either
+	case p.Type == ring.TypeOutgoing:
+		m.Direction = filter.Outgoing
+	}
+	switch {
+	case netif.HWType(p.HWType).HasMAC():
+		m.Framing = filter.Ethernet
+	case r.link == pcapfile.RawIP:
+		m.Framing = filter.RawIP
+	default:
+		m.Framing = filter.Cooked
+	}
+	return r.user.Match(m)
+}
+
 // frame lays a packet out as the link type wants it: prefix and data follow
 // each other in the record, length is that of the whole on the wire.
 func (r *recorder) frame(p *ring.Packet) (prefix, data []byte, length int) {
