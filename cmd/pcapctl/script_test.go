@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pcapctl/storage"
+)
+
+// The test binary is the program as well: testscript runs it as `pcapctl`, and
+// it runs itself as the guard of its files.
+func TestMain(m *testing.M) {
+	if storage.GuardMain() {
+		return
+	}
+	testscript.Main(m, map[string]func(){"pcapctl": main})
+}
+
+// TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
+// there are `code N program …` (runs a program and wants exit code N), `newnet`
+// (a network namespace $NETNS with v0 and v1 connected) and `captdir` (makes
+// the captures folder $CAPTURES).
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setupScript,
+		Condition:           condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":    runForCode,
+			"newnet":  newNet,
+			"captdir": capturesDir,
+		},
+	})
+}
+
+// setupScript gives a script a captures and a state folder of its own, and no
+// configuration of the machine's.
+func setupScript(env *testscript.Env) error {
+	for key, dir := range map[string]string{
+		"PCAPCTL_CAPTURES_DIR": "captures", "PCAPCTL_STATE_DIR": "state", "XDG_CONFIG_HOME": "config",
+	} {
+		env.Setenv(key, filepath.Join(env.WorkDir, dir))
+	}
+	env.Setenv("CAPTURES", filepath.Join(env.WorkDir, "captures"))
+	return nil
+}
+
+func condition(cond string) (bool, error) {
+	if cond == "root" {
+		if os.Getuid() != 0 && os.Getenv("CI") != "" {
+			return false, fmt.Errorf("CI must run the tests as root")
+		}
+		return os.Getuid() == 0, nil
+	}
+	if tool, ok := strings.CutPrefix(cond, "has:"); ok {
+		_, err := exec.LookPath(tool)
+		if err != nil && os.Getenv("CI") != "" {
+			return false, fmt.Errorf("CI must have %s: %w", tool, err)
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+// runForCode is `code N program args…`: the program must end with exit code N.
+func runForCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N program [arg…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := err.(*exec.ExitError) //nolint:errorlint // testscript returns it unwrapped
+		if !ok {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// newNet makes a network namespace that ends with the script: $NETNS, with v0
+// and v1 connected. Nothing in it speaks by itself.
+func newNet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: newnet")
+	}
+	name := fmt.Sprintf("pcapctl-script-%d-%s", os.Getpid(), filepath.Base(ts.Getenv("WORK")))
+	name = name[:min(len(name), 60)]
+	ts.Check(ts.Exec("ip", "netns", "add", name))
+	ts.Defer(func() { _ = exec.Command("ip", "netns", "del", name).Run() }) //nolint:gosec,noctx // a name of ours
+	ts.Setenv("NETNS", name)
+	ts.Check(ts.Exec("ip", "netns", "exec", name, "sh", "-c",
+		"for c in all default; do echo 1 > /proc/sys/net/ipv6/conf/$c/disable_ipv6; done"))
+	for _, line := range []string{
+		"link set lo up", "link add v0 type veth peer name v1",
+		"link set v0 arp off multicast off up", "link set v1 arp off multicast off up",
+	} {
+		ts.Check(ts.Exec("ip", append([]string{"-n", name}, strings.Fields(line)...)...))
+	}
+}
+
+// capturesDir makes the captures folder, for scripts that plant something in
+// it before the program does.
+func capturesDir(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.MkdirAll(ts.Getenv("CAPTURES"), 0o700))
+}
