@@ -167,6 +167,9 @@ func (j *judge) missing(path, format string, args ...any) {
 }
 
 func (j *judge) coded(code, path, format string, args ...any) {
+	if len(j.faults) > maxFaults {
+		return // more than one answer lists
+	}
 	j.faults = append(j.faults, Fault{Code: code, Target: path, Message: fmt.Sprintf(format, args...)})
 }
 

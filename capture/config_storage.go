@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // logsContainer is where the service puts captures when no path is given.
@@ -135,9 +136,6 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 	if scheme, rest, ok := strings.Cut(given, "://"); ok {
 		given = scheme + "://" + j.fillBlob(rest, account, at)
 	}
-	if len(j.faults) > before && strings.ContainsAny(given, "{}") {
-		return "", Secret{}
-	}
 	u, err := url.Parse(given)
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		j.fault(at, "%s is no well-formed URI of a blob; allowed: https://<account>.blob.%s/<container>/<blob>", show(withoutUser(given)), j.host.StorageSuffix)
@@ -152,8 +150,7 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 		return "", Secret{}
 	}
 	container, name, _ := strings.Cut(rest, "/")
-	name = name[:strings.LastIndexByte(name, '/')+1] + capName(name[strings.LastIndexByte(name, '/')+1:])
-	return base + "/" + (&url.URL{Path: container + "/" + name}).EscapedPath(), NewSecret(query)
+	return base + "/" + (&url.URL{Path: container + "/" + capName(name)}).EscapedPath(), NewSecret(query)
 }
 
 // fillBlob fills the placeholders of the path and refuses those of the host,
@@ -161,11 +158,13 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 func (j *judge) fillBlob(rest string, account ResourceID, at string) string {
 	host, tail, _ := strings.Cut(rest, "/")
 	if left := leftover.FindAllString(host, -1); len(left) > 0 {
-		example := "<account>"
+		example, standIn := "<account>", "account"
 		if !account.IsZero() {
-			example = strings.ToLower(account.Name)
+			standIn = strings.ToLower(account.Name)
+			example = standIn
 		}
 		j.fault(at, "%s is not filled in: write the account's name, https://%s.blob.%s/…", shorten(strings.Join(left, " and ")), example, j.host.StorageSuffix)
+		host = leftover.ReplaceAllString(host, standIn) // so that the rest can be judged, too
 	}
 	filled, faults := j.fill(tail)
 	for _, f := range faults {
@@ -247,7 +246,10 @@ func (j *judge) blobName(rest, at string) {
 			j.fault(at, "the segment %s of the blob's name ends in a dot or a backslash, which the service advises against", show(s))
 		}
 	}
-	if n := len([]rune(name)); n > 1020 || len(segments) > 254 {
-		j.fault(at, "the blob's name has %d characters in %d segments; allowed: up to 1020, so that the extension fits, in 254", n, len(segments))
+	if strings.ContainsAny(name, "{}") {
+		j.fault(at, "the blob's name %s holds an encoded brace; write placeholders as they are, such as {startTime}", show(name))
+	}
+	if n := utf8.RuneCountInString(capName(name)); n > 1024 || len(segments) > 254 {
+		j.fault(at, "the blob's name has %d characters, its extension included, in %d segments; allowed: up to 1024 in 254", n, len(segments))
 	}
 }

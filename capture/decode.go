@@ -178,6 +178,9 @@ func (f Fault) concerns(other Fault) bool {
 type decoder struct{ faults []Fault }
 
 func (d *decoder) fault(path, format string, args ...any) {
+	if len(d.faults) > maxFaults {
+		return // more than one answer lists
+	}
 	d.faults = append(d.faults, Fault{Code: CodeInvalidValue, Target: path, Message: fmt.Sprintf(format, args...)})
 }
 

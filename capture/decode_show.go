@@ -114,14 +114,16 @@ func snippet(text []byte, offset int) string {
 // nearest is the known name that a misspelt one was probably meant to be, or
 // "" when none is near. Letter case does not count.
 func nearest(given string, known []string) string {
-	if len(given) > 4*maxShown {
+	if len(given) > maxShown {
 		return ""
 	}
 	given = strings.ToLower(given)
 	best, bestDistance := "", 0
 	for _, name := range known {
 		limit := max(1, max(len(name), len(given))/3)
-		d := levenshtein.Distance(given, strings.ToLower(name), levenshtein.NewParams().MaxCost(limit))
+		// Without MaxCost: with one, version 1.2.3 gives distances that are far
+		// too small ("subscriptionid" and "packetcapturename": 2, not 14).
+		d := levenshtein.Distance(given, strings.ToLower(name), nil)
 		if d <= limit && (best == "" || d < bestDistance) {
 			best, bestDistance = name, d
 		}

@@ -1,9 +1,11 @@
 package capture
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -56,18 +58,13 @@ func (p *patched) apply(e edit) {
 // back is valid JSON, nil when a fault was not understood; then what follows
 // that fault was not looked at.
 func repair(text []byte) ([]byte, []Fault) {
-	err := json.Unmarshal(text, new(json.RawMessage))
-	if err == nil {
+	if json.Valid(text) {
 		return text, nil
 	}
 	var faults []Fault
 	p := newPatched(text)
 	for range maxRounds {
-		syntax, ok := errors.AsType[*json.SyntaxError](err)
-		if !ok {
-			return nil, append(faults, Fault{Code: CodeBadRequest, Message: err.Error()})
-		}
-		f := diagnose(p.text, faultOffset(p.text, syntax))
+		f := diagnose(p.text, faultOffset(p.text))
 		at := p.origin[f.at]
 		faults = append(faults, Fault{
 			Code: CodeBadRequest, Target: positionOf(text, at).String(),
@@ -77,22 +74,23 @@ func repair(text []byte) ([]byte, []Fault) {
 			return nil, faults
 		}
 		p.apply(*f.cure)
-		if err = json.Unmarshal(p.text, new(json.RawMessage)); err == nil {
+		if json.Valid(p.text) {
 			return p.text, faults
 		}
 	}
 	return nil, faults
 }
 
-// faultOffset is the index of the byte that encoding/json stumbled over. Its
-// Offset counts the bytes read, the bad one among them, except at the end of
-// the text, where there is none.
-func faultOffset(text []byte, err *json.SyntaxError) int {
-	at := int(err.Offset) - 1
-	if strings.HasPrefix(err.Error(), "unexpected end") {
-		at = len(text)
+// faultOffset is the index of the byte that a text stops being JSON at, its
+// length when more of it could make it JSON. encoding/json counts the bad byte
+// into Offset, but cannot tell whether it is the last byte or the end that it
+// stumbled over. A NUL, which JSON has nowhere, makes the end a bad byte, too.
+func faultOffset(text []byte) int {
+	err := json.Unmarshal(append(slices.Clip(text), 0), new(json.RawMessage))
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return min(max(int(syntax.Offset)-1, 0), len(text))
 	}
-	return min(max(at, 0), len(text))
+	return len(text)
 }
 
 // diagnose says what is wrong at an offset of a text that is good up to there.
@@ -167,24 +165,43 @@ func (s scanState) inString(text []byte, at int) finding {
 	return finding{at: s.str, message: `this string is not closed on its line: a " is missing at its end`}
 }
 
-// literalEnd guesses where a string literal whose backslashes are not doubled
-// was meant to end: at the first quote of its line that has what follows a
-// value behind it. Read by JSON's rules, the last backslash of "C:\x\" would
-// swallow the quote.
+// literalEnd is where a string literal ends that may have single backslashes:
+// by JSON's rules if what follows that quote can follow a string. Otherwise the
+// last backslash of "C:\x\" has swallowed the quote, and the literal ends at
+// the first quote of its line that has what follows a value behind it.
 func literalEnd(text []byte, start int) (end int, closed bool) {
-	for i := start + 1; i < len(text) && text[i] != '\n'; i++ {
-		if text[i] != '"' {
-			continue
-		}
-		rest := i + 1
-		for rest < len(text) && strings.IndexByte(" \t\r", text[rest]) >= 0 {
-			rest++
-		}
-		if rest == len(text) || strings.IndexByte(",:}]\n\"", text[rest]) >= 0 {
-			return i + 1, true
+	line := text[start:]
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i]
+	}
+	byRule := -1
+	for i := 1; i < len(line) && byRule < 0; i++ {
+		switch line[i] {
+		case '\\':
+			i++
+		case '"':
+			byRule = i + 1
 		}
 	}
+	if byRule > 0 && followsString(line[byRule:], ",:}]\"") {
+		return start + byRule, true
+	}
+	for i := 1; i < len(line); i++ {
+		if line[i] == '"' && followsString(line[i+1:], ",:}]") {
+			return start + i + 1, true
+		}
+	}
+	if byRule > 0 {
+		return start + byRule, true
+	}
 	return len(text), false
+}
+
+// followsString tells whether the rest of a line begins as what may stand
+// behind a string.
+func followsString(rest []byte, allowed string) bool {
+	rest = bytes.TrimLeft(rest, " \t\r")
+	return len(rest) == 0 || strings.IndexByte(allowed, rest[0]) >= 0
 }
 
 // hasQuotedEnd tells whether a literal ends in an odd number of backslashes
@@ -297,18 +314,17 @@ func (s scanState) comma(text []byte, at int) (finding, bool) {
 // word recognises what stands without quotes: names, True and None, numbers
 // in a form that JSON does not have.
 func (s scanState) word(text []byte, at int) (finding, bool) {
-	start := at
-	if s.last == 'w' && s.end == at {
-		start = s.start
-	}
-	end := start
-	for end < len(text) && !strings.ContainsRune(" \t\r\n,:;=\"'{}[]/#", rune(text[end])) {
+	start, end := at, at
+	for end < len(text) && strings.IndexByte(" \t\r\n,:;=\"'{}[]/#", text[end]) < 0 {
 		end++
 	}
-	word := string(text[start:end])
-	if word == "" {
+	if s.last == 'w' && s.end == at && (end > at || !json.Valid(text[s.start:at])) {
+		start = s.start // it began well and goes on wrong, or stops too early
+	}
+	if start == end {
 		return finding{}, false
 	}
+	word := string(text[start:end])
 	first, _ := utf8.DecodeRuneInString(word)
 	literal := map[string]string{"true": "true", "false": "false", "null": "null", "none": "null", "nil": "null", "undefined": "null"}
 	value := start != at || s.want() == wantValue

@@ -172,12 +172,10 @@ func tooLong(parts []string, file string) string {
 // there is gets .cap behind it, because a dot in a name (a version, a host's
 // name) makes no extension. A name that promises another format is refused.
 func extend(name string) (string, string) {
-	switch ext := strings.ToLower(path.Ext(name)); {
-	case ext == name || strings.EqualFold(ext, name):
-		if ext == ".cap" || ext == ".pcap" {
-			return "", fmt.Sprintf("%s has nothing before its extension: write a name such as x.cap", show(name))
-		}
-	case ext == ".pcapng" || ext == ".ntar":
+	switch lower := strings.ToLower(name); {
+	case lower == ".cap" || lower == ".pcap" || strings.Trim(name, ".") == "":
+		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", show(name))
+	case strings.HasSuffix(lower, ".pcapng") || strings.HasSuffix(lower, ".ntar"):
 		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap is what is written: write .cap or .pcap", show(name))
 	}
 	return capName(name), ""
