@@ -40,16 +40,12 @@ func (a *assembler) write(i bpf.Instruction) label {
 // ret writes the end of a path: 0 rejects the packet, anything else is how many bytes to keep.
 func (a *assembler) ret(n uint32) label { return a.write(bpf.RetConstant{Val: n}) }
 
-// jump writes an unconditional jump, which reaches any distance.
+// jump writes an unconditional jump, which reaches any distance. A jump to a return is not replaced by a copy of
+// the return, though that would be as short: the kernel's check that scratch memory is written before it is read
+// (check_load_and_stores in net/core/filter.c) takes the instruction after a return for one that follows it.
 func (a *assembler) jump(to label) label {
-	if ret, ok := a.at(to).(bpf.RetConstant); ok {
-		return a.write(ret) // As short, and one instruction less to run.
-	}
 	return a.write(bpf.Jump{Skip: uint32(a.here() - to)})
 }
-
-// at is the instruction at a place.
-func (a *assembler) at(l label) bpf.Instruction { return a.code[l-1] }
 
 // seq writes instructions that run one after the other and then go on at next.
 func (a *assembler) seq(next label, instructions ...bpf.Instruction) label {

@@ -3,6 +3,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 )
@@ -169,9 +170,6 @@ func (c *compiler) network(v4, v6 label) label {
 	}
 }
 
-// The EtherTypes that announce a VLAN tag.
-var tagTypes = []uint32{0x8100, 0x88a8, 0x9100}
-
 // ethernet writes a test of the EtherType for each number of tags.
 func (c *compiler) ethernet(v4, v6 label) label {
 	next := c.reject
@@ -186,28 +184,41 @@ func (c *compiler) ethernet(v4, v6 label) label {
 
 // cooked writes the same for data that starts behind the first EtherType, which is beside the packet.
 func (c *compiler) cooked(v4, v6 label) label {
-	next := c.reject
+	// Both the data of a received frame that has a tag left and that of a frame the kernel tagged itself before
+	// sending it have the tag as their protocol. The first starts with the rest of the tag, the second with the
+	// IP header.
+	rest := c.reject
+	other := c.rawVersion(v4, v6)
 	for tags := uint32(maxTags); tags > 0; tags-- {
-		other := c.reject
+		unknown := c.reject
 		if tags == 1 {
-			// The kernel tagged the frame itself before sending it: the tag's EtherType is beside the packet,
-			// but the packet still starts at its IP header.
-			other = c.rawVersion(v4, v6)
+			unknown = other
 		}
-		next = c.etherType(4*tags, v4, v6, next, other)
-		next = c.seq(next, bpf.LoadAbsolute{Off: 4*tags - 2, Size: 2})
+		rest = c.seq(c.etherType(4*tags, v4, v6, rest, unknown), bpf.LoadAbsolute{Off: 4*tags - 2, Size: 2})
 	}
-	return c.seq(c.etherType(0, v4, v6, next, c.reject), bpf.LoadExtension{Num: bpf.ExtProto})
+	// What says IPv4 or IPv6 must also be that, else there is a tag first: see networkLayer.
+	version := func(n uint32, found label) label {
+		next := c.test(bpf.JumpEqual, n, c.headerAt(0, found), rest)
+		return c.seq(next, bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
+	}
+	next := c.oneOfTags(rest, c.reject)
+	next = c.test(bpf.JumpEqual, etherIPv6, version(6, v6), next)
+	next = c.test(bpf.JumpEqual, etherIPv4, version(4, v4), next)
+	return c.seq(next, bpf.LoadExtension{Num: bpf.ExtProto})
 }
 
 // etherType writes the test of an EtherType in A: IPv4 or IPv6, whose header is at offset, a tag, or other.
 func (c *compiler) etherType(offset uint32, v4, v6, tag, other label) label {
-	next := other
-	if tag != other {
-		next = c.oneOf(tag, other, tagTypes...)
-	}
+	next := c.oneOfTags(tag, other)
 	next = c.test(bpf.JumpEqual, etherIPv6, c.headerAt(offset, v6), next)
 	return c.test(bpf.JumpEqual, etherIPv4, c.headerAt(offset, v4), next)
+}
+
+func (c *compiler) oneOfTags(yes, no label) label {
+	for _, tag := range slices.Backward(tagTypes[:]) {
+		no = c.test(bpf.JumpEqual, uint32(tag), yes, no)
+	}
+	return no
 }
 
 // rawVersion writes the test of an IP header at the start of the data for its version.

@@ -48,7 +48,7 @@ func (d Direction) inverted() Direction {
 type Packet struct {
 	Data      []byte // from where Framing says; may be cut short, may be garbage
 	Framing   Framing
-	Protocol  uint16 // the EtherType; used with Cooked only
+	Protocol  uint16 // the EtherType as the socket or the file tells it; used with Cooked only
 	Direction Direction
 }
 
@@ -68,9 +68,11 @@ const (
 	etherIPv6 = 0x86dd
 )
 
-// isTag reports whether an EtherType announces a VLAN tag: 802.1Q, 802.1ad, and what came before 802.1ad.
+// tagTypes are the EtherTypes that announce a VLAN tag: 802.1Q, 802.1ad, and what came before 802.1ad.
+var tagTypes = [...]uint16{0x8100, 0x88a8, 0x9100}
+
 func isTag(etherType uint16) bool {
-	return etherType == 0x8100 || etherType == 0x88a8 || etherType == 0x9100
+	return etherType == tagTypes[0] || etherType == tagTypes[1] || etherType == tagTypes[2]
 }
 
 // IP protocol numbers.
@@ -158,12 +160,19 @@ func networkLayer(p *Packet) (version int, data []byte) {
 	case RawIP:
 		return rawVersion(data), data
 	case Cooked:
-		// A frame that the kernel tagged itself before sending has the tag as its protocol, while the network
-		// header is already the IP header. A received one has the rest of the tag there.
-		if isTag(p.Protocol) && (len(data) < 4 || !isIPOrTag(binary.BigEndian.Uint16(data[2:]))) {
+		etherType := p.Protocol
+		switch version := rawVersion(data); {
+		case etherType == etherIPv4 && version != 4, etherType == etherIPv6 && version != 6:
+			// A received frame of which the kernel stripped one tag of several: newer kernels tell a socket the
+			// protocol behind all tags, though the data still starts with the rest of a tag.
+			etherType = tagTypes[0]
+		}
+		if isTag(etherType) && (len(data) < 4 || !isIPOrTag(binary.BigEndian.Uint16(data[2:]))) {
+			// A frame that the kernel tagged itself before sending it: the protocol is the tag's, while the data
+			// starts with the IP header.
 			return rawVersion(data), data
 		}
-		return untag(p.Protocol, data)
+		return untag(etherType, data)
 	default:
 		return 0, nil
 	}
