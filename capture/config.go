@@ -272,7 +272,7 @@ func (j *judge) filters(specs []filter.Spec) filter.Set {
 	for i, spec := range specs {
 		f, faults := filter.Parse(spec)
 		for _, fault := range faults {
-			j.fault(fmt.Sprintf("properties.filters[%d].%s", i, fault.Field), "%s", fault.Reason)
+			j.fault(fmt.Sprintf("properties.filters[%d].%s", i, fault.Field), "%s", mask(fault.Reason))
 		}
 		filters = append(filters, f)
 	}

@@ -130,6 +130,10 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 		j.fault(at, "a blob's URI has no fragment (#…); a # in its name is written %%23")
 		return "", Secret{}
 	}
+	if secretInText.MatchString(given) {
+		j.fault(at, "there is a signature in the blob's path: it belongs into the query, behind a ?")
+		return "", Secret{}
+	}
 	if hasQuery && !hasSignature(query) {
 		j.fault(at, "the query behind the ? is no shared access signature (there is no sig= in it): take it out")
 	}

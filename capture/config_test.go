@@ -210,6 +210,7 @@ func TestNewConfigFaults(t *testing.T) {
 		{"user", blob("https://u:p@pcstore.blob.core.windows.net/abc/x"), []string{loc + ".storagePath: a blob's URI has no user or password in it: write https://pcstore.blob.core.windows.net/abc/x"}, CodeInvalidValue},
 		{"fragment", blob("https://pcstore.blob.core.windows.net/abc/x#y"), []string{loc + ".storagePath: a blob's URI has no fragment"}, CodeInvalidValue},
 		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is no shared access signature"}, CodeInvalidValue},
+		{"signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig=AbCd"), []string{loc + ".storagePath: there is a signature in the blob's path"}, CodeInvalidValue},
 		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is no well-formed URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, CodeInvalidValue},
 		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is no well-formed URI"}, CodeInvalidValue},
 		{"no blob", blob("https://pcstore.blob.core.windows.net/abc/"), []string{loc + ".storagePath: a blob's name is missing behind the container: write …/abc/x.cap"}, CodeInvalidValue},
@@ -439,4 +440,34 @@ func exampleConfigAt(t *testing.T, h Host) (*Config, Host) {
 		t.Fatal(err)
 	}
 	return c, h
+}
+
+// The requests that the documentation shows are right.
+func TestDocumentedRequests(t *testing.T) {
+	doc, err := os.ReadFile("../docs/request.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllSubmatch(doc, -1)
+	if len(blocks) < 2 {
+		t.Fatalf("%d requests found", len(blocks))
+	}
+	for _, block := range blocks {
+		req, err := DecodeRequest(block[1])
+		if err != nil {
+			t.Fatalf("%s\n%v", block[1], err)
+		}
+		c, err := NewConfig(req, testHost())
+		if err != nil {
+			t.Fatalf("%s\n%v", block[1], err)
+		}
+		checkConfig(t, c)
+	}
+	for level := range outputOnly {
+		for _, name := range slices.Concat(memberNames[level], outputOnly[level]) {
+			if !strings.Contains(string(doc), "`"+name) {
+				t.Errorf("%s is not in docs/request.md", name)
+			}
+		}
+	}
 }

@@ -238,6 +238,8 @@ func TestMessagesHideSignatures(t *testing.T) {
 		props(`"storageLocation":{"storagePath":"sig=` + secret + `"}`),
 		props(`"storageLocation":{"filePath":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storageId":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
+		props(`"filters":[{"localIPAddress":"https://a/?sig=` + secret + `"}]`),
+		props(`"storageLocation":{"storagePath":"https://a/c/b&sig=` + secret + `"}`),
 		`{"https://a/?sig=` + secret + `":1}`,
 		`{"name":"https://a/?sig=` + secret + `"}`,
 	} {

@@ -122,16 +122,13 @@ func TestFilePath(t *testing.T) {
 // Whatever a host calls itself, its name adds no folder and no way out.
 func TestHostNameIsSafeInPaths(t *testing.T) {
 	for name, want := range map[string]string{
-		"web01": "web01", "web01.example": "web01.example", "": "host", "..": "host", "../../etc": "-.-etc", "a/b": "a-b", `a\b`: "a-b", "a..b": "a.b",
+		"web01": "web01", "web01.example": "web01.example", "": "host", "..": "host", "../../etc": "etc", "a/b": "a-b", `a\b`: "a-b", "a..b": "a.b",
 		"{hostname}": "hostname", "-a.": "a", "größe": "gr-e", strings.Repeat("x", 100): strings.Repeat("x", 63), "a\x00b": "a-b",
 	} {
 		h := testHost()
 		h.Name = name
 		got := h.safeName()
-		if name == "../../etc" {
-			want = got // any spelling will do, as long as the path below is right
-		}
-		if got != want && strings.Trim(got, "-.") != strings.Trim(want, "-.") {
+		if got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 		file, faults := resolve(h, "pc1", "/var/captures/{hostname}")
