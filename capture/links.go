@@ -1,21 +1,21 @@
 package capture
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"pcapctl/capture/netif"
 )
 
 // linkWatch follows the interfaces of a capture, beside the packet loop: what
-// they dropped themselves, and whether they are still there.
+// they dropped themselves, and whether they are still there. The kernel tells
+// it of changes; an idle capture costs nothing.
 type linkWatch struct {
-	any  bool
-	ask  chan struct{}
-	done chan struct{}
-	wg   sync.WaitGroup
+	any   bool
+	watch *netif.Watch
+	wg    sync.WaitGroup
 
 	mu    sync.Mutex
 	links []link
@@ -34,77 +34,86 @@ type LinkDrops struct {
 	Dropped uint64 // packets
 }
 
-// watchLinks notes the counters as they stand now. Interfaces of the plan that
-// have gone since are found out by the first look.
-func watchLinks(p *Plan) (*linkWatch, error) {
-	all, err := netif.List()
+// watchLinks notes the counters as they stand now, and which interfaces of the
+// plan have gone since it was made. onGone is called, once, when none of them
+// is left.
+func watchLinks(p *Plan, onGone func()) (*linkWatch, error) {
+	watch, err := netif.Open()
 	if err != nil {
 		return nil, err
 	}
-	w := &linkWatch{any: p.Any, ask: make(chan struct{}, 1), done: make(chan struct{})}
+	all, err := watch.List()
+	if err != nil {
+		return nil, errors.Join(err, watch.Close())
+	}
+	w := &linkWatch{any: p.Any, watch: watch}
 	for _, i := range p.Interfaces {
-		l := link{Interface: i, base: i.Dropped, present: true}
+		l := link{Interface: i, base: i.Dropped}
 		if at := slices.IndexFunc(all, func(n netif.Interface) bool { return n.Index == i.Index }); at >= 0 {
-			l.base, l.Dropped = all[at].Dropped, all[at].Dropped
+			l.Interface, l.base, l.present = all[at], all[at].Dropped, true
 		}
 		w.links = append(w.links, l)
 	}
+	w.wg.Go(func() { w.follow(onGone) })
 	return w, nil
 }
 
-// run looks now and then until close, and calls wake when the last interface
-// has gone.
-func (w *linkWatch) run(wake func()) {
-	w.wg.Go(func() {
-		tick := time.NewTicker(lookTime)
-		defer tick.Stop()
-		for {
-			select {
-			case <-w.done:
-				return
-			case <-tick.C:
-			case <-w.ask:
-			}
-			w.update()
-			if w.gone() != "" {
-				wake()
+func (w *linkWatch) follow(onGone func()) {
+	for w.gone() == "" {
+		changed, removed, err := w.watch.Next()
+		switch {
+		case errors.Is(err, netif.ErrMissed):
+			w.look()
+			continue
+		case err != nil:
+			return
+		}
+		w.mu.Lock()
+		w.update(changed)
+		for _, i := range removed {
+			// The last message about an interface has its last counters.
+			w.update([]netif.Interface{i})
+			if l := w.find(i.Index); l != nil {
+				l.present = false
 			}
 		}
-	})
-}
-
-// look asks for a look at once. It does not wait for it.
-func (w *linkWatch) look() {
-	select {
-	case w.ask <- struct{}{}:
-	default:
+		w.mu.Unlock()
 	}
+	onGone()
 }
 
-func (w *linkWatch) close() {
-	close(w.done)
-	w.wg.Wait()
-}
-
-func (w *linkWatch) update() {
-	all, err := netif.List()
+// look brings everything up to date.
+func (w *linkWatch) look() {
+	all, err := w.watch.List()
 	if err != nil {
-		return // what was known stands until the next look
+		return // what was known stands
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for at := range w.links {
 		w.links[at].present = false
 	}
-	for _, i := range all {
-		at := slices.IndexFunc(w.links, func(l link) bool { return l.Index == i.Index })
-		switch {
-		case at >= 0:
-			w.links[at].present, w.links[at].Dropped = true, i.Dropped
+	w.update(all)
+}
+
+func (w *linkWatch) update(now []netif.Interface) {
+	for _, i := range now {
+		switch l := w.find(i.Index); {
+		case l != nil:
+			l.present, l.Interface.Dropped = true, i.Dropped
 		case w.any && i.Up:
 			w.links = append(w.links, link{Interface: i, base: i.Dropped, present: true})
 		}
 	}
+}
+
+func (w *linkWatch) find(index int) *link {
+	for at := range w.links {
+		if w.links[at].Index == index {
+			return &w.links[at]
+		}
+	}
+	return nil
 }
 
 // gone names the interfaces when none of them is left, and is "" otherwise.
@@ -122,8 +131,9 @@ func (w *linkWatch) gone() string {
 	return strings.Join(names, ", ")
 }
 
-// dropped gives the counts of the last look.
+// dropped asks the interfaces for their counters.
 func (w *linkWatch) dropped() []LinkDrops {
+	w.look()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := make([]LinkDrops, len(w.links))
@@ -135,4 +145,10 @@ func (w *linkWatch) dropped() []LinkDrops {
 		}
 	}
 	return list
+}
+
+func (w *linkWatch) close() error {
+	err := w.watch.Close()
+	w.wg.Wait()
+	return err
 }

@@ -32,10 +32,6 @@ const (
 // and then nothing more comes at all.
 const flushTime = 250 * time.Millisecond
 
-// lookTime is how often the interfaces are looked at for their own drop
-// counters and whether they are still there.
-const lookTime = 2 * time.Second
-
 // Session is a capture that is under way.
 type Session struct {
 	Plan    *Plan
@@ -90,14 +86,13 @@ func Start(p *Plan, guard string) (_ *Session, err error) {
 	if s.ring, err = ring.Open(p.ringOptions()); err != nil {
 		return nil, privilege(err)
 	}
-	if s.links, err = watchLinks(p); err != nil {
+	if s.links, err = watchLinks(p, s.ring.Wake); err != nil {
 		return nil, errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
 	}
 	if err := s.ring.Start(); err != nil {
-		return nil, errors.Join(Errorf(startClass(err), "start capturing on %s: %w", p.On(), err), s.ring.Close())
+		return nil, errors.Join(Errorf(startClass(err), "start capturing on %s: %w", p.On(), err), s.links.close(), s.ring.Close())
 	}
 	s.Started = time.Now()
-	s.links.run(s.ring.Wake)
 	return s, nil
 }
 
@@ -206,8 +201,7 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	switch {
 	case errors.Is(err, ring.ErrInterfaceDown):
 		// The kernel binds the socket again when the interface comes back; if
-		// it is gone for good, the watch finds out and wakes us.
-		s.links.look()
+		// it is gone for good, the watch hears of it and wakes us.
 	case err != nil:
 		return CaptureBroken, Errorf(Failed, "%w", err)
 	}
@@ -256,9 +250,8 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		reason, err = FileFailed, s.fileError(ferr)
 		res.StopReason = reason
 	}
-	s.links.close()
-	if cerr := s.ring.Close(); cerr != nil && err == nil {
-		err = Errorf(Internal, "close the packet socket: %w", cerr)
+	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
+		err = Errorf(Internal, "close the sockets: %w", cerr)
 	}
 	res.Err = err
 	return res, err

@@ -68,5 +68,8 @@ func (i Interface) Skipped() string {
 	return ""
 }
 
+// ErrMissed is returned by Watch.Next when changes were lost.
+var ErrMissed = errors.New("changes of interfaces were missed")
+
 // ErrUnsupported is returned by List on systems other than Linux.
 var ErrUnsupported = errors.New("listing interfaces is only supported on Linux in this build")

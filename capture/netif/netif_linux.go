@@ -3,23 +3,64 @@ package netif
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// List gives all interfaces of the process's network namespace, by index.
-// It asks the kernel by rtnetlink(7) and not sysfs, which may show another
-// namespace than the one the process is in.
+// List gives all interfaces of the network namespace that the calling thread
+// is in, by index.
 func List() ([]Interface, error) {
-	links, err := dump(unix.RTM_GETLINK)
+	w, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	list, err := w.List()
+	return list, errors.Join(err, w.Close())
+}
+
+// Watch looks at the interfaces of the network namespace that it was opened
+// in. It asks the kernel by rtnetlink(7) and not sysfs, which may show another
+// namespace than the one a thread is in.
+type Watch struct {
+	mu     sync.Mutex // one dump at a time
+	query  *socket
+	events *socket
+}
+
+// Open opens a watch in the network namespace of the calling thread.
+func Open() (*Watch, error) {
+	events, err := openSocket(unix.RTMGRP_LINK)
+	if err != nil {
+		return nil, err
+	}
+	query, err := openSocket(0)
+	if err != nil {
+		return nil, errors.Join(err, events.file.Close())
+	}
+	return &Watch{query: query, events: events}, nil
+}
+
+// Close ends the watch and a Next that is under way.
+func (w *Watch) Close() error {
+	return errors.Join(w.events.file.Close(), w.query.file.Close())
+}
+
+// List gives all interfaces, by index. Safe for concurrent use.
+func (w *Watch) List() ([]Interface, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	links, err := w.query.dump(unix.RTM_GETLINK)
 	if err != nil {
 		return nil, fmt.Errorf("list the network interfaces: %w", err)
 	}
-	addrs, err := dump(unix.RTM_GETADDR)
+	addrs, err := w.query.dump(unix.RTM_GETADDR)
 	if err != nil {
 		return nil, fmt.Errorf("list the network addresses: %w", err)
 	}
@@ -41,28 +82,142 @@ func List() ([]Interface, error) {
 	return list, nil
 }
 
-func dump(request int) ([]syscall.NetlinkMessage, error) {
+// Next waits for interfaces to change and gives them as they are then, without
+// their addresses; removed tells those that have gone. The error is ErrMissed
+// when there were more changes than the kernel could hold, so that only List
+// tells how things stand, and os.ErrClosed after Close.
+func (w *Watch) Next() (changed, removed []Interface, err error) {
+	msgs, err := w.events.receive()
+	if errors.Is(err, unix.ENOBUFS) {
+		return nil, nil, ErrMissed
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range msgs {
+		// Bridges send messages of their own family about their ports, a
+		// removed port among them, that are not about the interface itself.
+		if len(m.Data) == 0 || m.Data[0] != unix.AF_UNSPEC {
+			continue
+		}
+		i, ok := parseLink(m)
+		switch {
+		case !ok:
+		case m.Header.Type == unix.RTM_DELLINK:
+			removed = append(removed, i)
+		default:
+			changed = append(changed, i)
+		}
+	}
+	return changed, removed, nil
+}
+
+// socket is a netlink socket that belongs to the runtime's poller, so that
+// closing it ends a receive.
+type socket struct {
+	file *os.File
+	conn syscall.RawConn
+	buf  []byte
+	seq  uint32
+}
+
+func openSocket(groups uint32) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, os.NewSyscallError("open a netlink socket: socket", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		return nil, errors.Join(os.NewSyscallError("open a netlink socket: bind", err), unix.Close(fd))
+	}
+	s := &socket{file: os.NewFile(uintptr(fd), "netlink"), buf: make([]byte, 64<<10)}
+	if s.conn, err = s.file.SyscallConn(); err != nil {
+		return nil, errors.Join(err, s.file.Close())
+	}
+	return s, nil
+}
+
+func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
+	var n int
+	var err error
+	cerr := s.conn.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), s.buf, 0)
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
+	if err := cmp.Or(cerr, err); err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	// The messages point into a buffer of their own: the next receive must not
+	// change them.
+	msgs, err := syscall.ParseNetlinkMessage(slices.Clone(s.buf[:n]))
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	return msgs, nil
+}
+
+// dump asks for all objects of a kind. netlink(7), rtnetlink(7).
+func (s *socket) dump(kind uint16) ([]syscall.NetlinkMessage, error) {
 	// A dump that the kernel marks as interrupted is inconsistent; interfaces
 	// come and go only now and then, so it is simply taken again.
 	for range 5 {
-		raw, err := syscall.NetlinkRIB(request, syscall.AF_UNSPEC)
-		if err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
-		}
-		msgs, err := syscall.ParseNetlinkMessage(raw)
-		if err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
-		}
-		if !slices.ContainsFunc(msgs, func(m syscall.NetlinkMessage) bool { return m.Header.Flags&unix.NLM_F_DUMP_INTR != 0 }) {
-			return msgs, nil
+		msgs, whole, err := s.dumpOnce(kind)
+		if whole || err != nil {
+			return msgs, err
 		}
 	}
 	return nil, fmt.Errorf("netlink: the list kept changing while it was read: %w", unix.EAGAIN)
 }
 
+func (s *socket) dumpOnce(kind uint16) (all []syscall.NetlinkMessage, whole bool, err error) {
+	s.seq++
+	n := binary.NativeEndian
+	req := make([]byte, unix.NLMSG_HDRLEN+unix.SizeofRtGenmsg)
+	n.PutUint32(req[0:], uint32(len(req)))
+	n.PutUint16(req[4:], kind)
+	n.PutUint16(req[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	n.PutUint32(req[8:], s.seq)
+	req[unix.NLMSG_HDRLEN] = unix.AF_UNSPEC
+	cerr := s.conn.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err := cmp.Or(cerr, err); err != nil {
+		return nil, false, fmt.Errorf("netlink: %w", err)
+	}
+	whole = true
+	for {
+		msgs, err := s.receive()
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range msgs {
+			if m.Header.Seq != s.seq {
+				continue // of an earlier dump that was given up
+			}
+			whole = whole && m.Header.Flags&unix.NLM_F_DUMP_INTR == 0
+			switch m.Header.Type {
+			case unix.NLMSG_DONE:
+				return all, whole, nil
+			case unix.NLMSG_ERROR:
+				return nil, false, fmt.Errorf("netlink: %w", errorOf(m))
+			default:
+				all = append(all, m)
+			}
+		}
+	}
+}
+
+// errorOf reads a struct nlmsgerr, whose first member is a negative errno.
+func errorOf(m syscall.NetlinkMessage) error {
+	if len(m.Data) < 4 {
+		return unix.EINVAL
+	}
+	return unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data)))
+}
+
 // parseLink reads a struct ifinfomsg and its attributes.
 func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
-	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
+	if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK || len(m.Data) < unix.SizeofIfInfomsg {
 		return Interface{}, false
 	}
 	n := binary.NativeEndian
@@ -74,6 +229,8 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 		Running:  flags&unix.IFF_RUNNING != 0,
 		Loopback: flags&unix.IFF_LOOPBACK != 0,
 	}
+	// syscall knows the layout behind both, but not that a removal has it too.
+	m.Header.Type = unix.RTM_NEWLINK
 	attrs, err := syscall.ParseNetlinkRouteAttr(&m)
 	if err != nil {
 		return Interface{}, false

@@ -4,3 +4,18 @@ package netif
 
 // List always fails with ErrUnsupported.
 func List() ([]Interface, error) { return nil, ErrUnsupported }
+
+// Watch is not to be had on this system: Open always fails.
+type Watch struct{}
+
+// Open always fails with ErrUnsupported.
+func Open() (*Watch, error) { return nil, ErrUnsupported }
+
+// Close does nothing.
+func (*Watch) Close() error { return nil }
+
+// List always fails with ErrUnsupported.
+func (*Watch) List() ([]Interface, error) { return nil, ErrUnsupported }
+
+// Next always fails with ErrUnsupported.
+func (*Watch) Next() (changed, removed []Interface, err error) { return nil, nil, ErrUnsupported }

@@ -51,8 +51,10 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 
 ` + exitCodeHelp(),
 		SilenceErrors: true,
+
+		SuggestionsMinimumDistance: 2,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.begin(cmd)
@@ -72,6 +74,22 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand())
 	return root
+}
+
+// noArguments refuses arguments, and commands that do not exist, with the
+// nearest that do.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	what, hint := "argument", ""
+	if !cmd.HasParent() {
+		what = "command"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+	}
+	return capture.Errorf(capture.Invalid, "unknown %s %q%s; see %s --help", what, args[0], hint, cmd.CommandPath())
 }
 
 // begin runs before every command, when its flags are known.

@@ -105,11 +105,3 @@ func completeInterfaces(*cobra.Command, []string, string) ([]string, cobra.Shell
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
-
-// noArguments is cobra's check with an error of our own class.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return capture.Errorf(capture.Invalid, "%w; see %s --help", err, cmd.CommandPath())
-	}
-	return nil
-}
