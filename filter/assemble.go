@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"slices"
+
 	"golang.org/x/net/bpf"
 )
 
@@ -52,8 +54,8 @@ func (a *assembler) seq(next label, instructions ...bpf.Instruction) label {
 	if next != a.here() {
 		next = a.jump(next)
 	}
-	for i := len(instructions) - 1; i >= 0; i-- {
-		next = a.write(instructions[i])
+	for _, instruction := range slices.Backward(instructions) {
+		next = a.write(instruction)
 	}
 	return next
 }
@@ -94,8 +96,8 @@ func (a *assembler) testX(cond bpf.JumpTest, yes, no label) label {
 // oneOf writes a chain of comparisons of A with single values.
 func (a *assembler) oneOf(yes, no label, values ...uint32) label {
 	next := no
-	for i := len(values) - 1; i >= 0; i-- {
-		next = a.test(bpf.JumpEqual, values[i], yes, next)
+	for _, value := range slices.Backward(values) {
+		next = a.test(bpf.JumpEqual, value, yes, next)
 	}
 	return next
 }
@@ -105,9 +107,7 @@ func (a *assembler) program(start label) []bpf.Instruction {
 	if start != a.here() {
 		a.jump(start)
 	}
-	out := make([]bpf.Instruction, len(a.code))
-	for i, instruction := range a.code {
-		out[len(out)-1-i] = instruction
-	}
+	out := slices.Clone(a.code)
+	slices.Reverse(out)
 	return out
 }

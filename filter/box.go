@@ -100,18 +100,19 @@ func (fam family) boxOf(f *Filter) (b box, ok bool) {
 		b[e.addrs] = fam.addrKeys(addrs)
 		b[e.port] = portKeys(e.end.ports)
 	}
-	switch f.protocol {
-	case tcp:
-		b[fieldProtocol] = keySet{{key{3: protoTCP}, key{3: protoTCP}}}
-	case udp:
-		b[fieldProtocol] = keySet{{key{3: protoUDP}, key{3: protoUDP}}}
+	if f.protocol != anyProtocol {
+		number := key{3: uint32(f.protocol.number())}
+		b[fieldProtocol] = keySet{{number, number}}
 	}
 	return b, true
 }
 
 // addrKeys is an address set as keys; nil when it holds every address of the version.
 func (fam family) addrKeys(addrs addrSet) keySet {
-	var out keySet
+	if addrs == nil {
+		return nil
+	}
+	out := make(keySet, 0, len(addrs))
 	for _, r := range addrs {
 		out = append(out, span[key]{addrKey(r.lo), addrKey(r.hi)})
 	}

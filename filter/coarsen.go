@@ -109,11 +109,11 @@ func grouped(shapes [][]Filter, size int) []Filter {
 
 // unionOf is what any filter of a group, all of one shape, has in a set; nil when they do not name it.
 func unionOf[T point[T]](group []Filter, set func(*Filter) spans[T]) spans[T] {
-	var all []span[T]
+	all := make([]span[T], 0, len(group))
 	for i := range group {
 		all = append(all, set(&group[i])...)
 	}
-	if all == nil {
+	if len(all) == 0 {
 		return nil
 	}
 	return newSpans(all...)

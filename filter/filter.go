@@ -27,6 +27,9 @@ const (
 // String is the API's spelling.
 func (p protocol) String() string { return [...]string{"Any", "TCP", "UDP"}[p] }
 
+// number is the IP protocol number; of Any there is none.
+func (p protocol) number() uint8 { return [...]uint8{0, protoTCP, protoUDP}[p] }
+
 // end is what a filter says of one end of a conversation. A nil set is not named: it lets everything through.
 type end struct {
 	addrs addrSet
@@ -56,19 +59,9 @@ func (f Filter) matchesAll() bool { return f.Equal(Filter{}) }
 // hasPorts reports whether f names a port, so that only protocols with ports can match.
 func (f Filter) hasPorts() bool { return f.local.ports != nil || f.remote.ports != nil }
 
-// hasAddrs reports whether f names an address.
-func (f Filter) hasAddrs() bool { return f.local.addrs != nil || f.remote.addrs != nil }
-
 // addressDecides reports whether f tells the local end by its address, and so matches a packet that fits
 // either way round, whatever its direction.
 func (f Filter) addressDecides() bool { return f.local.addrs != nil }
-
-// swapped is f with the two ends exchanged. It is for looking at a packet the other way round and is not
-// itself a filter that somebody wrote: addressDecides of the result means nothing.
-func (f Filter) swapped() Filter {
-	f.local, f.remote = f.remote, f.local
-	return f
-}
 
 // shownEntries is how many entries of a list, and filters of a set, a description spells out.
 const shownEntries = 4

@@ -97,7 +97,7 @@ func tunDevice(t testing.TB, name string) (fd, index int) {
 	if err != nil {
 		needOf(t, fmt.Sprintf("tun devices: %v", err))
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	t.Cleanup(func() { _ = unix.Close(fd) })
 	request, err := unix.NewIfreq(name)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func packetSocket(t testing.TB, kind, index int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(fd) })
+	t.Cleanup(func() { _ = unix.Close(fd) })
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
 		t.Fatal(err)
 	}

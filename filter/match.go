@@ -319,15 +319,8 @@ func (s Set) matchesFlow(w *flow, d Direction) bool {
 
 // matchesFlow tries f with the source as the local end, with the destination, or with both.
 func (f *Filter) matchesFlow(w *flow, d Direction) bool {
-	switch f.protocol {
-	case tcp:
-		if w.protocol != protoTCP {
-			return false
-		}
-	case udp:
-		if w.protocol != protoUDP {
-			return false
-		}
+	if f.protocol != anyProtocol && w.protocol != f.protocol.number() {
+		return false
 	}
 	if w.ports == noPorts && f.hasPorts() {
 		return false

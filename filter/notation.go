@@ -195,27 +195,20 @@ func protocolHint(text string, known []protocol) string {
 }
 
 // editDistance is how many letters must be put in, taken out, exchanged or swapped with their neighbour to
-// make b of a, for the short words above; of a long text it says only that it is far away.
+// make b of a. It is for short words: of a long one it says only that it is far away.
 func editDistance(a, b string) int {
 	const far = 8
-	if len(a) > far {
+	switch {
+	case len(a) > far || len(b) > far:
 		return far
+	case a == "" || b == "":
+		return len(a) + len(b)
+	case a[0] == b[0]:
+		return editDistance(a[1:], b[1:])
 	}
-	var d [far + 1][far + 1]int
-	for i := range len(a) + 1 {
-		for j := range len(b) + 1 {
-			switch {
-			case i == 0 || j == 0:
-				d[i][j] = i + j
-			case a[i-1] == b[j-1]:
-				d[i][j] = d[i-1][j-1]
-			default:
-				d[i][j] = 1 + min(d[i-1][j], d[i][j-1], d[i-1][j-1])
-			}
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
+	best := min(editDistance(a[1:], b), editDistance(a, b[1:]), editDistance(a[1:], b[1:]))
+	if len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] {
+		best = min(best, editDistance(a[2:], b[2:]))
 	}
-	return d[len(a)][len(b)]
+	return 1 + best
 }

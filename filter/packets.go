@@ -2,6 +2,7 @@ package filter
 
 import (
 	"slices"
+	"strconv"
 
 	"golang.org/x/net/bpf"
 )
@@ -41,6 +42,15 @@ func (q *question) all() []box { return slices.Concat(q.always, q.either) }
 // names reports whether any box names the field.
 func (q *question) names(f field) bool {
 	return slices.ContainsFunc(q.all(), func(b box) bool { return b[f] != nil })
+}
+
+// id is a text that equal questions have in common, and no others.
+func (q *question) id() string {
+	out := strconv.AppendInt(nil, int64(len(q.always)), 10)
+	for _, b := range q.all() {
+		out = append(out, b.id()...)
+	}
+	return string(out)
 }
 
 // ipPart is what the program needs to know about packets of one IP version.
@@ -129,13 +139,7 @@ func (c *compiler) decide(p *ipPart, q *question, next label) label {
 	}
 	id := ""
 	if next == c.reject && !q.names(fieldLocal) && !q.names(fieldRemote) {
-		for _, b := range q.always {
-			id += b.id()
-		}
-		id += "|"
-		for _, b := range q.either {
-			id += b.id()
-		}
+		id = q.id()
 		if at, ok := c.decisions[id]; ok {
 			return at
 		}
@@ -332,7 +336,7 @@ func (c *compiler) transportIPv6(p *ipPart, quoted bool, others, icmp label) lab
 	var wanted label
 	later := c.reject
 	if !p.others.empty() {
-		// Here A is the EtherType-like next header of a later fragment and X at its fragment header.
+		// Here X is at the fragment header of a later fragment.
 		later = c.noteProtocol(p, c.laterFragment(p, others))
 		later = c.oneOf(later, c.reject, p.protocols...)
 		later = c.seq(later, bpf.LoadIndirect{Off: 0, Size: 1})

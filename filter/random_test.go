@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,8 +59,8 @@ func (r random) addr(v6 bool) netip.Addr {
 	return netip.MustParseAddr(pick(r, someIPv4...))
 }
 
-// member writes a single value, a range or a list of what next gives.
-func member2[T point[T]](r random, next func() T) string {
+// randomMember writes a single value, a range or a list of what next gives.
+func randomMember[T point[T]](r random, next func() T) string {
 	switch r.IntN(3) {
 	case 0:
 		return fmt.Sprint(next())
@@ -80,7 +81,7 @@ func member2[T point[T]](r random, next func() T) string {
 
 func (r random) addrMember() string {
 	v6 := r.chance(40)
-	text := member2(r, func() netip.Addr { return r.addr(v6) })
+	text := randomMember(r, func() netip.Addr { return r.addr(v6) })
 	if !strings.Contains(text, "-") && r.chance(30) {
 		text += ";" + r.addr(!v6).String()
 	}
@@ -88,7 +89,7 @@ func (r random) addrMember() string {
 }
 
 func (r random) portMember() string {
-	return member2(r, func() port { return port(pick(r, somePorts...)) })
+	return randomMember(r, func() port { return port(pick(r, somePorts...)) })
 }
 
 // filter is a random valid filter.
@@ -179,7 +180,7 @@ func (r random) ipv4(protocol uint8, payload []byte) []byte {
 	src, dst := r.addr(false).As4(), r.addr(false).As4()
 	copy(b[12:], src[:])
 	copy(b[16:], dst[:])
-	return append(b, payload...)
+	return slices.Concat(b, payload)
 }
 
 func (r random) ipv6(protocol uint8, payload []byte) []byte {
@@ -215,7 +216,7 @@ func (r random) ipv6(protocol uint8, payload []byte) []byte {
 	src, dst := r.addr(true).As16(), r.addr(true).As16()
 	copy(b[8:], src[:])
 	copy(b[24:], dst[:])
-	return append(b, payload...)
+	return slices.Concat(b, payload)
 }
 
 // spoiled is data, now and then cut short or with a wrong byte.
@@ -229,7 +230,7 @@ func (r random) spoiled(data []byte) []byte {
 	return data
 }
 
-// tags puts VLAN tags before a network packet: what stands between an EtherType and the IP header.
+// tagged puts VLAN tags before a network packet: what stands between an EtherType and the IP header.
 func (r random) tagged(etherType uint16, data []byte) (uint16, []byte) {
 	if !r.chance(25) {
 		return etherType, data
@@ -238,7 +239,7 @@ func (r random) tagged(etherType uint16, data []byte) (uint16, []byte) {
 		head := make([]byte, 4)
 		binary.BigEndian.PutUint16(head, uint16(r.IntN(1<<16)))
 		binary.BigEndian.PutUint16(head[2:], etherType)
-		etherType, data = pick[uint16](r, 0x8100, 0x88a8, 0x9100), append(head, data...)
+		etherType, data = pick[uint16](r, 0x8100, 0x88a8, 0x9100), slices.Concat(head, data)
 	}
 	return etherType, data
 }
@@ -263,7 +264,7 @@ func (r random) packet() Packet {
 			frame[i] = uint8(r.IntN(256))
 		}
 		binary.BigEndian.PutUint16(frame[12:], etherType)
-		data = append(frame, data...)
+		data = slices.Concat(frame, data)
 		if r.chance(1) {
 			data = data[:r.IntN(15)]
 		}
@@ -274,6 +275,7 @@ func (r random) packet() Packet {
 			etherType, data = r.tagged(etherType, data)
 		}
 		p.Protocol = etherType
+	default: // RawIP has nothing before the IP header.
 	}
 	p.Data = data
 	return p

@@ -185,7 +185,7 @@ func TestParseFaults(t *testing.T) {
 // All faults of a request are told in one go.
 func TestParseTellsEveryFault(t *testing.T) {
 	_, faults := Parse(spec(t, "protocol=icmp", "localIPAddress=x", "localPort=y", "remoteIPAddress=1.2.3;zz", "remotePort=65536"))
-	var fields []string
+	fields := make([]string, 0, len(faults))
 	for _, f := range faults {
 		fields = append(fields, f.Field)
 	}

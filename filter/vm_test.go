@@ -22,6 +22,7 @@ func metadataOf(p *Packet) metadata {
 		m.kind = packetOutgoing
 	case Either:
 		m.hardware = arphrdLoopback
+	case Incoming:
 	}
 	return m
 }
