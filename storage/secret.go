@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// redacted is what every secret looks like when it is printed.
+const redacted = "REDACTED"
+
+// Secret is a string that must not be seen: a SAS query, a key. However it is
+// printed, logged or marshalled, alone or inside another value, it shows as
+// REDACTED (or as nothing when it is empty). Only Reveal gives the string.
+//
+// The string lies behind a pointer because fmt prints unexported fields of a
+// struct without asking their methods; a pointer there prints as an address.
+type Secret struct{ value *string }
+
+// NewSecret keeps a string from being seen. The empty string makes the zero
+// Secret.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{value: &s}
+}
+
+// Reveal is the string itself, for the one place that needs it.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsZero tells whether there is no secret at all.
+func (s Secret) IsZero() bool { return s.value == nil }
+
+// Equal compares the strings, in a time that does not tell where they differ.
+func (s Secret) Equal(other Secret) bool {
+	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
+
+// String is REDACTED, or "" for the zero Secret.
+func (s Secret) String() string {
+	if s.IsZero() {
+		return ""
+	}
+	return redacted
+}
+
+// Format prints String whatever the verb, as %x or %#v would otherwise find
+// the bytes.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// GoString is String; Format covers %#v, this covers direct callers.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText gives String; encoding/json and most others use it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue gives String to log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
