@@ -3,7 +3,6 @@ package capture
 import (
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 
 	"pcapctl/capture/netif"
@@ -59,7 +58,7 @@ func watchLinks(p *Plan, onGone func()) (*linkWatch, error) {
 }
 
 func (w *linkWatch) follow(onGone func()) {
-	for w.gone() == "" {
+	for !w.gone() {
 		changed, removed, err := w.watch.Next()
 		switch {
 		case errors.Is(err, netif.ErrMissed):
@@ -116,19 +115,12 @@ func (w *linkWatch) find(index int) *link {
 	return nil
 }
 
-// gone names the interfaces when none of them is left, and is "" otherwise.
-// A capture on any interface goes on without one.
-func (w *linkWatch) gone() string {
+// gone says that none of the interfaces is left. A capture on any interface
+// goes on without one.
+func (w *linkWatch) gone() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.any || slices.ContainsFunc(w.links, func(l link) bool { return l.present }) {
-		return ""
-	}
-	names := make([]string, len(w.links))
-	for i, l := range w.links {
-		names[i] = l.Name
-	}
-	return strings.Join(names, ", ")
+	return !w.any && !slices.ContainsFunc(w.links, func(l link) bool { return l.present })
 }
 
 // dropped asks the interfaces for their counters.

@@ -84,24 +84,25 @@ func Start(p *Plan, guard string) (_ *Session, err error) {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
 	if s.ring, err = ring.Open(p.ringOptions()); err != nil {
-		return nil, privilege(err)
+		return nil, openError(p, err)
 	}
 	if s.links, err = watchLinks(p, s.ring.Wake); err != nil {
 		return nil, errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
 	}
 	if err := s.ring.Start(); err != nil {
-		return nil, errors.Join(Errorf(startClass(err), "start capturing on %s: %w", p.On(), err), s.links.close(), s.ring.Close())
+		return nil, errors.Join(openError(p, err), s.links.close(), s.ring.Close())
 	}
 	s.Started = time.Now()
 	return s, nil
 }
 
-// startClass tells an interface that went away since it was looked up.
-func startClass(err error) Class {
+// openError tells an interface that went away since it was looked up from a
+// missing privilege.
+func openError(p *Plan, err error) error {
 	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
-		return NotFound
+		return Errorf(NotFound, "start capturing on %s: %w", p.On(), err)
 	}
-	return Internal
+	return privilege(err)
 }
 
 func createError(c *Config, err error) error {
@@ -132,6 +133,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	stop()
 	if err == nil {
 		reason, err = s.drain(reason)
+	}
+	if err == nil && reason == InterfaceRemoved {
+		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.file.Path())
 	}
 	return s.finish(reason, err)
 }
@@ -195,10 +199,9 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	}
 	from := time.Now()
 	err := s.ring.Wait(d)
-	if gone := s.links.gone(); gone != "" {
-		return InterfaceRemoved, Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", gone, s.file.Path())
-	}
 	switch {
+	case s.links.gone():
+		return InterfaceRemoved, nil
 	case errors.Is(err, ring.ErrInterfaceDown):
 		// The kernel binds the socket again when the interface comes back; if
 		// it is gone for good, the watch hears of it and wakes us.

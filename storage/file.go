@@ -6,6 +6,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,8 +102,8 @@ func (f *File) Size() int64 { return f.size }
 // Write appends p, which must end where the file may end. When it fails, n
 // bytes of p are in the file and Cut has to take away what must not stay.
 func (f *File) Write(p []byte) (n int, err error) {
-	n, err = f.f.WriteAt(p, f.size)
-	if err != nil {
+	// Not WriteAt, which does not tell how much of a part was written.
+	if n, err = f.f.Write(p); err != nil {
 		return n, err
 	}
 	f.size += int64(n)
@@ -114,6 +115,9 @@ func (f *File) Write(p []byte) (n int, err error) {
 // than Size.
 func (f *File) Cut(size int64) error {
 	if err := f.f.Truncate(size); err != nil {
+		return err
+	}
+	if _, err := f.f.Seek(size, io.SeekStart); err != nil {
 		return err
 	}
 	f.size = size

@@ -1,0 +1,578 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"go.uber.org/goleak"
+
+	"pcapctl/capture/testnet"
+	"pcapctl/storage"
+)
+
+func TestMain(m *testing.M) {
+	if storage.GuardMain() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// rig is a namespace with v0 and v1 connected, and a captures folder.
+type rig struct {
+	*testnet.NS
+	t   *testing.T
+	dir string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	testnet.NeedTools(t, "tcpdump", "capinfos")
+	r := &rig{NS: testnet.New(t), t: t, dir: t.TempDir()}
+	r.Veth("v0", "v1")
+	return r
+}
+
+// plan makes a plan of the properties given in JSON, without target and
+// storage location.
+func (r *rig) plan(properties string, on ...string) *Plan {
+	r.t.Helper()
+	p, err := r.tryPlan(properties, on...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
+	r.t.Helper()
+	body := fmt.Sprintf(`{"properties":{"target":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
+		"storageLocation":{"filePath":"%s/{packetCaptureName}.cap"}%s}}`, r.dir, properties)
+	req, err := DecodeRequest([]byte(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := NewConfig(req, Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Do(func() { p, err = NewPlan(c, Source{Interfaces: on, Promiscuous: true}) })
+	return p, err
+}
+
+func (r *rig) start(p *Plan) *Session {
+	r.t.Helper()
+	var s *Session
+	var err error
+	r.Do(func() { s, err = Start(p, "/proc/self/exe") })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// capture runs a session, calls during when packets are being captured, and
+// then ends it by its context.
+func (r *rig) capture(p *Plan, during func()) *Result {
+	r.t.Helper()
+	s := r.start(p)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	go func() {
+		defer cancel()
+		during()
+	}()
+	res, err := s.Run(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return res
+}
+
+// frame is an Ethernet frame with what the layers make.
+func frame(t testing.TB, parts ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	eth := &layers.Ethernet{
+		SrcMAC: []byte{2, 0, 0, 0, 0, 1}, DstMAC: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, EthernetType: layers.EthernetTypeIPv4,
+	}
+	if _, ok := parts[0].(*layers.IPv6); ok {
+		eth.EthernetType = layers.EthernetTypeIPv6
+	}
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, append([]gopacket.SerializableLayer{eth}, parts...)...); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(buf.Bytes())
+}
+
+// tcp is a frame from one address and port to another, numbered in its
+// payload of n bytes.
+func tcp(t testing.TB, src, dst string, sport, dport uint16, n int, number uint32) []byte {
+	t.Helper()
+	body := make([]byte, n)
+	binary.BigEndian.PutUint32(body, number)
+	return frame(t,
+		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: ip(src), DstIP: ip(dst)},
+		&layers.TCP{SrcPort: layers.TCPPort(sport), DstPort: layers.TCPPort(dport), DataOffset: 5, ACK: true},
+		gopacket.Payload(body))
+}
+
+func udp(t testing.TB, src, dst string, sport, dport uint16, n int) []byte {
+	t.Helper()
+	return frame(t,
+		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: ip(src), DstIP: ip(dst)},
+		&layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)},
+		gopacket.Payload(make([]byte, n)))
+}
+
+func ip(s string) []byte {
+	var b [4]byte
+	_, _ = fmt.Sscanf(s, "%d.%d.%d.%d", &b[0], &b[1], &b[2], &b[3])
+	return b[:]
+}
+
+type packet struct {
+	Data   []byte
+	Length int
+}
+
+// readBack reads a file with an independent reader, and has tcpdump and
+// capinfos read it to its end without a complaint.
+func readBack(t *testing.T, path string) (packets []packet) {
+	t.Helper()
+	check(t, path)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	r, err := pcapgo.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		data, info, err := r.ReadPacketData()
+		if err != nil {
+			if err.Error() != "EOF" {
+				t.Fatal(err)
+			}
+			return packets
+		}
+		if since := time.Since(info.Timestamp); since < -time.Minute || since > time.Hour {
+			t.Errorf("packet of %v", info.Timestamp)
+		}
+		packets = append(packets, packet{data, info.Length})
+	}
+}
+
+func check(t *testing.T, path string) {
+	t.Helper()
+	for _, cmd := range [][]string{{"tcpdump", "-nr", path, "-w", "/dev/null"}, {"capinfos", path}} {
+		out, err := exec.CommandContext(t.Context(), cmd[0], cmd[1:]...).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "truncated") || strings.Contains(string(out), "cut short") {
+			t.Errorf("%s: %v\n%s", strings.Join(cmd, " "), err, out)
+		}
+	}
+}
+
+func whole(frames ...[]byte) (packets []packet) {
+	for _, f := range frames {
+		packets = append(packets, packet{f, len(f)})
+	}
+	return packets
+}
+
+func TestExactlyTheMatchingPackets(t *testing.T) {
+	r := newRig(t)
+	const vm, peer, other = "10.0.0.5", "10.0.0.9", "10.0.0.7"
+	in := tcp(t, peer, vm, 40000, 8443, 100, 1)
+	out := tcp(t, vm, peer, 8443, 40000, 1400, 2)
+	// The client on this host to another host's 8443: the port is the remote one.
+	clientOut := tcp(t, vm, other, 50000, 8443, 10, 3)
+	clientIn := tcp(t, other, vm, 8443, 50000, 10, 4)
+	dns := udp(t, vm, other, 1234, 53, 30)
+	for _, test := range []struct {
+		name, filters string
+		want          [][]byte
+	}{
+		{"none", `[]`, [][]byte{in, out, clientOut, clientIn, dns}},
+		{"localPort by direction", `[{"localPort":"8443"}]`, [][]byte{in, out}},
+		{"remotePort by direction", `[{"protocol":"TCP","remotePort":"8443"}]`, [][]byte{clientOut, clientIn}},
+		{"UDP", `[{"protocol":"UDP"}]`, [][]byte{dns}},
+		{"either of two", `[{"remotePort":"53"},{"localPort":"8000-9000","remoteIPAddress":"10.0.0.8-10.0.0.10"}]`, [][]byte{in, out, dns}},
+		{"address list", `[{"remoteIPAddress":"10.0.0.7;10.0.0.8"}]`, [][]byte{clientOut, clientIn, dns}},
+		{"local address", `[{"localIPAddress":"10.0.0.9"}]`, [][]byte{in, out}},
+		{"nothing", `[{"localIPAddress":"fd00::1"}]`, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			near, far := r.Sender("v1"), r.Sender("v0")
+			res := r.capture(r.plan(`,"filters":`+test.filters, "v1"), func() {
+				far.Send(in)
+				near.Send(out)
+				near.Send(clientOut)
+				far.Send(clientIn)
+				near.Send(dns)
+			})
+			if diff := cmp.Diff(whole(test.want...), readBack(t, res.Files[0].Path)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if res.StopReason != Manual || res.Packets != uint64(len(test.want)) || res.Received != res.Packets || res.Dropped.Total() != 0 {
+				t.Errorf("result %+v", res)
+			}
+		})
+	}
+}
+
+func TestSnapLength(t *testing.T) {
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
+	tagged := tag(f, 0x8100, 7)
+	s := r.Sender("v0")
+	res := r.capture(r.plan(`,"bytesToCapturePerPacket":"40"`, "v1"), func() { s.Send(f); s.Send(tagged) })
+	want := []packet{{f[:40], len(f)}, {tagged[:40], len(tagged)}}
+	if diff := cmp.Diff(want, readBack(t, res.Files[0].Path)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// tag puts VLAN tags into a frame, outermost first.
+func tag(frame []byte, tags ...uint16) []byte {
+	f := bytes.Clone(frame[:12])
+	for _, t := range tags {
+		f = binary.BigEndian.AppendUint16(f, t)
+	}
+	return append(f, frame[12:]...)
+}
+
+func TestTagsArePutBack(t *testing.T) {
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	frames := [][]byte{f, tag(f, 0x8100, 0x6005), tag(f, 0x88a8, 9, 0x8100, 10), tag(f, 0x8100, 0)}
+	for _, dev := range []string{"v0", "v1"} { // sent and received
+		t.Run(dev, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			s := r.Sender("v0")
+			res := r.capture(r.plan(`,"filters":[{"protocol":"TCP"}]`, dev), func() {
+				for _, f := range frames {
+					s.Send(f)
+				}
+			})
+			if diff := cmp.Diff(whole(frames...), readBack(t, res.Files[0].Path)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// The file is as large as the limit allows and never larger, and the limit
+// that is reached is the one that is named.
+func TestByteLimit(t *testing.T) {
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	record := 16 + len(f)
+	for _, test := range []struct{ limit, packets int }{
+		{24 + 10*record, 10},
+		{24 + 10*record - 1, 9},
+		{24 + 10*record + 15, 10},
+		{24, 0},
+		{24 + 20_000*record, 20_000},
+	} {
+		t.Run(fmt.Sprint(test.limit), func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			session := r.start(r.plan(fmt.Sprintf(`,"totalBytesPerSession":%d,"timeLimitInSeconds":30`, test.limit), "v1"))
+			go func() {
+				s := r.Sender("v0")
+				for range test.packets + 100 {
+					s.Send(f)
+				}
+			}()
+			res, err := session.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := readBack(t, res.Files[0].Path)
+			st, _ := os.Stat(res.Files[0].Path)
+			if len(got) != test.packets || int(st.Size()) != 24+test.packets*record || res.StopReason != SizeExceeded {
+				t.Errorf("%d packets in %d bytes, %s; want %d", len(got), st.Size(), res.StopReason, test.packets)
+			}
+			if res.Packets != uint64(test.packets) || res.Files[0].Size != st.Size() {
+				t.Errorf("the result says %d packets, %d bytes", res.Packets, res.Files[0].Size)
+			}
+		})
+	}
+}
+
+func TestTimeLimitOnAnIdleLink(t *testing.T) {
+	r := newRig(t)
+	session := r.start(r.plan(`,"timeLimitInSeconds":2`, "v1"))
+	from := time.Now()
+	res, err := session.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(from); d < 2*time.Second || d > 2300*time.Millisecond {
+		t.Errorf("ended after %v", d)
+	}
+	if res.StopReason != TimeExceeded || res.Packets != 0 {
+		t.Errorf("%+v", res)
+	}
+	readBack(t, res.Files[0].Path)
+}
+
+// A packet on a quiet link is in the file within a second.
+func TestQuietPacketIsSoonInTheFile(t *testing.T) {
+	r := newRig(t)
+	p := r.plan(`,"timeLimitInSeconds":30`, "v1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	r.capture(p, func() {
+		r.Sender("v0").Send(f)
+		for from := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			if st, err := os.Stat(p.Config.FilePath); err == nil && st.Size() == int64(24+16+len(f)) {
+				return
+			}
+			if time.Since(from) > time.Second {
+				t.Error("not in the file after a second")
+				return
+			}
+		}
+	})
+}
+
+// Several interfaces share a file with cooked headers; loopback's packets are
+// in it once; each tells its interface and direction.
+func TestSeveralInterfaces(t *testing.T) {
+	r := newRig(t)
+	r.Veth("w0", "w1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	tagged := tag(f, 0x8100, 7)
+	foreign := udp(t, "10.0.0.1", "10.0.0.2", 1, 2, 10)
+	v0, w0, lo := r.Sender("v0"), r.Sender("w0"), r.Sender("lo")
+	send := func() {
+		v0.Send(f)
+		w0.Send(tagged)
+		w0.Send(foreign)
+		lo.Send(f)
+	}
+	type seen struct {
+		Proto, Type uint16
+		Dev         string
+		Data        []byte
+		Length      int
+	}
+	index := map[uint32]string{}
+	for _, test := range []struct {
+		name string
+		on   []string
+		want []seen
+	}{
+		{"two", []string{"v1", "w1"}, []seen{
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+		}},
+		{"any", []string{"any"}, []seen{
+			{0x0800, 4, "v0", f[14:], len(f) + 6},
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 4, "w0", tagged[14:], len(tagged) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+			{0x0800, 2, "lo", f[14:], len(f) + 6}, // loopback has no broadcast address: it looks like multicast
+		}},
+		{"the default choice", nil, []seen{
+			{0x0800, 4, "v0", f[14:], len(f) + 6},
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 4, "w0", tagged[14:], len(tagged) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			res := r.capture(r.plan(`,"filters":[{"protocol":"TCP"}]`, test.on...), send)
+			for _, i := range res.Interfaces {
+				index[uint32(i.Index)] = i.Name
+			}
+			var got []seen
+			for _, p := range readBack(t, res.Files[0].Path) {
+				b := binary.BigEndian
+				got = append(got, seen{
+					Proto: b.Uint16(p.Data), Type: uint16(p.Data[10]), Dev: index[b.Uint32(p.Data[4:])], Data: p.Data[20:], Length: p.Length,
+				})
+				// A broadcast frame is PACKET_BROADCAST where it comes in.
+				if last := &got[len(got)-1]; last.Type == 1 && last.Dev == "" {
+					t.Errorf("interface %d is not in the result", b.Uint32(p.Data[4:]))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInterfaceThatVanishes(t *testing.T) {
+	r := newRig(t)
+	r.Veth("w0", "w1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+
+	// One of two: the capture goes on with the other.
+	v0, w0 := r.Sender("v0"), r.Sender("w0")
+	res := r.capture(r.plan("", "v1", "w1"), func() {
+		w0.Send(f)
+		r.IP("link", "del", "w0")
+		v0.Send(f)
+		r.IP("link", "set", "v1", "down")
+		r.IP("link", "set", "v1", "up")
+		v0.Send(f)
+	})
+	if res.Packets != 3 || res.StopReason != Manual {
+		t.Errorf("%+v", res)
+	}
+
+	// The only one: the capture ends and says so.
+	session := r.start(r.plan(`,"timeLimitInSeconds":30`, "v1"))
+	v0.Send(f)
+	go r.IP("link", "del", "v1")
+	res, err := session.Run(t.Context())
+	if ClassOf(err) != Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != InterfaceRemoved {
+		t.Errorf("%v: %+v", err, res)
+	}
+	if got := readBack(t, res.Files[0].Path); len(got) != 1 {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	r := newRig(t)
+	if err := syscall.Mount("none", r.dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal("mount a small tmpfs: ", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(r.dir, 0) })
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
+	session := r.start(r.plan(`,"timeLimitInSeconds":30`, "v1"))
+	const sent = 3000
+	go func() {
+		s := r.Sender("v0")
+		for i := range uint32(sent) {
+			s.Send(tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, i))
+		}
+	}()
+	res, err := session.Run(t.Context())
+	if ClassOf(err) != LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != FileFailed {
+		t.Errorf("%v", err)
+	}
+	got := readBack(t, res.Files[0].Path)
+	if len(got) < 900 || uint64(len(got)) != res.Packets || res.Dropped.ByFile == 0 {
+		t.Errorf("%d packets in the file, result %+v", len(got), res)
+	}
+	for i, p := range got {
+		if n := binary.BigEndian.Uint32(p.Data[len(p.Data)-1000:]); n != uint32(i) {
+			t.Fatalf("packet %d is number %d", i, n)
+		}
+	}
+	if res.Files[0].Size != int64(24+len(got)*(16+len(f))) {
+		t.Errorf("size %d", res.Files[0].Size)
+	}
+}
+
+// What was sent is what is written and what was counted as dropped, to the
+// packet, whatever the ring could hold.
+func TestEveryPacketIsAccountedFor(t *testing.T) {
+	r := newRig(t)
+	p := r.plan(`,"bytesToCapturePerPacket":80`, "v1")
+	p.blockSize, p.blocks = 1<<17, 2 // small enough to overflow
+	const sent = 200_000
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 26, 1)
+	res := r.capture(p, func() {
+		s := r.Sender("v0")
+		for i := range uint32(sent) {
+			binary.BigEndian.PutUint32(f[len(f)-26:], i)
+			s.Send(f)
+		}
+	})
+	got := readBack(t, res.Files[0].Path)
+	if uint64(len(got)) != res.Packets || res.Packets+res.Dropped.ByKernel != sent || res.Received != sent {
+		t.Errorf("sent %d, in the file %d, %+v", sent, len(got), res)
+	}
+	last := int64(-1)
+	for _, p := range got {
+		n := int64(binary.BigEndian.Uint32(p.Data[len(p.Data)-26:]))
+		if n <= last {
+			t.Fatalf("packet %d after %d", n, last)
+		}
+		last = n
+	}
+	t.Logf("%d in the file, %d dropped", len(got), res.Dropped.ByKernel)
+}
+
+// A start that fails leaves nothing behind, neither file nor process nor
+// descriptor nor goroutine.
+func TestNothingIsLeftBehind(t *testing.T) {
+	r := newRig(t)
+	before := descriptors(t)
+	ignore := goleak.IgnoreCurrent()
+
+	// The name exists.
+	p := r.plan("", "v1")
+	if err := os.WriteFile(p.Config.FilePath, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Do(func() {
+		if _, err := Start(p, "/proc/self/exe"); ClassOf(err) != Conflict {
+			t.Errorf("got %v", err)
+		}
+	})
+	// The interface has gone since the plan was made.
+	p = r.plan("", "v1")
+	r.IP("link", "del", "v1")
+	r.Do(func() {
+		if _, err := Start(p, "/proc/self/exe"); ClassOf(err) != NotFound {
+			t.Errorf("got %v", err)
+		}
+	})
+	if _, err := os.Stat(p.Config.FilePath); !os.IsNotExist(err) {
+		t.Errorf("the file of a capture that never began: %v", err)
+	}
+	r.capture(r.plan("", "lo"), func() {})
+
+	left, _ := filepath.Glob(r.dir + "/*")
+	if len(left) != 2 { // the planted one and that of the good capture
+		t.Errorf("files: %v", left)
+	}
+	if diff := cmp.Diff(before, descriptors(t)); diff != "" {
+		t.Errorf("descriptors: (-before +after)\n%s", diff)
+	}
+	goleak.VerifyNone(t, ignore)
+}
+
+func descriptors(t *testing.T) (list []string) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && !strings.HasPrefix(to, "anon_inode:[event") {
+			list = append(list, to)
+		}
+	}
+	return list
+}
+
+func TestUnknownInterface(t *testing.T) {
+	r := newRig(t)
+	_, err := r.tryPlan("", "v1", "eth7")
+	if ClassOf(err) != NotFound || !strings.Contains(err.Error(), "eth7") || !strings.Contains(err.Error(), "v0") {
+		t.Errorf("got %v", err)
+	}
+}
