@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 	if storage.GuardMain() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"pcapctl": main})
+	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
@@ -38,6 +40,9 @@ func TestScripts(t *testing.T) {
 			"code":    runForCode,
 			"newnet":  newNet,
 			"captdir": capturesDir,
+			"waitfor": waitFor,
+			"whole":   wholeFile,
+			"fill":    fillIn,
 		},
 	})
 }
@@ -109,6 +114,53 @@ func newNet(ts *testscript.TestScript, neg bool, args []string) {
 		"link set v0 arp off multicast off up", "link set v1 arp off multicast off up",
 	} {
 		ts.Check(ts.Exec("ip", append([]string{"-n", name}, strings.Fields(line)...)...))
+	}
+}
+
+// waitFor is `waitfor FILE TEXT`: wait until a file has the text in it.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitfor file text")
+	}
+	path := ts.MkAbs(args[0])
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if text, err := os.ReadFile(path); err == nil && bytes.Contains(text, []byte(args[1])) {
+			return
+		}
+	}
+	text, err := os.ReadFile(path)
+	ts.Fatalf("no %q in %s after ten seconds: %v\n%s", args[1], args[0], err, text)
+}
+
+// wholeFile is `whole FILE [PACKETS]`: tcpdump and capinfos read the file to
+// its end without a complaint, and it has that many packets.
+func wholeFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: whole file [packets]")
+	}
+	path := ts.MkAbs(args[0])
+	for _, cmd := range [][]string{{"tcpdump", "-nr", path, "-w", os.DevNull}, {"capinfos", "-c", "-M", path}} {
+		out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput() //nolint:gosec,noctx // commands of ours
+		if err != nil || bytes.Contains(out, []byte("truncated")) || bytes.Contains(out, []byte("cut short")) {
+			ts.Fatalf("%s: %v\n%s", strings.Join(cmd, " "), err, out)
+		}
+		if words := strings.Fields(string(out)); len(args) == 2 && cmd[0] == "capinfos" && words[len(words)-1] != args[1] {
+			ts.Fatalf("want %s packets: %s", args[1], out)
+		}
+	}
+}
+
+// fillIn is `fill FILE…`: put the script's variables, written as $NAME, into
+// files of the script.
+func fillIn(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: fill file…")
+	}
+	for _, file := range args {
+		path := ts.MkAbs(file)
+		text, err := os.ReadFile(path)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path, []byte(os.Expand(string(text), ts.Getenv)), 0o600))
 	}
 }
 
