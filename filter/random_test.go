@@ -123,7 +123,7 @@ func (r random) set(t testing.TB) Set {
 
 // Packets. Each part is well formed most of the time.
 
-func (r random) transport(protocol uint8) []byte {
+func (r random) transport() []byte {
 	b := make([]byte, 8+r.IntN(24))
 	binary.BigEndian.PutUint16(b[0:], uint16(pick(r, somePorts...)))
 	binary.BigEndian.PutUint16(b[2:], uint16(pick(r, somePorts...)))
@@ -154,7 +154,7 @@ func (r random) ip(v6 bool, depth int) []byte {
 		}
 		payload = append([]byte{kind, 0, 0, 0, 0, 0, 0, 0}, r.ip(quoted, depth-1)...)
 	default:
-		payload = r.transport(protocol)
+		payload = r.transport()
 	}
 	if v6 {
 		return r.ipv6(protocol, payload)

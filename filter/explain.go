@@ -1,0 +1,290 @@
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// maxTerms bounds an expression: a longer one is not for pasting.
+const maxTerms = 100
+
+// PcapExpression is f as an expression for tcpdump and Wireshark, when there is one of a readable size. What
+// matches everything is the empty expression.
+//
+// A filter that tells the local end by the direction uses "inbound" and "outbound", which pcap-filter(7) knows
+// when capturing live on Linux. For whole, untagged packets of TCP, UDP or SCTP without IPv6 extension headers
+// the expression means what f means. What it lacks: later fragments, ICMP errors, ports behind extension
+// headers, ports of DCCP and UDP-Lite, VLAN tags inside the frame, and either end on loopback.
+func (f Filter) PcapExpression() (expr string, ok bool) {
+	if f.contradicts() {
+		return "", false
+	}
+	var both string // what holds of the two ends, whichever way round
+	noLocal, noRemote := f.local.equal(end{}), f.remote.equal(end{})
+	switch straight, back := f.conjunction("src ", "dst "), f.conjunction("dst ", "src "); {
+	case noLocal && noRemote:
+	case f.addressDecides() && f.local.ports == nil && noRemote:
+		both = f.conjunction("", "")
+	case f.addressDecides():
+		both = fmt.Sprintf("((%s) or (%s))", straight, back)
+	default:
+		both = fmt.Sprintf("((outbound and %s) or (inbound and %s))", straight, back)
+	}
+	switch {
+	case f.protocol == anyProtocol || f.hasPorts(): // Ports are written with their protocol.
+		expr = both
+	case both == "":
+		expr = strings.ToLower(f.protocol.String())
+	default:
+		expr = strings.ToLower(f.protocol.String()) + " and " + both
+	}
+	if strings.Count(expr, " or ") > maxTerms {
+		return "", false
+	}
+	return expr, true
+}
+
+// conjunction is what must hold when the local end is named by one word of direction and the remote end by the
+// other.
+func (f Filter) conjunction(local, remote string) string {
+	proto := ""
+	if f.protocol != anyProtocol {
+		proto = strings.ToLower(f.protocol.String()) + " "
+	}
+	var terms []string
+	for _, e := range []struct {
+		end
+		direction string
+	}{{f.local, local}, {f.remote, remote}} {
+		if e.addrs != nil {
+			terms = append(terms, anyOf(addrTerms(e.addrs, e.direction)))
+		}
+		if e.ports != nil {
+			terms = append(terms, anyOf(portTerms(e.ports, proto+e.direction)))
+		}
+	}
+	return strings.Join(terms, " and ")
+}
+
+func anyOf(terms []string) string {
+	if len(terms) == 1 {
+		return terms[0]
+	}
+	return "(" + strings.Join(terms, " or ") + ")"
+}
+
+func addrTerms(set addrSet, direction string) []string {
+	var terms []string
+	for _, r := range set {
+		for _, p := range prefixes(r) {
+			family := "ip "
+			if p.Addr().Is6() {
+				family = "ip6 "
+			}
+			if p.IsSingleIP() {
+				terms = append(terms, family+direction+"host "+p.Addr().String())
+			} else {
+				terms = append(terms, family+direction+"net "+p.String())
+			}
+		}
+	}
+	return terms
+}
+
+func portTerms(set portSet, qualifiers string) []string {
+	terms := make([]string, 0, len(set))
+	for _, r := range set {
+		if r.lo == r.hi {
+			terms = append(terms, fmt.Sprintf("%sport %d", qualifiers, r.lo))
+		} else {
+			terms = append(terms, fmt.Sprintf("%sportrange %d-%d", qualifiers, r.lo, r.hi))
+		}
+	}
+	return terms
+}
+
+// prefixes is a range of addresses as the fewest subnets, in order.
+func prefixes(r span[netip.Addr]) []netip.Prefix {
+	var out []netip.Prefix
+	for low := r.lo; ; {
+		// The largest subnet that starts here and does not pass the end.
+		bits := low.BitLen()
+		last := low
+		for bits > 0 {
+			p := netip.PrefixFrom(low, bits-1)
+			first, end := prefixRange(p)
+			if first != low || end.Compare(r.hi) > 0 {
+				break
+			}
+			bits, last = bits-1, end
+		}
+		out = append(out, netip.PrefixFrom(low, bits))
+		if last == r.hi {
+			return out
+		}
+		low = last.Next()
+	}
+}
+
+// contradicts reports whether no packet can match: the ends are of different IP versions.
+func (f Filter) contradicts() bool {
+	local4, local6 := f.local.families()
+	remote4, remote6 := f.remote.families()
+	return (!local4 || !remote4) && (!local6 || !remote6)
+}
+
+// Warnings tells what is legal in the set but cannot be meant: filters, or entries of their lists, that can
+// never match, and filters that another covers. The addresses are this machine's; without any, nothing is said
+// of local addresses. Filters are counted from 1.
+func (s Set) Warnings(localAddrs []netip.Addr) []string {
+	var out []string
+	warn := func(i int, format string, args ...any) {
+		out = append(out, fmt.Sprintf("filter %d (%s) ", i+1, s.filters[i])+fmt.Sprintf(format, args...))
+	}
+	for i := range s.filters {
+		f := &s.filters[i]
+		if f.contradicts() {
+			local := "IPv4"
+			remote := "IPv6"
+			if f.local.addrs[0].lo.Is6() {
+				local, remote = remote, local
+			}
+			warn(i, "can never match: its local addresses are %s, its remote ones %s", local, remote)
+			continue
+		}
+		for _, text := range f.loneFamilies() {
+			warn(i, "%s", text)
+		}
+		for _, text := range f.foreignLocals(localAddrs) {
+			warn(i, "%s", text)
+		}
+	}
+	if len(s.filters) > maxCovers {
+		return out
+	}
+	for i := range s.filters {
+		if j, here, ok := s.coveredBy(i, localAddrs); ok {
+			f := s.filters[j]
+			switch {
+			case f.Equal(s.filters[i]):
+				warn(i, "repeats filter %d", j+1)
+			case here:
+				warn(i, "changes nothing on this machine: filter %d (%s) covers it, as its local addresses are this machine's", j+1, f)
+			default:
+				warn(i, "changes nothing: filter %d (%s) covers it", j+1, f)
+			}
+		}
+	}
+	return out
+}
+
+// loneFamilies tells of the addresses of one end that are of an IP version the other end does not let through.
+func (f *Filter) loneFamilies() []string {
+	var out []string
+	for _, e := range []struct {
+		name, other string
+		end, far    end
+	}{{"local", "remote", f.local, f.remote}, {"remote", "local", f.remote, f.local}} {
+		if e.end.addrs == nil || e.far.addrs == nil {
+			continue
+		}
+		has4, has6 := e.end.families()
+		far4, far6 := e.far.families()
+		if has4 && !far4 {
+			out = append(out, fmt.Sprintf("can never match by its IPv4 %s addresses: the %s ones are all IPv6", e.name, e.other))
+		}
+		if has6 && !far6 {
+			out = append(out, fmt.Sprintf("can never match by its IPv6 %s addresses: the %s ones are all IPv4", e.name, e.other))
+		}
+	}
+	return out
+}
+
+// foreignLocals tells of local addresses that this machine does not have. Broadcast and multicast addresses
+// are nobody's, and packets to them come in all the same; all of 127.0.0.0/8 is every machine's.
+func (f *Filter) foreignLocals(localAddrs []netip.Addr) []string {
+	if len(localAddrs) == 0 || f.local.addrs == nil {
+		return nil
+	}
+	var foreign addrSet
+	for _, r := range f.local.addrs {
+		has := r.lo.IsLoopback() || r.lo.IsMulticast() || r.hi == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+		for _, a := range localAddrs {
+			a = a.WithZone("").Unmap()
+			has = has || a.Compare(r.lo) >= 0 && a.Compare(r.hi) <= 0
+		}
+		if !has {
+			foreign = append(foreign, r)
+		}
+	}
+	const passing = "only packets that pass through it can match"
+	switch {
+	case len(foreign) == 0:
+		return nil
+	case len(foreign) == len(f.local.addrs):
+		return []string{"names no local address that this machine has: " + passing}
+	default:
+		return []string{fmt.Sprintf("names local addresses that this machine does not have (%s): by these, %s",
+			inWords(entries(foreign)), passing)}
+	}
+}
+
+// coveredBy finds another filter of the set that matches all that filter i matches. Of equal ones the first is
+// the one that counts. Here is true when that holds only on a machine with these addresses.
+func (s Set) coveredBy(i int, localAddrs []netip.Addr) (j int, here, ok bool) {
+	f := &s.filters[i]
+	if f.contradicts() {
+		return 0, false, false
+	}
+	for j := range s.filters {
+		g := &s.filters[j]
+		if j != i && g.covers(f) && (j < i || !f.covers(g)) {
+			return j, false, true
+		}
+	}
+	if len(localAddrs) == 0 || f.local.addrs == nil {
+		return 0, false, false
+	}
+	own := make([]span[netip.Addr], 0, len(localAddrs))
+	for _, a := range localAddrs {
+		a = a.WithZone("").Unmap()
+		own = append(own, span[netip.Addr]{a, a})
+	}
+	if !newSpans(own...).covers(f.local.addrs) {
+		return 0, false, false
+	}
+	for j := range s.filters {
+		// What the machine sends comes from its addresses, and what it gets goes to them: the direction says the
+		// same as the address.
+		if j != i && s.filters[j].holds(f) {
+			return j, true, true
+		}
+	}
+	return 0, false, false
+}
+
+// covers reports whether g matches every packet that f matches, on every machine.
+func (g *Filter) covers(f *Filter) bool {
+	swapped := *f
+	swapped.local, swapped.remote = f.remote, f.local
+	switch {
+	case g.addressDecides(): // g looks at packets both ways round.
+		return g.holds(f) || g.holds(&swapped)
+	case f.addressDecides(): // f does, g only the way that the direction tells.
+		return g.holds(f) && g.holds(&swapped)
+	default:
+		return g.holds(f)
+	}
+}
+
+// holds reports whether g lets through whatever f does when both look at a packet the same way round.
+func (g *Filter) holds(f *Filter) bool {
+	return (g.protocol == anyProtocol || g.protocol == f.protocol) &&
+		g.local.holds(f.local) && g.remote.holds(f.remote)
+}
+
+func (e end) holds(o end) bool {
+	return (e.addrs == nil || o.addrs != nil && e.addrs.covers(o.addrs)) &&
+		(e.ports == nil || o.ports != nil && e.ports.covers(o.ports))
+}
