@@ -130,13 +130,28 @@ func (w *linkWatch) dropped() []LinkDrops {
 	defer w.mu.Unlock()
 	list := make([]LinkDrops, len(w.links))
 	for i, l := range w.links {
-		list[i] = LinkDrops{Name: l.Name, Index: l.Index}
-		// A counter that is smaller than it was has been reset by the driver.
-		if l.Interface.Dropped >= l.base {
-			list[i].Dropped = l.Interface.Dropped - l.base
-		}
+		list[i] = LinkDrops{Name: l.Name, Index: l.Index, Dropped: l.since()}
 	}
 	return list
+}
+
+// total is the sum of dropped, without a list.
+func (w *linkWatch) total() (sum uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.links {
+		sum += w.links[i].since()
+	}
+	return sum
+}
+
+// since is what the interface has dropped since the capture began. A counter
+// that is smaller than it was has been reset by the driver.
+func (l *link) since() uint64 {
+	if l.Dropped < l.base {
+		return 0
+	}
+	return l.Dropped - l.base
 }
 
 func (w *linkWatch) close() error {

@@ -30,6 +30,10 @@ type recorder struct {
 	buf    []byte      // whole records that are not in the file yet
 	prefix [pcapfile.SLL2Len + vlanTagLen]byte
 	match  filter.Packet
+	all    struct { // recorded so far; the packet loop's own, told through counters
+		packets, bytes uint64
+		size           int64
+	}
 
 	counters
 }
@@ -42,6 +46,9 @@ type counters struct {
 	walked  atomic.Uint64 // packets taken from the ring
 	// What was recorded and then could not be written.
 	lost, lostBytes atomic.Uint64
+	// What is in the file.
+	writtenPackets, writtenBytes atomic.Uint64
+	writtenSize                  atomic.Int64
 }
 
 const (
@@ -57,7 +64,8 @@ func newRecorder(file *storage.File, link pcapfile.LinkType, snaplen uint32, lim
 	}
 	r.buf = make([]byte, 0, bufferSize+maxRecordSize)
 	r.buf = pcapfile.AppendHeader(r.buf, link, uint32(r.snap))
-	r.size.Store(int64(len(r.buf)))
+	r.all.size = int64(len(r.buf))
+	r.size.Store(r.all.size)
 	return r
 }
 
@@ -67,19 +75,19 @@ func (r *recorder) start() error {
 		return err
 	}
 	r.buf = r.buf[:0]
+	r.writtenSize.Store(r.file.Size())
 	return nil
 }
 
 // block records the packets of a block. full says that the next packet would
 // have taken the file over its limit; it and all that follow are not recorded.
 func (r *recorder) block(b *ring.Block) (full bool, err error) {
-	var packets, bytes, walked uint64
-	size := r.size.Load()
+	var walked uint64
 	defer func() {
-		r.packets.Add(packets)
-		r.bytes.Add(bytes)
+		r.packets.Store(r.all.packets)
+		r.bytes.Store(r.all.bytes)
+		r.size.Store(r.all.size)
 		r.walked.Add(walked)
-		r.size.Store(size)
 	}()
 	var p ring.Packet
 	for {
@@ -94,7 +102,7 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 		prefix, data, length := r.frame(&p)
 		caplen := min(len(prefix)+len(data), r.snap)
 		record := pcapfile.RecordHeaderLen + caplen
-		if r.limit > 0 && size+int64(record) > r.limit {
+		if r.limit > 0 && r.all.size+int64(record) > r.limit {
 			return true, nil
 		}
 		if len(r.buf) >= bufferSize {
@@ -107,9 +115,9 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 		pcapfile.PutRecordHeader(r.buf[at:], p.Sec, p.Nsec, caplen, length)
 		body := r.buf[at+pcapfile.RecordHeaderLen:]
 		copy(body[copy(body, prefix):], data)
-		packets++
-		bytes += uint64(caplen)
-		size += int64(record)
+		r.all.packets++
+		r.all.bytes += uint64(caplen)
+		r.all.size += int64(record)
 	}
 }
 
@@ -204,5 +212,9 @@ func (r *recorder) flush() error {
 		}
 	}
 	r.buf = r.buf[:0]
+	// The buffer is empty: all that was recorded is written, or lost.
+	r.writtenPackets.Store(r.all.packets - r.lost.Load())
+	r.writtenBytes.Store(r.all.bytes - r.lostBytes.Load())
+	r.writtenSize.Store(r.file.Size())
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,17 +42,40 @@ type Session struct {
 	file  *storage.File
 	rec   *recorder
 	links *linkWatch
+
+	watcher Watcher
+	stats   ring.Stats    // as the packet loop last saw them
+	asked   time.Duration // when that was
+	beat    sync.WaitGroup
+	ended   chan struct{}
+}
+
+// Options are what a session needs besides its plan.
+type Options struct {
+	// Guard is the program to start as the file's guard (storage.File.Protect),
+	// "" for none.
+	Guard string
+	// Watcher is told how the session gets on; it may be nil.
+	Watcher Watcher
+}
+
+// Watcher is told what a running session has come to, by the session itself,
+// so that nobody else has to ask it.
+type Watcher interface {
+	// Progress is called by the packet loop after every block of packets. It
+	// must neither wait for anything nor allocate.
+	Progress(Progress)
+	// Interfaces is called every few seconds, beside the packet loop. list is
+	// the watcher's to keep.
+	Interfaces(elapsed time.Duration, list []LinkDrops)
 }
 
 // Start opens the file and then the socket. When it returns, packets are being
 // captured; when it fails, nothing is left behind.
 //
-// guard is the program to start as the file's guard (storage.File.Protect), ""
-// for none.
-//
 // Error classes: Forbidden, Conflict (the file exists), NotFound (its folder
 // does not), LocalFile, Internal.
-func Start(p *Plan, guard string) (_ *Session, err error) {
+func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := p.Config.Supported(); err != nil {
 		return nil, err
 	}
@@ -60,7 +84,7 @@ func Start(p *Plan, guard string) (_ *Session, err error) {
 	if err := ring.Privileged(); err != nil {
 		return nil, privilege(err)
 	}
-	s := &Session{Plan: p}
+	s := &Session{Plan: p, watcher: o.Watcher}
 	s.file, err = storage.Create(p.Config.CapturesDir, p.Config.FilePath)
 	if err != nil {
 		return nil, createError(p.Config, err)
@@ -70,8 +94,8 @@ func Start(p *Plan, guard string) (_ *Session, err error) {
 			_ = s.file.Discard()
 		}
 	}()
-	if guard != "" {
-		if err := s.file.Protect(guard); err != nil {
+	if o.Guard != "" {
+		if err := s.file.Protect(o.Guard); err != nil {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
@@ -93,6 +117,7 @@ func Start(p *Plan, guard string) (_ *Session, err error) {
 		return nil, errors.Join(openError(p, err), s.links.close(), s.ring.Close())
 	}
 	s.Started = time.Now()
+	s.keepTelling()
 	return s, nil
 }
 
@@ -180,6 +205,7 @@ func (s *Session) record(block *ring.Block) (StopReason, error) {
 	if err == nil && block.Idle() {
 		err = s.rec.flush()
 	}
+	s.tell()
 	switch {
 	case errors.Is(err, ring.ErrCorrupt):
 		return CaptureBroken, Errorf(Failed, "%w", err)
@@ -212,6 +238,7 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 		if err := s.rec.flush(); err != nil {
 			return FileFailed, s.fileError(err)
 		}
+		s.tell()
 	}
 	return "", nil
 }
@@ -242,6 +269,8 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 // finish closes everything, whatever happened, and says what came of it.
 func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	end := time.Now()
+	close(s.ended)
+	s.beat.Wait()
 	if err != nil {
 		_ = s.ring.Detach() // so that the counters below are the last word
 	}
@@ -270,36 +299,96 @@ func (s *Session) fileError(err error) error {
 
 // Progress is what a capture has come to so far.
 type Progress struct {
-	Elapsed time.Duration
-	Packets uint64 // recorded
-	Bytes   int64  // size of the file, with what is about to be written
-	Dropped Drops
+	Elapsed  time.Duration
+	Packets  uint64 // recorded
+	Bytes    uint64 // of packet data recorded
+	Size     int64  // bytes of the file, with what is about to be written
+	Received uint64 // passed the kernel's filter, those dropped included
+	Freezes  uint64 // how often the kernel found the ring full
+	Dropped  Drops
+	Written  Written
+}
+
+// Written is what is in the file already. A process that is killed loses
+// nothing of it.
+type Written struct {
+	Packets uint64
+	Bytes   uint64 // of packet data
+	Size    int64  // bytes of the file; a packet ends here
 }
 
 // Progress looks at a running capture from another goroutine. It costs the
 // packet loop nothing.
 func (s *Session) Progress() Progress {
+	// A socket that cannot be asked any more has dropped nothing since.
+	st, _ := s.ring.Stats()
+	s.links.look()
+	return s.progress(st)
+}
+
+func (s *Session) progress(st ring.Stats) Progress {
 	return Progress{
-		Elapsed: time.Since(s.Started),
-		Packets: s.rec.packets.Load() - s.rec.lost.Load(),
-		Bytes:   s.rec.size.Load(),
-		Dropped: s.drops(),
+		Elapsed:  time.Since(s.Started),
+		Packets:  s.rec.packets.Load() - s.rec.lost.Load(),
+		Bytes:    s.rec.bytes.Load() - s.rec.lostBytes.Load(),
+		Size:     s.rec.size.Load(),
+		Received: st.Received,
+		Freezes:  st.Freezes,
+		Dropped:  Drops{ByKernel: st.Dropped, ByInterface: s.links.total(), ByFile: s.rec.lost.Load()},
+		Written: Written{
+			Packets: s.rec.writtenPackets.Load(),
+			Bytes:   s.rec.writtenBytes.Load(),
+			Size:    s.rec.writtenSize.Load(),
+		},
 	}
 }
 
-func (s *Session) drops() Drops {
-	d := Drops{ByFile: s.rec.lost.Load()}
-	// A socket that cannot be asked any more has dropped nothing since.
-	st, _ := s.ring.Stats()
-	d.ByKernel = st.Dropped
-	for _, l := range s.links.dropped() {
-		d.ByInterface += l.Dropped
+// askEvery is how often the packet loop asks the kernel for its counters when
+// somebody watches: it is a system call, and blocks may come by the thousand a
+// second.
+const askEvery = 100 * time.Millisecond
+
+// tell tells the watcher. It belongs to the packet loop.
+func (s *Session) tell() {
+	if s.watcher == nil {
+		return
 	}
-	return d
+	if now := time.Since(s.Started); now-s.asked >= askEvery {
+		s.asked = now
+		s.stats, _ = s.ring.Stats()
+	}
+	s.watcher.Progress(s.progress(s.stats))
+}
+
+// tellEvery is how often the watcher hears of the interfaces, and by that also
+// of a session without packets that it lives.
+const tellEvery = 2 * time.Second
+
+// keepTelling tells the watcher of the interfaces until the session has ended.
+func (s *Session) keepTelling() {
+	s.ended = make(chan struct{})
+	if s.watcher == nil {
+		return
+	}
+	s.tell()
+	s.watcher.Interfaces(0, s.links.dropped())
+	s.beat.Go(func() {
+		tick := time.NewTicker(tellEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.ended:
+				return
+			case <-tick.C:
+				s.watcher.Interfaces(time.Since(s.Started), s.links.dropped())
+			}
+		}
+	})
 }
 
 func (s *Session) result(reason StopReason, end time.Time) *Result {
 	st, _ := s.ring.Stats()
+	links := s.links.dropped()
 	p := s.Plan
 	return &Result{
 		Config:       p.Config,
@@ -310,10 +399,10 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Bytes:        s.rec.bytes.Load() - s.rec.lostBytes.Load(),
 		Received:     st.Received,
 		Freezes:      st.Freezes,
-		Dropped:      s.drops(),
+		Dropped:      s.progress(st).Dropped,
 		LinkType:     p.LinkType,
 		FilterMode:   p.FilterMode(),
-		Interfaces:   s.links.dropped(),
+		Interfaces:   links,
 		AnyInterface: p.Any,
 		Files:        []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}},
 	}

@@ -77,7 +77,7 @@ func (r *rig) start(p *Plan) *Session {
 	r.t.Helper()
 	var s *Session
 	var err error
-	r.Do(func() { s, err = Start(p, "/proc/self/exe") })
+	r.Do(func() { s, err = Start(p, Options{Guard: "/proc/self/exe"}) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -528,7 +528,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Do(func() {
-		if _, err := Start(p, "/proc/self/exe"); ClassOf(err) != Conflict {
+		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); ClassOf(err) != Conflict {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -536,7 +536,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	p = r.plan("", "v1")
 	r.IP("link", "del", "v1")
 	r.Do(func() {
-		if _, err := Start(p, "/proc/self/exe"); ClassOf(err) != NotFound {
+		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); ClassOf(err) != NotFound {
 			t.Errorf("got %v", err)
 		}
 	})

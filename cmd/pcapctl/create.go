@@ -49,7 +49,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
 
-	session, err := capture.Start(plan, guardProgram())
+	session, err := capture.Start(plan, capture.Options{Guard: guardProgram()})
 	if err != nil {
 		return err
 	}

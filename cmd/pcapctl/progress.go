@@ -72,7 +72,7 @@ func fraction(c *capture.Config, now capture.Progress) float64 {
 		f = float64(now.Elapsed) / float64(c.MaxTime)
 	}
 	if c.MaxBytes > 0 {
-		f = max(f, float64(now.Bytes)/float64(c.MaxBytes))
+		f = max(f, float64(now.Size)/float64(c.MaxBytes))
 	}
 	return min(f, 1)
 }
@@ -82,7 +82,7 @@ func describeProgress(c *capture.Config, now capture.Progress) string {
 	if c.MaxTime > 0 {
 		elapsed += " of " + c.MaxTime.String()
 	}
-	size := humanize.IBytes(uint64(now.Bytes))
+	size := humanize.IBytes(uint64(now.Size))
 	if c.MaxBytes > 0 {
 		size += " of " + humanize.IBytes(uint64(c.MaxBytes))
 	}
