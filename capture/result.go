@@ -46,16 +46,23 @@ type SavedFile struct {
 	Size int64 // bytes
 }
 
-// States of a resource and of a capture, as the API names them.
+// Provisioning states of a resource, as the API names them.
 const (
-	stateUpdating  = "Updating"
-	stateSucceeded = "Succeeded"
-	stateFailed    = "Failed"
+	StateUpdating  = "Updating" // made just now
+	StateSucceeded = "Succeeded"
+	StateFailed    = "Failed"
+)
 
-	statusRunning = "Running"
-	statusStopped = "Stopped"
-	statusError   = "Error"
+// Statuses of a capture, as the API names them.
+const (
+	StatusNotStarted = "NotStarted"
+	StatusRunning    = "Running"
+	StatusStopped    = "Stopped"
+	StatusError      = "Error"
+	StatusUnknown    = "Unknown"
+)
 
+const (
 	resourceType = "Microsoft.Network/networkWatchers/packetCaptures"
 	// watcherName stands where the service names its regional watcher.
 	watcherName = "local"
@@ -115,22 +122,38 @@ type FileResult struct {
 // Resource makes the API's resource of a finished capture.
 func (r *Result) Resource() *Resource {
 	p := ResourceProperties{
-		ProvisioningState:   stateSucceeded,
-		PacketCaptureStatus: statusStopped,
+		ProvisioningState:   StateSucceeded,
+		PacketCaptureStatus: StatusStopped,
 		StopReason:          r.StopReason,
 		PacketCaptureError:  []string{},
 		Statistics:          r.statistics(),
 	}
 	if r.Err != nil {
-		p.ProvisioningState, p.PacketCaptureStatus = stateFailed, statusError
+		p.ProvisioningState, p.PacketCaptureStatus = StateFailed, StatusError
 		p.PacketCaptureError = []string{ClassOf(r.Err).CaptureError()}
 	}
 	return newResource(r.Config, r.Started, p)
 }
 
+// Resource makes the API's resource of a session that has not begun.
+func (p *Plan) Resource() *Resource {
+	r := Result{Config: p.Config, LinkType: p.LinkType, FilterMode: p.FilterMode()}
+	for _, i := range p.Interfaces {
+		r.Interfaces = append(r.Interfaces, LinkDrops{Name: i.Name, Index: i.Index})
+	}
+	if p.Config.FilePath != "" {
+		r.Files = []SavedFile{{Path: p.Config.FilePath}}
+	}
+	return newResource(p.Config, time.Time{}, ResourceProperties{
+		ProvisioningState:   StateUpdating,
+		PacketCaptureStatus: StatusNotStarted,
+		PacketCaptureError:  []string{},
+		Statistics:          r.statistics(),
+	})
+}
+
 func newResource(c *Config, started time.Time, p ResourceProperties) *Resource {
 	p.Properties = c.Properties()
-	p.CaptureStartTime = started.UTC().Format("2006-01-02T15:04:05.0000000Z")
 	res := &Resource{
 		Name: c.Name,
 		ID: "/subscriptions/" + c.Target.Subscription + "/resourceGroups/" + c.Target.ResourceGroup +
@@ -138,11 +161,26 @@ func newResource(c *Config, started time.Time, p ResourceProperties) *Resource {
 		Type:       resourceType,
 		Properties: p,
 	}
-	// The tag changes when the resource does, and only then.
-	if body, err := json.Marshal(res); err == nil {
-		res.Etag = `W/"` + uuid.NewSHA1(uuid.NameSpaceURL, body).String() + `"`
-	}
+	res.SetStart(started)
+	res.Seal()
 	return res
+}
+
+// SetStart sets when the capture began; a zero time is a capture that has not.
+func (r *Resource) SetStart(t time.Time) {
+	r.Properties.CaptureStartTime = ""
+	if !t.IsZero() {
+		r.Properties.CaptureStartTime = t.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	}
+}
+
+// Seal gives the resource its tag, which changes when anything else in it
+// does, and only then.
+func (r *Resource) Seal() {
+	r.Etag = ""
+	if body, err := json.Marshal(r); err == nil {
+		r.Etag = `W/"` + uuid.NewSHA1(uuid.NameSpaceURL, body).String() + `"`
+	}
 }
 
 func (r *Result) statistics() *Statistics {

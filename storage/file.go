@@ -68,6 +68,7 @@ func Create(dir, path string) (_ *File, err error) {
 		}
 		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
 	}
+	f.hold()
 	return f, nil
 }
 

@@ -143,4 +143,10 @@ func keepGuard(pipe io.Reader, file, mem *os.File) error {
 	return errors.Join(err, file.Sync())
 }
 
+// hold puts a lock on the file that stays until both the process and its guard
+// have let go of it: flock(2) locks belong to the open file description, which
+// they share. Who gets the lock knows that nobody writes to the file any more.
+// A file system without locks does without.
+func (f *File) hold() { _ = unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+
 func isInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }

@@ -9,6 +9,8 @@ type guard struct{}
 // Protect does nothing on this system: it has no guard.
 func (f *File) Protect(string) error { return errors.ErrUnsupported }
 
+func (*File) hold() {}
+
 func (*guard) commit(int64) {}
 func (*guard) release()     {}
 
