@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/gopacket/pcapgo"
+)
+
+// tool is a program that captures on v1 into a file until it gets SIGINT.
+type tool struct {
+	name  string
+	args  func(s scenario, file string) []string
+	ready string         // what it says on stderr when it captures
+	drops *regexp.Regexp // what it says of packets that it lost
+}
+
+func (t tool) program(o *options) string {
+	if t.name == "pcapctl" {
+		return o.pcapctl
+	}
+	return t.name
+}
+
+// wantedPort is the destination of the packets that a filter passes.
+const wantedPort = 9
+
+var tools = []tool{
+	{
+		name: "pcapctl", ready: "capturing on", drops: regexp.MustCompile(`"packetsDroppedByKernel": (\d+)`),
+		args: func(s scenario, file string) []string {
+			args := []string{"create", "-i", "v1", "--captures-dir", filepath.Dir(file), "--file-path", file, "--capture-limit", "0"}
+			if s.snap != 0 {
+				args = append(args, "--capture-size", strconv.Itoa(s.snap))
+			}
+			if s.every != 0 {
+				args = append(args, "--filter", "protocol=UDP,localPort="+strconv.Itoa(wantedPort))
+			}
+			return args
+		},
+	},
+	{
+		name: "tcpdump", ready: "listening on", drops: regexp.MustCompile(`(\d+) packets? dropped by kernel`),
+		args: func(s scenario, file string) []string {
+			args := []string{"-i", "v1", "-n", "-w", file, "-Z", "root"}
+			if s.snap != 0 {
+				args = append(args, "-s", strconv.Itoa(s.snap))
+			}
+			if s.every != 0 {
+				args = append(args, "udp dst port "+strconv.Itoa(wantedPort))
+			}
+			return args
+		},
+	},
+	{
+		name: "dumpcap", ready: "File: ", drops: regexp.MustCompile(`Packets received/dropped on interface 'v1': \d+/(\d+)`),
+		args: func(s scenario, file string) []string {
+			args := []string{"-i", "v1", "-q", "-P", "-w", file}
+			if s.snap != 0 {
+				args = append(args, "-s", strconv.Itoa(s.snap))
+			}
+			if s.every != 0 {
+				args = append(args, "-f", "udp dst port "+strconv.Itoa(wantedPort))
+			}
+			return args
+		},
+	},
+}
+
+// network is a namespace with v0 and v1 connected.
+type network struct {
+	name, disk, memory string
+}
+
+func newNetwork(work string) (*network, error) {
+	n := &network{name: fmt.Sprintf("pcapctl-bench-%d", os.Getpid()), disk: work, memory: filepath.Join(work, "memory")}
+	script := `
+		ip netns add $NS
+		ip netns exec $NS sh -c 'for c in all default; do echo 1 >/proc/sys/net/ipv6/conf/$c/disable_ipv6; done'
+		ip -n $NS link add v0 type veth peer name v1
+		ip -n $NS link set v0 arp off multicast off up
+		ip -n $NS link set v1 arp off multicast off up
+		mkdir $MEMORY && mount -t tmpfs none $MEMORY`
+	if err := n.sh(script); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *network) close() {
+	_ = n.sh("umount $MEMORY; ip netns del $NS")
+}
+
+func (n *network) sh(script string) error {
+	cmd := exec.Command("sh", "-ec", script) //nolint:noctx // short commands of our own
+	cmd.Env = append(os.Environ(), "NS="+n.name, "MEMORY="+n.memory)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the network: %w: %s", err, out)
+	}
+	return nil
+}
+
+// command runs in the namespace, on one processor.
+func (n *network) command(o *options, cpu int, program string, args ...string) *exec.Cmd {
+	words := []string{"netns", "exec", n.name}
+	if o.cpus {
+		words = append(words, "taskset", "-c", strconv.Itoa(cpu))
+	}
+	return exec.Command("ip", append(append(words, program), args...)...) //nolint:gosec,noctx // programs of the bench
+}
+
+func (n *network) measure(o *options, t tool, s scenario) (m measure, err error) {
+	dir := n.memory
+	if s.disk {
+		dir = n.disk
+	}
+	file := filepath.Join(dir, "bench.cap")
+	defer func() { _ = os.Remove(file) }()
+
+	cmd := n.command(o, 1, t.program(o), t.args(s, file)...)
+	said := &log{wait: t.ready, ready: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = said, said
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return m, err
+	}
+	select {
+	case <-said.ready:
+	case <-time.After(10 * time.Second):
+		_ = cmd.Process.Kill()
+		return m, fmt.Errorf("not ready after ten seconds: %s", said)
+	}
+	m.start = time.Since(began)
+	time.Sleep(100 * time.Millisecond) // dumpcap says it a little early
+
+	if s.rate >= 0 {
+		var out []byte
+		out, err = n.command(o, 0, "/proc/self/exe", senderArgs(s, o.seconds)...).Output()
+		if err == nil {
+			var nanos int64
+			_, err = fmt.Sscan(string(out), &m.sent, &m.wanted, &nanos)
+			m.sending = time.Duration(nanos)
+		}
+	} else {
+		m.sending = time.Duration(o.seconds * float64(time.Second))
+		time.Sleep(m.sending)
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		return m, fmt.Errorf("send: %w", err)
+	}
+	time.Sleep(500 * time.Millisecond)
+
+	stopped := time.Now()
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	err = cmd.Wait()
+	m.stop, m.wall = time.Since(stopped), time.Since(began)
+	if err != nil {
+		return m, fmt.Errorf("%w: %s", err, said)
+	}
+	use, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return m, errors.New("no resource usage")
+	}
+	m.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	m.rss = use.Maxrss << 10
+	if found := t.drops.FindSubmatch(said.bytes()); found != nil {
+		m.counted, _ = strconv.Atoi(string(found[1]))
+	}
+	m.got, err = countPackets(file)
+	return m, err
+}
+
+// countPackets reads a file with a reader that is not pcapctl's, and sees that
+// the numbers in its packets only grow.
+func countPackets(file string) (int, error) {
+	f, err := os.Open(file) //nolint:gosec // a file of our own
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = f.Close() }()
+	r, err := pcapgo.NewReader(f)
+	if err != nil {
+		return 0, err
+	}
+	count, last := 0, int64(-1)
+	for {
+		data, _, err := r.ZeroCopyReadPacketData()
+		if errors.Is(err, io.EOF) {
+			return count, nil
+		}
+		if err != nil {
+			return count, fmt.Errorf("packet %d: %w", count+1, err)
+		}
+		count++
+		if len(data) < numberAt+4 {
+			continue // a short snap length
+		}
+		number := int64(binary.BigEndian.Uint32(data[numberAt:]))
+		if number <= last {
+			return count, fmt.Errorf("packet %d is number %d, after %d", count, number, last)
+		}
+		last = number
+	}
+}
+
+// log keeps what a tool says and tells when it says that it is ready.
+type log struct {
+	text  strings.Builder
+	wait  string
+	ready chan struct{}
+	done  bool
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.text.Write(p)
+	if !l.done && strings.Contains(l.text.String(), l.wait) {
+		l.done = true
+		close(l.ready)
+	}
+	return len(p), nil
+}
+
+func (l *log) String() string { return l.text.String() }
+func (l *log) bytes() []byte  { return bytes.Clone([]byte(l.text.String())) }
