@@ -264,24 +264,24 @@ func (s Set) coveredBy(i int, localAddrs []netip.Addr) (j int, here, ok bool) {
 	return 0, false, false
 }
 
-// covers reports whether g matches every packet that f matches, on every machine.
-func (g *Filter) covers(f *Filter) bool {
-	swapped := *f
-	swapped.local, swapped.remote = f.remote, f.local
+// covers reports whether f matches every packet that g matches, on every machine.
+func (f *Filter) covers(g *Filter) bool {
+	swapped := *g
+	swapped.local, swapped.remote = g.remote, g.local
 	switch {
-	case g.addressDecides(): // g looks at packets both ways round.
-		return g.holds(f) || g.holds(&swapped)
-	case f.addressDecides(): // f does, g only the way that the direction tells.
-		return g.holds(f) && g.holds(&swapped)
+	case f.addressDecides(): // f looks at packets both ways round.
+		return f.holds(g) || f.holds(&swapped)
+	case g.addressDecides(): // g does, f only the way that the direction tells.
+		return f.holds(g) && f.holds(&swapped)
 	default:
-		return g.holds(f)
+		return f.holds(g)
 	}
 }
 
-// holds reports whether g lets through whatever f does when both look at a packet the same way round.
-func (g *Filter) holds(f *Filter) bool {
-	return (g.protocol == anyProtocol || g.protocol == f.protocol) &&
-		g.local.holds(f.local) && g.remote.holds(f.remote)
+// holds reports whether f lets through whatever g does when both look at a packet the same way round.
+func (f *Filter) holds(g *Filter) bool {
+	return (f.protocol == anyProtocol || f.protocol == g.protocol) &&
+		f.local.holds(g.local) && f.remote.holds(g.remote)
 }
 
 func (e end) holds(o end) bool {

@@ -38,8 +38,10 @@ func newRandom(t testing.TB) random {
 		}
 	}
 	t.Logf("PCAPCTL_PROPERTY_SEED=%d repeats this run", seed)
-	return random{rand.New(rand.NewPCG(seed, 0))}
+	return random{newSource(seed)}
 }
+
+func newSource(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 func (r random) chance(percent int) bool { return r.IntN(100) < percent }
 

@@ -60,7 +60,7 @@ func (t *tree) decide(boxes []box, next label) label {
 		}
 	}
 	next = t.decide(others, next)
-	for _, layer := range slices.Backward(layers(f, naming)) {
+	for _, layer := range slices.Backward(inLayers(f, naming)) {
 		next = t.layer(f, layer, next)
 	}
 	return next
@@ -80,7 +80,7 @@ func chooseField(boxes []box) field {
 		if len(naming) == 0 || len(naming) < bestNaming {
 			continue
 		}
-		n := layers(f, naming)
+		n := inLayers(f, naming)
 		if len(naming) == len(boxes) && len(n) == 1 && len(n[0]) == 1 && len(naming[0][f]) <= 2 {
 			return f
 		}
@@ -97,8 +97,8 @@ type class struct {
 	boxes []box // with that field taken away
 }
 
-// layers sorts the boxes, all of which name f, into layers of classes whose sets do not meet.
-func layers(f field, boxes []box) [][]class {
+// inLayers sorts the boxes, all of which name f, into layers of classes whose sets do not meet.
+func inLayers(f field, boxes []box) [][]class {
 	index := map[string]int{}
 	var classes []class
 	for _, b := range boxes {
