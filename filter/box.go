@@ -164,7 +164,7 @@ func portKeys(ports portSet) keySet {
 }
 
 // maxCovers bounds the work of looking for boxes inside others, which grows with the square of their number.
-const maxCovers = 4096
+const maxCovers = 1500
 
 // simplify makes fewer boxes that hold the same packets: boxes inside others go, and boxes that differ in one
 // field become one.

@@ -12,38 +12,59 @@ import (
 //
 // First filters of the same shape (which name the same things) are put together in ever larger groups of
 // neighbours, a group's filter naming whatever any of them names; no field that they all name is given up. When
-// that is not enough, the smallest gaps in the sets are closed.
+// that is not enough, the smallest gaps in the sets are closed. Only then do filters lose what they name.
 func (s Set) coarser() iter.Seq2[[]Filter, bool] {
 	return func(yield func([]Filter, bool) bool) {
 		if !yield(s.filters, true) {
 			return
 		}
 		shapes := byShape(s.filters)
-		largest := 0
-		for _, same := range shapes {
-			largest = max(largest, len(same))
-		}
-		var filters []Filter
-		for size := 2; size < 2*largest; size *= 2 {
-			filters = grouped(shapes, size)
-			if !yield(filters, false) {
+		for size := 2; size < len(s.filters); size += size / 2 {
+			if !yield(grouped(shapes, size), false) {
 				return
 			}
 		}
-		if largest == 1 {
-			filters = s.filters
-		}
-		longest := 0
-		for _, f := range filters {
-			longest = max(longest, len(f.local.addrs), len(f.remote.addrs), len(f.local.ports), len(f.remote.ports))
-		}
-		for n := 512; n > 0; n /= 2 {
-			if n < longest && !yield(withSpans(filters, n), false) {
+		filters := s.filters
+		for _, lose := range []func(*Filter){
+			func(*Filter) {},
+			func(f *Filter) { // Ports, where there is an address.
+				if f.local.addrs != nil || f.remote.addrs != nil {
+					f.local.ports, f.remote.ports = nil, nil
+				}
+			},
+			func(f *Filter) { // The remote end, where there is a local one.
+				if f.local.addrs != nil || f.local.ports != nil {
+					f.remote = end{}
+				}
+			},
+			func(f *Filter) { f.local, f.remote = end{}, end{} },
+		} {
+			filters = slices.Clone(filters)
+			for i := range filters {
+				lose(&filters[i])
+			}
+			filters = grouped(byShape(filters), max(1, len(filters)))
+			if !yield(filters, false) {
 				return
+			}
+			for n := 512; n > 0; n /= 2 {
+				if n < longest(filters) && !yield(withSpans(filters, n), false) {
+					return
+				}
 			}
 		}
 		yield(nil, false)
 	}
+}
+
+// longest is the number of spans in the largest set.
+func longest(filters []Filter) int {
+	n := 0
+	for i := range filters {
+		f := &filters[i]
+		n = max(n, len(f.local.addrs), len(f.remote.addrs), len(f.local.ports), len(f.remote.ports))
+	}
+	return n
 }
 
 // shape is what a filter names, and of addresses, in which IP versions.

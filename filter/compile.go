@@ -98,6 +98,7 @@ type compiler struct {
 
 	*assembler
 	accept, reject label
+	tooLarge       bool             // known before it was written
 	decisions      map[string]label // those over ports only, which both IP versions can use
 }
 
@@ -118,7 +119,7 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 	}
 	start = c.interfaces(start)
 	program := c.program(start)
-	return program, len(program) <= c.MaxInstructions
+	return program, !c.tooLarge && len(program) <= c.MaxInstructions
 }
 
 // interfaces writes the test for the interfaces that are recorded.

@@ -82,6 +82,10 @@ func (c *compiler) packets(fam family) label {
 	}
 	part.addresses.simplify()
 	part.others.simplify()
+	if len(part.addresses.always)+len(part.others.always) > c.limit {
+		c.tooLarge = true // Each takes an instruction at least.
+		return c.reject
+	}
 	part.chooseProtocols()
 
 	others := c.decide(&part, &part.others, c.reject)

@@ -27,7 +27,10 @@ func propertyCases(t testing.TB, few int) int {
 }
 
 // random makes filters and packets out of few addresses and ports, so that they often meet.
-type random struct{ *rand.Rand }
+type random struct {
+	*rand.Rand
+	wide bool // out of some hundreds of each, for large sets
+}
 
 func newRandom(t testing.TB) random {
 	seed := rand.Uint64()
@@ -38,7 +41,7 @@ func newRandom(t testing.TB) random {
 		}
 	}
 	t.Logf("PCAPCTL_PROPERTY_SEED=%d repeats this run", seed)
-	return random{newSource(seed)}
+	return random{Rand: newSource(seed)}
 }
 
 func newSource(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
@@ -55,11 +58,22 @@ var (
 )
 
 func (r random) addr(v6 bool) netip.Addr {
-	if v6 {
+	switch {
+	case r.wide && v6:
+		return netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 5: byte(r.IntN(3)), 9: byte(r.IntN(3)), 15: byte(r.IntN(100))})
+	case r.wide:
+		return netip.AddrFrom4([4]byte{10, byte(r.IntN(3)), 0, byte(r.IntN(200))})
+	case v6:
 		return netip.MustParseAddr(pick(r, someIPv6...))
 	}
 	return netip.MustParseAddr(pick(r, someIPv4...))
 }
+
+func addrText(b ...byte) string { return netip.AddrFrom4([4]byte(b)).String() }
+
+// plainTCP is a whole packet to port 443.
+var plainTCP = slices.Concat(make([]byte, 12), []byte{8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, protoTCP, 0, 0, 10, 9, 9, 9, 10, 0, 0, 1,
+	0xc3, 0x50, 1, 0xbb}, make([]byte, 16))
 
 // randomMember writes a single value, a range or a list of what next gives.
 func randomMember[T point[T]](r random, next func() T) string {
@@ -90,8 +104,16 @@ func (r random) addrMember() string {
 	return text
 }
 
+// port is a random port.
+func (r random) port() uint16 {
+	if r.wide {
+		return uint16(r.IntN(600) * 100)
+	}
+	return uint16(pick(r, somePorts...))
+}
+
 func (r random) portMember() string {
-	return randomMember(r, func() port { return port(pick(r, somePorts...)) })
+	return randomMember(r, func() port { return port(r.port()) })
 }
 
 // filter is a random valid filter.
@@ -127,8 +149,8 @@ func (r random) set(t testing.TB) Set {
 
 func (r random) transport() []byte {
 	b := make([]byte, 8+r.IntN(24))
-	binary.BigEndian.PutUint16(b[0:], uint16(pick(r, somePorts...)))
-	binary.BigEndian.PutUint16(b[2:], uint16(pick(r, somePorts...)))
+	binary.BigEndian.PutUint16(b[0:], r.port())
+	binary.BigEndian.PutUint16(b[2:], r.port())
 	return b
 }
 

@@ -231,14 +231,14 @@ func TestMatchAllocatesNothing(t *testing.T) {
 
 // FuzzMatch holds that the match and the program agree on any bytes.
 func FuzzMatch(f *testing.F) {
-	r := random{newSource(1)}
+	r := random{Rand: newSource(1)}
 	for range 50 {
 		p := r.packet()
 		f.Add(p.Data, uint8(p.Framing), p.Protocol, uint8(p.Direction), r.Uint64())
 	}
 	f.Fuzz(func(t *testing.T, data []byte, framing uint8, protocol uint16, direction uint8, seed uint64) {
 		p := Packet{Data: data, Framing: Framing(framing % 3), Protocol: protocol, Direction: Direction(direction % 3)}
-		set := random{newSource(seed)}.set(t)
+		set := random{Rand: newSource(seed)}.set(t)
 		program := compiled(t, set, Options{Framing: p.Framing})
 		if got, want := run(t, program.Instructions, &p, metadataOf(&p)) > 0, set.Match(&p); got != want {
 			t.Errorf("set %v\npacket %+v\nprogram: %v, Match: %v", set, p, got, want)

@@ -112,18 +112,41 @@ func inLayers(f field, boxes []box) [][]class {
 		b[f] = nil
 		classes[i].boxes = append(classes[i].boxes, b)
 	}
+	// In the order of where they begin, intervals need the fewest layers.
+	slices.SortStableFunc(classes, func(a, b class) int { return compareSpans(a.set[0], b.set[0]) })
 	var out [][]class
-	var taken []keySet // what the classes of each layer have, together
+	var taken [][]span[key] // what the classes of each layer have, sorted
 	for _, c := range classes {
-		i := slices.IndexFunc(taken, func(s keySet) bool { return !s.meets(c.set) })
-		if i < 0 {
-			i = len(out)
+		i := len(out)
+		if i > 0 && i <= maxLayers {
+			if free := slices.IndexFunc(taken, func(t []span[key]) bool { return isFree(t, c.set) }); free >= 0 {
+				i = free
+			}
+		}
+		if i == len(out) {
 			out, taken = append(out, nil), append(taken, nil)
 		}
 		out[i] = append(out[i], c)
-		taken[i] = newSpans(append(slices.Clone(taken[i]), c.set...)...)
+		for _, s := range c.set {
+			at, _ := slices.BinarySearchFunc(taken[i], s, compareSpans)
+			taken[i] = slices.Insert(taken[i], at, s)
+		}
 	}
 	return out
+}
+
+// maxLayers is how many layers are looked through for room. Sets that overlap so much get one each.
+const maxLayers = 64
+
+// isFree reports whether the spans of a set meet none of sorted, disjoint others.
+func isFree(taken []span[key], set keySet) bool {
+	for _, s := range set {
+		at, _ := slices.BinarySearchFunc(taken, s.lo, func(t span[key], lo key) int { return t.hi.Compare(lo) })
+		if at < len(taken) && taken[at].lo.Compare(s.hi) <= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // interval is a span of keys and where the program goes on for them.
