@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"pcapctl/capture"
+	"pcapctl/capture/pcapfile"
+)
+
+// settle finds out what a session came to whose process has ended without
+// saying so, brings its capture file to end on a packet boundary, and writes
+// the outcome down. Where that cannot be done, the answer is the same and
+// nothing is changed.
+func (f *folder) settle(rec *Record) *Record {
+	l := f.live()
+	// A folder of another user's is looked at by root and never acted on: what
+	// it says could lead us to any file.
+	if f.owner != os.Geteuid() {
+		lost(rec, &l, l.Written)
+		return rec
+	}
+	if ok, err := tryLock(f.lock, careByte); err != nil || !ok {
+		lost(rec, &l, l.Written)
+		return rec
+	}
+	defer unlock(f.lock, careByte)
+	if now, err := f.record(); err == nil && now.Outcome != nil {
+		return now // somebody else has just been here
+	}
+	kept, final := l.Written, true
+	for _, path := range rec.files()[:min(1, len(rec.files()))] {
+		kept, final = mend(path, &l)
+	}
+	lost(rec, &l, kept)
+	if final {
+		_ = replace(f.root, nil, rec) // if not now, then next time
+	}
+	return rec
+}
+
+// lost makes rec the record of a session that was lost, with what is in its
+// file.
+func lost(rec *Record, l *live, kept capture.Written) {
+	p := &rec.Resource.Properties
+	p.ProvisioningState, p.PacketCaptureStatus = capture.StateFailed, capture.StatusError
+	p.PacketCaptureError = []string{CodeAgentStopped}
+	p.StopReason = CodeAgentStopped
+	rec.Resource.SetStart(l.start)
+	l.Packets, l.Bytes = kept.Packets, kept.Bytes
+	l.fill(p.Statistics, kept.Size)
+	rec.Resource.Seal()
+
+	why := "was killed or has crashed"
+	if boot := bootID(); boot != "" && rec.BootID != "" && boot != rec.BootID {
+		why = "ended when the machine went down"
+	}
+	what := "it had not begun to capture"
+	if !l.start.IsZero() {
+		what = fmt.Sprintf("what it had written is readable, in %s", rec.Where())
+	}
+	rec.Outcome = &Outcome{
+		Class: capture.Failed.Code(), Code: CodeAgentStopped,
+		Message: fmt.Sprintf("the process that captured for session %q %s; %s", rec.Name, why, what),
+	}
+}
+
+// A guard that outlived its process has the file for the moment that it takes
+// to cut it and to bring it to the disk.
+const (
+	mendWait = 300 * time.Millisecond
+	mendStep = 10 * time.Millisecond
+)
+
+// mend cuts a capture file behind its last whole record, where the guard that
+// would have done so was killed, too. It tells what is in the file. final is
+// false when somebody still has the file, so that it may change.
+func mend(path string, l *live) (kept capture.Written, final bool) {
+	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0) //nolint:gosec // G304: the file that this user's session made
+	if err != nil {
+		// Without leave to write there is none to mend either; a file that is
+		// gone has what it had.
+		return l.Written, !errors.Is(err, fs.ErrPermission)
+	}
+	defer func() { _ = file.Close() }()
+	// Another file may have come to stand there since.
+	if id, err := identifyFile(file); err != nil || id != l.file || id.inode == 0 {
+		return l.Written, true
+	}
+	for deadline := time.Now().Add(mendWait); ; time.Sleep(mendStep) {
+		if free, err := lockFile(file); err != nil {
+			break // no locks here, as there were none for the writer
+		} else if free {
+			break
+		}
+		if time.Now().After(deadline) {
+			return l.Written, false
+		}
+	}
+	return cut(file, l.Written)
+}
+
+// cut ends the file behind its last whole record. What is known to be written
+// need not be read again, unless the machine went down and took some of it.
+func cut(file *os.File, known capture.Written) (kept capture.Written, final bool) {
+	st, err := file.Stat()
+	if err != nil {
+		return known, false
+	}
+	if st.Size() < known.Size || known.Size < pcapfile.HeaderLen {
+		known = capture.Written{Size: pcapfile.HeaderLen}
+	}
+	if st.Size() <= known.Size {
+		known.Size = st.Size()
+		return known, true
+	}
+	kept, err = walk(file, known)
+	if err != nil {
+		return known, false
+	}
+	if kept.Size < st.Size() {
+		if err := errors.Join(file.Truncate(kept.Size), file.Sync()); err != nil {
+			return kept, false
+		}
+	}
+	return kept, true
+}
+
+// walk counts the whole records behind w.
+func walk(file io.ReaderAt, w capture.Written) (capture.Written, error) {
+	buf := make([]byte, 1<<20) // more than the longest record
+	for {
+		n, err := file.ReadAt(buf, w.Size)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return w, err
+		}
+		records, size := pcapfile.Whole(buf[:n])
+		if records == 0 {
+			return w, nil
+		}
+		w.Packets += uint64(records)
+		w.Bytes += uint64(size - records*pcapfile.RecordHeaderLen)
+		w.Size += int64(size)
+	}
+}
