@@ -1,0 +1,330 @@
+// Package azblob puts a growing file into an Azure block blob while it grows.
+//
+// A [Client] is one blob that does not exist yet. Check tells beforehand
+// whether it can be made; an [Upload] follows the file, stages its blocks as
+// they become whole and commits them at the end. What was staged is found again
+// by a later process from the file and the service alone, without any state of
+// its own: see blockName.
+//
+// This package is the only one that knows the Azure SDK.
+package azblob
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"pcapctl/storage"
+)
+
+// DefaultContainer is the one container that is made when it is absent, as the
+// service of Network Watcher does.
+const DefaultContainer = "network-watcher-logs"
+
+// Options say which blob it is, and who asks.
+type Options struct {
+	URL     string         // of the blob, without a query
+	Account string         // name of the storage account
+	SAS     storage.Secret // the signature that was behind the URL, if there was one
+	Mode    AuthMode       // "" is AuthAny
+
+	// Getenv gives the environment that credentials are looked for in.
+	Getenv func(name string) string
+
+	// Until is when the capture ends at the latest. A SAS must last as long.
+	// Zero when that is not known.
+	Until time.Time
+
+	// Stall is how long a connection may make no progress at all, and how long
+	// the service may take to answer; 0 is 30 s. A block may take this long
+	// and 1 s more for each 32 KiB.
+	Stall time.Duration
+
+	// Backoff is the first wait before a retry; each doubles up to 64 times
+	// this. 0 is 500 ms.
+	Backoff time.Duration
+}
+
+const (
+	defaultStall   = 30 * time.Second
+	defaultBackoff = 500 * time.Millisecond
+	backoffSteps   = 6 // doublings
+	slowestRate    = 32 << 10
+	// checkTime bounds a Check, whatever the network does.
+	checkTime = 60 * time.Second
+	checkTrys = 3
+)
+
+// Client is a blob to be made. It is safe for concurrent use.
+type Client struct {
+	url       string
+	container string
+	stall     time.Duration
+	backoff   time.Duration
+	how       string
+	dialer    *dialer
+	transport *transport
+	blob      *blockblob.Client
+	parent    *container.Client
+}
+
+// New finds the credentials and judges them as far as that can be done without
+// the network. Errors are *Error.
+func New(o Options) (*Client, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Host == "" || u.RawQuery != "" {
+		return nil, errorf(Invalid, nil, "the blob's URL is not well-formed")
+	}
+	cred, err := findCredential(&o)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{url: o.URL, stall: o.Stall, backoff: o.Backoff, how: cred.how}
+	if c.stall <= 0 {
+		c.stall = defaultStall
+	}
+	if c.backoff <= 0 {
+		c.backoff = defaultBackoff
+	}
+	c.dialer = newDialer(c.stall)
+	c.transport = newTransport(c.dialer, c.stall)
+	parent := containerURL(u, o.Account)
+	c.container = parent[strings.LastIndexByte(parent, '/')+1:]
+	if err := c.connect(cred, parent); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// containerURL is the URL of the container that a blob lies in: an emulator has
+// the account in front of it in the path.
+func containerURL(u *url.URL, account string) string {
+	path := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	n := 1
+	if len(path) > 2 && strings.EqualFold(path[0], account) && !strings.HasPrefix(strings.ToLower(u.Host), strings.ToLower(account)+".") {
+		n = 2
+	}
+	return u.Scheme + "://" + u.Host + "/" + strings.Join(path[:min(n, len(path))], "/")
+}
+
+// connect makes the SDK's clients. They retry nothing: what is worth a retry,
+// and until when, depends on the capture.
+func (c *Client) connect(cred *credential, parent string) error {
+	options := policy.ClientOptions{
+		Transport: c.transport,
+		Retry:     policy.RetryOptions{MaxRetries: -1},
+		Telemetry: policy.TelemetryOptions{ApplicationID: "pcapctl"},
+	}
+	blobOptions := &blockblob.ClientOptions{ClientOptions: options}
+	containerOptions := &container.ClientOptions{ClientOptions: options}
+	var err, cerr error
+	switch {
+	case cred.key != nil:
+		c.blob, err = blockblob.NewClientWithSharedKeyCredential(c.url, cred.key, blobOptions)
+		c.parent, cerr = container.NewClientWithSharedKeyCredential(parent, cred.key, containerOptions)
+	case !cred.sas.IsZero():
+		c.blob, err = blockblob.NewClientWithNoCredential(c.url+"?"+cred.sas.Reveal(), blobOptions)
+		c.parent, cerr = container.NewClientWithNoCredential(parent+"?"+cred.sas.Reveal(), containerOptions)
+	default:
+		token, terr := login(c.url, c.transport)
+		if terr != nil {
+			return explain(terr, c.how)
+		}
+		c.blob, err = blockblob.NewClient(c.url, token, blobOptions)
+		c.parent, cerr = container.NewClient(parent, token, containerOptions)
+	}
+	if errors.Join(err, cerr) != nil {
+		return errorf(Invalid, nil, "the blob's URL and the credentials do not go together")
+	}
+	return nil
+}
+
+// URL is the blob's, without any signature.
+func (c *Client) URL() string { return c.url }
+
+// Credential says in words who asks, such as "the SAS in AZURE_STORAGE_SAS_TOKEN".
+func (c *Client) Credential() string { return c.how }
+
+// Close closes the connections.
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.dialer.close()
+}
+
+// Flow is one TCP connection of a client, as this machine sees it.
+type Flow struct {
+	LocalPort uint16
+	Remote    netip.AddrPort
+}
+
+// WatchFlows tells of the client's connections: once at once, then before each
+// new one sends its first packet, and again when the last trace of one has
+// gone. Each call has all there are. A new connection is not made when f fails.
+// Calls do not overlap. A nil f ends it.
+//
+// Local ports are not given to another program as long as their flows are told
+// here. On systems other than Linux that cannot be promised, and f is refused.
+func (c *Client) WatchFlows(f func([]Flow) error) error { return c.dialer.watch(f) }
+
+// Check tells whether the blob can be made: the credentials are good for it,
+// the container is there, the blob is not, and nobody else is uploading to it.
+// DefaultContainer is made when it is absent; nothing else is changed. It takes
+// a minute at most. Errors are *Error.
+func (c *Client) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	return c.few(ctx, c.check)
+}
+
+// few tries what cannot wait for long.
+func (c *Client) few(ctx context.Context, do func(context.Context) error) error {
+	var err error
+	for try := range checkTrys {
+		if try > 0 && !sleep(ctx, c.wait(try-1), nil) {
+			break
+		}
+		attempt, cancel := context.WithTimeout(ctx, c.stall)
+		err = do(attempt)
+		cancel()
+		if e, ok := errors.AsType[*Error](err); err == nil || ok && !e.Temporary {
+			break
+		}
+	}
+	return err
+}
+
+func (c *Client) check(ctx context.Context) error {
+	err := c.exists(ctx)
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == NotFound && e.Code == codeNoContainer && c.container == DefaultContainer {
+		if err := c.makeContainer(ctx); err != nil {
+			return err
+		}
+		err = c.exists(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.mayWrite(ctx); err != nil {
+		return err
+	}
+	return c.unused(ctx)
+}
+
+// exists is nil when the blob does not.
+func (c *Client) exists(ctx context.Context) error {
+	_, err := c.blob.GetProperties(ctx, nil)
+	if err == nil {
+		return errorf(Conflict, nil, "the blob %s exists already and nothing is overwritten: choose another storagePath, or put {startTime} into it", c.url)
+	}
+	e := explain(err, c.how)
+	if e.Kind == NotFound && e.Code == codeNoBlob {
+		return nil
+	}
+	return e
+}
+
+func (c *Client) makeContainer(ctx context.Context) error {
+	_, err := c.parent.Create(ctx, nil)
+	if err == nil {
+		return nil
+	}
+	e := explain(err, c.how)
+	switch {
+	case e.Code == "ContainerAlreadyExists":
+		return nil
+	case e.Kind == Forbidden:
+		return &Error{Kind: Forbidden, Code: e.Code, Message: "the container " + c.container + " does not exist and may not be made: make it once, or " + e.Message, Err: e.Err}
+	}
+	return e
+}
+
+// mayWrite asks the service to commit nothing on the condition that a blob is
+// there which is not. A caller who may write is told of the condition, one who
+// may not of that; in either case nothing happens.
+func (c *Client) mayWrite(ctx context.Context) error {
+	never := blob.ModifiedAccessConditions{IfMatch: etag(`"0x0"`)}
+	_, err := c.blob.CommitBlockList(ctx, nil, &blockblob.CommitBlockListOptions{
+		AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &never},
+	})
+	if err == nil {
+		return errorf(Unavailable, nil, "%s does not keep to the conditions of requests: it is no Blob service", c.url)
+	}
+	e := explain(err, c.how)
+	if e.status == 412 || e.Kind == NotFound && e.Code == codeNoBlob {
+		return nil
+	}
+	return e
+}
+
+// unused refuses a blob that somebody else has staged blocks for: those have
+// names of another length, with which ours cannot be mixed (Put Block).
+func (c *Client) unused(ctx context.Context) error {
+	l, err := c.list(ctx)
+	if err != nil {
+		return err
+	}
+	for name := range l.staged {
+		if len(name) != nameLen {
+			return errorf(Conflict, nil, "another program is uploading to the blob %s, or has left off doing so within the last week: choose another storagePath", c.url)
+		}
+	}
+	return nil
+}
+
+// blocks are those that the service has of a blob.
+type blocks struct {
+	committed []string         // names, in their order; nil when the blob does not exist
+	staged    map[string]int64 // sizes by name of those that are not committed
+}
+
+func (c *Client) list(ctx context.Context) (blocks, error) {
+	l := blocks{staged: map[string]int64{}}
+	r, err := c.blob.GetBlockList(ctx, blockblob.BlockListTypeAll, nil)
+	if err != nil {
+		e := explain(err, c.how)
+		if e.Kind == NotFound && e.Code == codeNoBlob {
+			return l, nil
+		}
+		return l, e
+	}
+	for _, b := range r.UncommittedBlocks {
+		if b.Name != nil && b.Size != nil {
+			l.staged[*b.Name] = *b.Size
+		}
+	}
+	for _, b := range r.CommittedBlocks {
+		if b.Name != nil {
+			l.committed = append(l.committed, *b.Name)
+		}
+	}
+	return l, nil
+}
+
+// wait is how long to wait before the retry that follows the failed try number
+// n, counted from 0. The jitter keeps many machines from asking in step.
+func (c *Client) wait(n int) time.Duration {
+	d := c.backoff << min(n, backoffSteps)
+	return d/2 + rand.N(d/2+1) //nolint:gosec // G404: nothing depends on nobody guessing it
+}
+
+// sleep waits, and is false when ctx ended before. early ends it, too.
+func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-early:
+	}
+	return true
+}

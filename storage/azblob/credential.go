@@ -1,0 +1,225 @@
+package azblob
+
+import (
+	"encoding/base64"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+
+	"pcapctl/storage"
+)
+
+// AuthMode restricts which credentials are looked for.
+type AuthMode string
+
+// The modes. AuthAny takes the first there is: a SAS in the URL,
+// AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_KEY,
+// and then the default chain of azidentity.
+const (
+	AuthAny   AuthMode = ""
+	AuthKey   AuthMode = "key"
+	AuthSAS   AuthMode = "sas"
+	AuthLogin AuthMode = "login"
+)
+
+// The variables that credentials are looked for in, which az and AzCopy know, too.
+const (
+	envSAS        = "AZURE_STORAGE_SAS_TOKEN"
+	envConnection = "AZURE_STORAGE_CONNECTION_STRING"
+	envKey        = "AZURE_STORAGE_KEY"
+)
+
+// SecretVariables are the variables of the environment that hold secrets.
+var SecretVariables = []string{envSAS, envConnection, envKey}
+
+// credential is who asks: one of key and sas, or neither for a login.
+type credential struct {
+	key *blob.SharedKeyCredential
+	sas storage.Secret
+	how string // in words
+}
+
+// findCredential takes the first credential there is and judges it.
+func findCredential(o *Options) (*credential, error) {
+	getenv := o.Getenv
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	// A token pasted into a file or a variable often ends in a newline.
+	env := func(name string) string { return strings.TrimSpace(getenv(name)) }
+	sas, key := o.Mode == AuthAny || o.Mode == AuthSAS, o.Mode == AuthAny || o.Mode == AuthKey
+
+	switch o.Mode {
+	case AuthAny, AuthKey, AuthSAS, AuthLogin:
+	default:
+		return nil, errorf(Invalid, nil, "%q is no way to authenticate; allowed: key, sas, login", o.Mode)
+	}
+	if sas && !o.SAS.IsZero() {
+		return useSAS(o, o.SAS.Reveal(), "the SAS in storagePath")
+	}
+	if token := env(envSAS); sas && token != "" {
+		return useSAS(o, token, "the SAS in "+envSAS)
+	}
+	if text := env(envConnection); text != "" && (sas || key) {
+		if c, err := useConnection(o, text, sas, key); c != nil || err != nil {
+			return c, err
+		}
+	}
+	if text := env(envKey); key && text != "" {
+		return useKey(o, text, "the key in "+envKey)
+	}
+	switch o.Mode {
+	case AuthSAS:
+		return nil, errorf(Forbidden, nil, "--auth-mode sas, and there is no SAS: put it behind the ? of storagePath or into %s", envSAS)
+	case AuthKey:
+		return nil, errorf(Forbidden, nil, "--auth-mode key, and there is no key: put it into %s or %s", envKey, envConnection)
+	default:
+		return &credential{how: "the identity of this machine or user"}, nil
+	}
+}
+
+func useKey(o *Options, key, how string) (*credential, error) {
+	if _, err := base64.StdEncoding.DecodeString(key); err != nil {
+		return nil, errorf(Invalid, nil, "%s is no account key: those are base64", how)
+	}
+	c, err := blob.NewSharedKeyCredential(o.Account, key)
+	if err != nil {
+		return nil, errorf(Invalid, nil, "%s is no account key", how)
+	}
+	return &credential{key: c, how: how}, nil
+}
+
+// useConnection takes what a connection string has of what is asked for; nil
+// when it has nothing of that.
+func useConnection(o *Options, text string, sas, key bool) (*credential, error) {
+	fields := map[string]string{}
+	for part := range strings.SplitSeq(text, ";") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(part, "=")
+		if !ok {
+			return nil, errorf(Invalid, nil, "%s is no connection string: it is made of name=value pairs with ; between them", envConnection)
+		}
+		fields[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+	}
+	if name := fields["accountname"]; name != "" && !strings.EqualFold(name, o.Account) {
+		return nil, errorf(Invalid, nil, "%s is for the account %s, and storageId names %s: set it to that account's, or unset it", envConnection, name, o.Account)
+	}
+	switch token, text := fields["sharedaccesssignature"], fields["accountkey"]; {
+	case token != "" && sas:
+		return useSAS(o, token, "the SAS in "+envConnection)
+	case text != "" && key:
+		return useKey(o, text, "the key in "+envConnection)
+	case token == "" && text == "":
+		return nil, errorf(Invalid, nil, "%s has neither AccountKey nor SharedAccessSignature in it", envConnection)
+	}
+	return nil, nil
+}
+
+// useSAS judges a shared access signature by what it says of itself, so that
+// one that cannot do is refused before any packet is captured.
+func useSAS(o *Options, token, how string) (*credential, error) {
+	token = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(token), "?"))
+	q, err := url.ParseQuery(token)
+	if err != nil || q.Get("sig") == "" {
+		return nil, errorf(Invalid, nil, "%s is no shared access signature: there is no sig= in it", how)
+	}
+	if err := judgeTimes(q, how, time.Now(), o.Until); err != nil {
+		return nil, err
+	}
+	// Permissions and the rest may lie in a stored access policy (si).
+	if sp := q.Get("sp"); sp != "" {
+		if !strings.Contains(sp, "r") || !strings.ContainsAny(sp, "cw") {
+			return nil, errorf(Forbidden, nil, "%s has the permissions sp=%s; needed are read, create and write: sp=rcw", how, printable(sp))
+		}
+	}
+	if ss := q.Get("ss"); ss != "" && !strings.Contains(ss, "b") {
+		return nil, errorf(Forbidden, nil, "%s is for the services ss=%s; needed is Blob: ss=b", how, printable(ss))
+	}
+	if srt := q.Get("srt"); srt != "" && !strings.Contains(srt, "o") {
+		return nil, errorf(Forbidden, nil, "%s is for the resource types srt=%s; needed is object: srt=o, or srt=co to make the default container, too", how, printable(srt))
+	}
+	if q.Get("spr") == "https" && strings.HasPrefix(o.URL, "http://") {
+		return nil, errorf(Forbidden, nil, "%s is good for https only (spr=https), and the endpoint is http", how)
+	}
+	return &credential{sas: storage.NewSecret(token), how: how}, nil
+}
+
+// printable keeps a garbled token from being shown: the members that are shown
+// consist of single letters.
+func printable(s string) string {
+	if len(s) > 16 || strings.ContainsFunc(s, func(r rune) bool { return r < 'a' || r > 'z' }) {
+		return "…"
+	}
+	return s
+}
+
+// judgeTimes looks at start and expiry. until is zero when it is not known.
+func judgeTimes(q url.Values, how string, now, until time.Time) error {
+	const show = "2006-01-02T15:04:05Z"
+	if st := q.Get("st"); st != "" {
+		start, ok := sasTime(st)
+		if !ok {
+			return errorf(Invalid, nil, "%s has a start time (st) that is no time", how)
+		}
+		if start.After(now) {
+			return errorf(Forbidden, nil, "%s is not valid before %s (st), and it is %s now", how, start.Format(show), now.UTC().Format(show))
+		}
+	}
+	se := q.Get("se")
+	if se == "" {
+		return nil // in a stored access policy
+	}
+	end, ok := sasTime(se)
+	switch {
+	case !ok:
+		return errorf(Invalid, nil, "%s has an expiry time (se) that is no time", how)
+	case !end.After(now):
+		return errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
+	case !until.IsZero() && end.Before(until):
+		return errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a smaller timeLimitInSeconds",
+			how, end.Format(show), until.UTC().Format(show))
+	}
+	return nil
+}
+
+// sasTime reads the forms of ISO 8601 that the service accepts in a SAS.
+func sasTime(s string) (time.Time, bool) {
+	for _, layout := range []string{"2006-01-02T15:04:05.9999999Z07:00", "2006-01-02T15:04Z07:00", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// login is azidentity's default chain, over the same connections as the upload.
+func login(blobURL string, t *transport) (azcore.TokenCredential, error) {
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
+		ClientOptions: policy.ClientOptions{Transport: t, Cloud: cloudOf(blobURL)},
+	})
+}
+
+// cloudOf finds who gives out tokens for an endpoint: each sovereign cloud has
+// its own.
+func cloudOf(blobURL string) cloud.Configuration {
+	u, err := url.Parse(blobURL)
+	switch {
+	case err != nil:
+	case strings.HasSuffix(u.Hostname(), ".core.usgovcloudapi.net"):
+		return cloud.AzureGovernment
+	case strings.HasSuffix(u.Hostname(), ".core.chinacloudapi.cn"):
+		return cloud.AzureChina
+	}
+	return cloud.AzurePublic
+}
+
+func etag(s string) *azcore.ETag { return (*azcore.ETag)(&s) }

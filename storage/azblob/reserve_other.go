@@ -1,0 +1,23 @@
+//go:build !linux
+
+package azblob
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// canReserve is false: nobody is captured from on this system while uploading.
+const canReserve = false
+
+type reservation struct{}
+
+func (reservation) release() {}
+
+// reserve leaves the choice of the port to the system.
+func reserve(string, string, syscall.RawConn) (*flow, error) { return nil, nil }
+
+func localPort(net.Conn) uint16 { return 0 }
+
+func remote(net.Conn) netip.AddrPort { return netip.AddrPort{} }

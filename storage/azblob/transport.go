@@ -1,0 +1,280 @@
+package azblob
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// transport sends the SDK's requests. It is a bare RoundTripper: an http.Client
+// would put the whole URL, signature included, into its errors, and would
+// follow a redirect with it to wherever that leads.
+type transport struct{ http.Transport }
+
+// Connections and their buffers. Blocks are sent from the file through these
+// buffers, so that memory does not depend on the size of a block.
+const (
+	inFlight    = 4
+	writeBuffer = 64 << 10
+	dialTime    = 15 * time.Second
+	idleTime    = 60 * time.Second
+)
+
+func newTransport(d *dialer, stall time.Duration) *transport {
+	return &transport{http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           d.dial,
+		MaxConnsPerHost:       inFlight,
+		MaxIdleConnsPerHost:   inFlight,
+		IdleConnTimeout:       idleTime,
+		TLSHandshakeTimeout:   min(dialTime, stall),
+		ResponseHeaderTimeout: stall,
+		DisableCompression:    true,
+		WriteBufferSize:       writeBuffer,
+	}}
+}
+
+// Do makes it a policy.Transporter.
+func (t *transport) Do(req *http.Request) (*http.Response, error) { return t.RoundTrip(req) }
+
+// dialer makes connections whose tuples are told before their first packet.
+type dialer struct {
+	net   net.Dialer
+	stall time.Duration
+	hold  time.Duration // how long after its close a flow is told still
+
+	telling sync.Mutex // held during a call of tell; taken before mu
+	tell    func([]Flow) error
+
+	mu     sync.Mutex
+	flows  []*flow // in the order of their opening
+	closed bool
+}
+
+// flow is a connection and what keeps its port from others.
+type flow struct {
+	Flow
+	port   reservation
+	ended  time.Time // zero while it is open
+	expire *time.Timer
+}
+
+// Traces of a closed connection: unacknowledged data and the FIN are repeated
+// for userTimeout at most, and TIME_WAIT lasts a minute more (tcp(7)).
+const (
+	userTimeout = 30 * time.Second
+	holdTime    = 2 * time.Minute
+	// maxEnded bounds how many closed flows are told. Retries that back off
+	// come nowhere near it.
+	maxEnded = 64
+)
+
+var (
+	errClosed  = errors.New("the client is closed")
+	errAborted = errors.New("the connection is not needed any more")
+)
+
+func newDialer(stall time.Duration) *dialer {
+	return &dialer{net: net.Dialer{Timeout: min(dialTime, stall)}, stall: stall, hold: holdTime}
+}
+
+// attempt is one call of dial, which may try several addresses at a time.
+type attempt struct {
+	mu    sync.Mutex
+	done  bool
+	flows []*flow
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	a := &attempt{}
+	nd := d.net
+	nd.Control = func(network, address string, c syscall.RawConn) error { return d.control(a, network, address, c) }
+	conn, err := nd.DialContext(ctx, network, address)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.done = true
+	var mine *flow
+	for _, f := range a.flows {
+		if err == nil && f.LocalPort == localPort(conn) && f.Remote == remote(conn) {
+			mine = f
+			continue
+		}
+		d.end(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &watchedConn{Conn: conn, stall: d.stall, end: func() {
+		if mine != nil {
+			d.end(mine)
+		}
+	}}, nil
+}
+
+// control runs between socket(2) and connect(2): the port is bound and the
+// flow told here, before the first packet can leave.
+func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn) error {
+	f, err := reserve(network, address, c)
+	if err != nil || f == nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.done { // another address was faster
+		f.port.release()
+		return errAborted
+	}
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		f.port.release()
+		return errClosed
+	}
+	d.flows = append(d.flows, f)
+	d.mu.Unlock()
+	if err := d.announce(); err != nil {
+		d.forget(f)
+		return err
+	}
+	a.flows = append(a.flows, f)
+	return nil
+}
+
+// watch sets who is told.
+func (d *dialer) watch(f func([]Flow) error) error {
+	if f != nil && !canReserve {
+		return errors.ErrUnsupported
+	}
+	d.telling.Lock()
+	d.tell = f
+	d.telling.Unlock()
+	if f == nil {
+		d.forgetEnded()
+		return nil
+	}
+	return d.announce()
+}
+
+// announce tells the flows there are.
+func (d *dialer) announce() error {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	if d.tell == nil {
+		return nil
+	}
+	d.mu.Lock()
+	all := make([]Flow, len(d.flows))
+	for i, f := range d.flows {
+		all[i] = f.Flow
+	}
+	d.mu.Unlock()
+	return d.tell(all)
+}
+
+// end notes that a connection was closed. Its last packets are still on the
+// way, and it is told until they have come.
+func (d *dialer) end(f *flow) {
+	d.mu.Lock()
+	if !f.ended.IsZero() {
+		d.mu.Unlock()
+		return
+	}
+	f.ended = time.Now()
+	if d.closed {
+		d.mu.Unlock()
+		d.forget(f)
+		return
+	}
+	f.expire = time.AfterFunc(d.hold, func() { d.expired(f) })
+	var oldest *flow
+	ended := 0
+	for _, f := range d.flows {
+		if !f.ended.IsZero() {
+			ended++
+			if oldest == nil || f.ended.Before(oldest.ended) {
+				oldest = f
+			}
+		}
+	}
+	d.mu.Unlock()
+	if ended > maxEnded {
+		d.expired(oldest)
+	}
+}
+
+// expired takes a flow out for good. The port is free only when nobody leaves
+// out its packets any more: they would be another program's.
+func (d *dialer) expired(f *flow) {
+	d.mu.Lock()
+	d.remove(f)
+	d.mu.Unlock()
+	_ = d.announce() // what failed leaves out too much, for now
+	f.port.release()
+}
+
+func (d *dialer) forget(f *flow) {
+	d.mu.Lock()
+	d.remove(f)
+	d.mu.Unlock()
+	f.port.release()
+}
+
+// remove needs mu.
+func (d *dialer) remove(f *flow) {
+	if f.expire != nil {
+		f.expire.Stop()
+	}
+	for i, g := range d.flows {
+		if g == f {
+			d.flows = append(d.flows[:i], d.flows[i+1:]...)
+			return
+		}
+	}
+}
+
+func (d *dialer) forgetEnded() {
+	d.mu.Lock()
+	var ended []*flow
+	for _, f := range d.flows {
+		if !f.ended.IsZero() {
+			ended = append(ended, f)
+		}
+	}
+	d.mu.Unlock()
+	for _, f := range ended {
+		d.forget(f)
+	}
+}
+
+func (d *dialer) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.forgetEnded()
+}
+
+// watchedConn bounds each write, so that a peer that takes no data is noticed
+// long before the kernel gives up, and tells its end.
+type watchedConn struct {
+	net.Conn
+	stall time.Duration
+	once  sync.Once
+	end   func()
+}
+
+func (c *watchedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *watchedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.end)
+	return err
+}

@@ -1,0 +1,603 @@
+package azblob
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // G501: a checksum of the transport, which the service asks for
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+)
+
+// Source is a file that is being uploaded. Bytes before the size that was told
+// never change, but those that were given back.
+type Source interface {
+	io.ReaderAt
+	// Given is the offset before which all but the first HeadLen bytes have
+	// been given back to the disk and read as zeros. Only what Sent has told
+	// may be given back. It is called from several goroutines.
+	Given() int64
+}
+
+// UploadOptions say how a file is uploaded.
+type UploadOptions struct {
+	// BlockSize is the size of the blocks in bytes, a multiple of 64 and at
+	// least HeadLen. An upload that was cut off goes on with the size it had.
+	BlockSize int64
+	// Resume looks for blocks that an earlier process has staged. It begins
+	// when Finish is called, as the file is complete.
+	Resume bool
+	// Sent is called, one call at a time, when the service has all before an
+	// offset. It may be nil.
+	Sent func(offset int64)
+}
+
+// Upload is a file on its way. Its methods are safe for concurrent use.
+type Upload struct {
+	c      *Client
+	src    Source
+	o      UploadOptions
+	ctx    context.Context //nolint:containedctx // the life of the goroutines
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	size      atomic.Int64
+	grew      chan struct{} // has one element when size may have grown
+	final     atomic.Int64  // the size at the end, valid when finishing is closed
+	finishing chan struct{}
+	finish    sync.Once
+
+	// Of the planner, and of Finish when that has ended.
+	file     [8]byte
+	names    []string
+	sum      string // hexadecimal
+	existing blocks
+	complete bool // the blob was there already, with these very blocks
+
+	mu     sync.Mutex
+	done   []bool // by block
+	sent   int    // blocks done from the first on without a gap
+	failed error
+
+	staged, reused, retries atomic.Int64
+	problem                 atomic.Pointer[Error]
+}
+
+// Progress is how far an upload is.
+type Progress struct {
+	Size    int64  // bytes that the file is known to have
+	Staged  int64  // bytes that the service has, those of an earlier process included
+	Reused  int64  // of these, bytes that an earlier process had sent
+	Retries int64  // requests that failed and were or will be repeated
+	Problem string // why the last request failed; "" when one has succeeded since
+}
+
+// Lag is how many bytes of the file the service does not have yet.
+func (p Progress) Lag() int64 { return p.Size - p.Staged }
+
+// Upload starts an upload. It goes on until Finish or Abort, whatever happens;
+// whoever tells it of new bytes never waits for it.
+//
+// Memory: each of a few connections has a buffer of 64 KiB, and one of 256 KiB
+// is for hashing; blocks are read from the file while they are sent. 100 bytes a
+// block are kept.
+func (c *Client) Upload(src Source, o UploadOptions) *Upload {
+	u := &Upload{c: c, src: src, o: o, grew: make(chan struct{}, 1), finishing: make(chan struct{})}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	jobs := make(chan job)
+	u.wg.Go(func() {
+		defer close(jobs)
+		u.fail(u.plan(jobs))
+	})
+	for range inFlight {
+		u.wg.Go(func() {
+			for j := range jobs {
+				u.fail(u.stage(j))
+			}
+		})
+	}
+	return u
+}
+
+// Grow tells that the file is good up to size bytes. It never blocks.
+func (u *Upload) Grow(size int64) {
+	u.size.Store(size)
+	select {
+	case u.grew <- struct{}{}:
+	default:
+	}
+}
+
+// Progress looks at the upload.
+func (u *Upload) Progress() Progress {
+	p := Progress{Staged: u.staged.Load(), Reused: u.reused.Load(), Retries: u.retries.Load(), Size: u.size.Load()}
+	p.Size = max(p.Size, p.Staged)
+	if e := u.problem.Load(); e != nil {
+		p.Problem = e.Message
+	}
+	return p
+}
+
+// Abort gives the upload up. What was staged stays, for a later Resume.
+func (u *Upload) Abort() {
+	u.cancel()
+	u.wg.Wait()
+}
+
+// Result is a complete blob.
+type Result struct {
+	Size   int64
+	Blocks int
+	Reused int64  // bytes that an earlier process had sent
+	SHA256 string // hexadecimal
+}
+
+// Finish says that the file is complete with size bytes, waits until all of it
+// has been staged, and makes the blob of it, if there is none. Until ctx ends
+// it repeats what fails in a way that may pass, and everything else once.
+//
+// metadata is put on the blob, with the file's SHA-256. Characters that a
+// header cannot carry are percent-encoded, and long values cut.
+//
+// When it fails, what was staged stays, and the error, an *Error, says why.
+func (u *Upload) Finish(ctx context.Context, size int64, metadata map[string]string) (*Result, error) {
+	u.finish.Do(func() {
+		u.final.Store(size)
+		u.Grow(size)
+		close(u.finishing)
+	})
+	stop := context.AfterFunc(ctx, u.cancel)
+	defer stop()
+	defer u.cancel()
+	u.wg.Wait()
+	u.mu.Lock()
+	err := u.failed
+	u.mu.Unlock()
+	if err == nil && u.ctx.Err() != nil {
+		err = u.ctx.Err()
+	}
+	if err == nil && !u.complete {
+		err = u.commit(metadata)
+	}
+	if err != nil {
+		return nil, u.explainEnd(err)
+	}
+	return &Result{Size: size, Blocks: len(u.names), Reused: u.reused.Load(), SHA256: u.sum}, nil
+}
+
+// explainEnd gives the reason of the last failure when time ran out.
+func (u *Upload) explainEnd(err error) *Error {
+	if !errors.Is(err, context.Canceled) {
+		return explain(err, u.c.how)
+	}
+	if e := u.problem.Load(); e != nil {
+		return e
+	}
+	return errorf(Unavailable, err, "there was no time left for it")
+}
+
+// fail ends the upload for good.
+func (u *Upload) fail(err error) {
+	if err == nil {
+		return
+	}
+	u.mu.Lock()
+	if u.failed == nil {
+		u.failed = err
+	}
+	u.mu.Unlock()
+	if e := explain(err, u.c.how); !errors.Is(err, context.Canceled) {
+		u.problem.Store(e)
+	}
+	u.cancel()
+}
+
+// job is a block to be staged.
+type job struct {
+	index         int
+	start, length int64
+	name          string
+	md5           []byte
+}
+
+const hashBuffer = 256 << 10
+
+// plan reads the file once, from its start, names its blocks and hands out
+// those that the service does not have.
+func (u *Upload) plan(jobs chan<- job) error {
+	if u.o.Resume {
+		if err := u.resume(); err != nil {
+			return err
+		}
+	}
+	whole := sha256.New()
+	buf := make([]byte, hashBuffer)
+	for i := 0; ; i++ {
+		start := int64(i) * u.o.BlockSize
+		length, err := u.next(start)
+		if err != nil {
+			return err
+		}
+		if length == 0 {
+			break
+		}
+		if i == MaxBlocks {
+			return errorf(Conflict, nil, "the file is longer than %d blocks of %d bytes, which is all that a blob can have", MaxBlocks, u.o.BlockSize)
+		}
+		if i == 0 {
+			if err := u.identify(); err != nil {
+				return err
+			}
+		}
+		j := job{index: i, start: start, length: length}
+		if whole, err = u.name(&j, whole, buf); err != nil {
+			return err
+		}
+		u.names = append(u.names, j.name)
+		if err := u.hand(jobs, j); err != nil {
+			return err
+		}
+	}
+	u.sum = hex.EncodeToString(whole.Sum(nil))
+	return u.compare()
+}
+
+// resume looks at what the service has of the file, whose end must be known.
+func (u *Upload) resume() error {
+	select {
+	case <-u.ctx.Done():
+		return u.ctx.Err()
+	case <-u.finishing:
+	}
+	if err := u.identify(); err != nil {
+		return err
+	}
+	if err := u.lookAt(); err != nil {
+		return err
+	}
+	// The size of the blocks is the one of which there are the most.
+	sizes := map[uint32]int{}
+	most := 0
+	count := func(name string) {
+		n, ok := parseName(name)
+		if !ok || n.file != u.file {
+			return
+		}
+		sizes[n.size]++
+		if sizes[n.size] > most && n.size%sha256.BlockSize == 0 {
+			most, u.o.BlockSize = sizes[n.size], int64(n.size)
+		}
+	}
+	for name := range u.existing.staged {
+		count(name)
+	}
+	for _, name := range u.existing.committed {
+		count(name)
+	}
+	return nil
+}
+
+// lookAt asks what the service has.
+func (u *Upload) lookAt() error {
+	return u.retry(0, func(ctx context.Context) error {
+		l, err := u.c.list(ctx)
+		if err != nil {
+			return err
+		}
+		if l.committed == nil {
+			// A blob that was written in one piece has no blocks.
+			var there *Error
+			if err := u.c.exists(ctx); errors.As(err, &there) && there.Kind == Conflict {
+				l.committed = []string{}
+			}
+		}
+		u.existing = l
+		return nil
+	})
+}
+
+// next waits until the block that starts at start is whole or the last, and
+// gives its length; 0 is the end of the file.
+func (u *Upload) next(start int64) (int64, error) {
+	for {
+		select {
+		case <-u.finishing:
+			return min(u.o.BlockSize, u.final.Load()-start), u.ctx.Err()
+		default:
+		}
+		if u.size.Load() >= start+u.o.BlockSize {
+			return u.o.BlockSize, u.ctx.Err()
+		}
+		select {
+		case <-u.ctx.Done():
+			return 0, u.ctx.Err()
+		case <-u.finishing:
+		case <-u.grew:
+		}
+	}
+}
+
+// identify reads what tells the file from others.
+func (u *Upload) identify() error {
+	length := int64(HeadLen)
+	if u.ending() {
+		length = min(length, u.final.Load())
+	}
+	head := make([]byte, length)
+	if _, err := u.src.ReadAt(head, 0); err != nil {
+		return errorf(Unavailable, err, "read the capture file: %v", err)
+	}
+	u.file = fileID(head)
+	return nil
+}
+
+// name reads a block and names it. Of one that was given back to the disk the
+// name is looked up.
+func (u *Upload) name(j *job, whole hash.Hash, buf []byte) (hash.Hash, error) {
+	if j.start < u.src.Given() {
+		n, ok := u.lookUp(j)
+		if !ok {
+			return nil, errorf(Lost, nil, "the service does not have block %d any more, which was given back to the disk when it had it: "+
+				"blocks are dropped a week after the last one, and when somebody else writes the blob", j.index)
+		}
+		j.name = n.String()
+		return resumeHash(n.chain, j.start+j.length)
+	}
+	sum := md5.New() //nolint:gosec // G401: as above
+	r := io.NewSectionReader(u.src, j.start, j.length)
+	if n, err := io.CopyBuffer(io.MultiWriter(whole, sum), onlyReader{r}, buf); err != nil || n != j.length {
+		return nil, errorf(Unavailable, err, "read the capture file at %d: %d of %d bytes", j.start, n, j.length)
+	}
+	j.md5 = sum.Sum(nil)
+	n := blockName{file: u.file, index: uint32(j.index), size: uint32(u.o.BlockSize)}
+	if j.length == u.o.BlockSize {
+		c, err := chain(whole)
+		if err != nil {
+			return nil, err
+		}
+		n.chain = c
+	} else {
+		copy(n.chain[:], whole.Sum(nil))
+	}
+	j.name = n.String()
+	return whole, nil
+}
+
+// onlyReader keeps io.CopyBuffer to its buffer.
+type onlyReader struct{ io.Reader }
+
+// lookUp finds the one block that the service has in a place of this file. Two
+// would be of files that begin alike.
+func (u *Upload) lookUp(j *job) (found blockName, ok bool) {
+	matches := map[blockName]bool{}
+	match := func(name string) {
+		n, parsed := parseName(name)
+		if parsed && n.file == u.file && int(n.index) == j.index && int64(n.size) == u.o.BlockSize {
+			found, matches[n] = n, true
+		}
+	}
+	for name := range u.existing.staged {
+		match(name)
+	}
+	for _, name := range u.existing.committed {
+		match(name)
+	}
+	return found, len(matches) == 1
+}
+
+// hand gives a block to those who send, unless the service has it.
+func (u *Upload) hand(jobs chan<- job, j job) error {
+	if u.existing.committed != nil {
+		if j.index >= len(u.existing.committed) || u.existing.committed[j.index] != j.name {
+			return u.foreign()
+		}
+		u.reuse(j)
+		return nil
+	}
+	if n, ok := u.existing.staged[j.name]; ok && n == j.length {
+		u.reuse(j)
+		return nil
+	}
+	select {
+	case jobs <- j:
+		return nil
+	case <-u.ctx.Done():
+		return u.ctx.Err()
+	}
+}
+
+func (u *Upload) reuse(j job) {
+	u.reused.Add(j.length)
+	u.markDone(j)
+}
+
+func (u *Upload) foreign() error {
+	return errorf(Conflict, nil, "the blob %s exists already with another content and was left as it is: name another one", u.c.url)
+}
+
+// compare settles, at the end of the file, whether a blob that was there
+// already is this very file.
+func (u *Upload) compare() error {
+	if u.existing.committed == nil {
+		return nil
+	}
+	if len(u.existing.committed) != len(u.names) {
+		return u.foreign()
+	}
+	u.complete = true
+	return nil
+}
+
+// stage sends a block.
+func (u *Upload) stage(j job) error {
+	err := u.retry(j.length, func(ctx context.Context) error { return u.send(ctx, j) })
+	if err == nil {
+		u.markDone(j)
+	}
+	return err
+}
+
+func (u *Upload) send(ctx context.Context, j job) error {
+	body := streaming.NopCloser(io.NewSectionReader(u.src, j.start, j.length))
+	_, err := u.c.blob.StageBlock(ctx, j.name, body, &blockblob.StageBlockOptions{
+		TransactionalValidation: blob.TransferValidationTypeMD5(j.md5),
+	})
+	return err
+}
+
+func (u *Upload) markDone(j job) {
+	u.staged.Add(j.length)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for len(u.done) <= j.index {
+		u.done = append(u.done, false)
+	}
+	u.done[j.index] = true
+	before := u.sent
+	for u.sent < len(u.done) && u.done[u.sent] {
+		u.sent++
+	}
+	// A last block that is not full is nothing to give back.
+	if u.sent > before && j.length == u.o.BlockSize && u.o.Sent != nil {
+		u.o.Sent(int64(u.sent) * u.o.BlockSize)
+	}
+}
+
+// retry does something until it succeeds or there is no sense in going on. As
+// long as the capture runs, everything but a conflict may pass: somebody may
+// grant a permission or mend a firewall. Once it has ended somebody waits, and
+// what is not known to pass gets one more chance.
+func (u *Upload) retry(length int64, do func(context.Context) error) error {
+	var lastChance bool
+	for try := 0; ; try++ {
+		if u.ctx.Err() != nil {
+			return u.ctx.Err()
+		}
+		ending := u.ending()
+		ctx, cancel := context.WithTimeout(u.ctx, 2*u.c.stall+time.Duration(length/slowestRate)*time.Second)
+		err := do(ctx)
+		cancel()
+		if err == nil {
+			u.problem.Store(nil)
+			return nil
+		}
+		if u.ctx.Err() != nil {
+			return u.ctx.Err()
+		}
+		e := explain(err, u.c.how)
+		u.problem.Store(e)
+		switch e.Kind {
+		case Conflict, Invalid, Lost:
+			return e
+		case Unavailable, Forbidden, NotFound:
+		}
+		if ending && !e.Temporary {
+			if lastChance {
+				return e
+			}
+			lastChance = true
+		}
+		u.retries.Add(1)
+		early := u.finishing
+		if ending {
+			early = nil
+		}
+		if !sleep(u.ctx, max(u.c.wait(try), e.retryAfter), early) {
+			return u.ctx.Err()
+		}
+		if !ending && u.ending() {
+			try = -1 // somebody waits now: begin with short waits again
+		}
+	}
+}
+
+func (u *Upload) ending() bool {
+	select {
+	case <-u.finishing:
+		return true
+	default:
+		return false
+	}
+}
+
+// maxLosses is how often lost blocks are sent again.
+const maxLosses = 3
+
+// commit makes the blob.
+func (u *Upload) commit(metadata map[string]string) error {
+	headers := headersOf(metadata, u.sum)
+	contentType := "application/vnd.tcpdump.pcap"
+	absent := blob.ModifiedAccessConditions{IfNoneMatch: etag("*")}
+	for losses := 0; ; losses++ {
+		err := u.retry(0, func(ctx context.Context) error {
+			_, err := u.c.blob.CommitBlockList(ctx, u.names, &blockblob.CommitBlockListOptions{
+				Metadata:         headers,
+				HTTPHeaders:      &blob.HTTPHeaders{BlobContentType: &contentType},
+				AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &absent},
+			})
+			return err
+		})
+		if err == nil {
+			return nil
+		}
+		switch e := explain(err, u.c.how); {
+		case e.Kind == Conflict:
+			return u.ours(e)
+		case e.Kind == Lost && losses < maxLosses:
+			if err := u.sendAgain(); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// ours is nil when the blob that is in the way is the one that was to be made:
+// an earlier request did it, and its answer was lost.
+func (u *Upload) ours(conflict *Error) error {
+	if err := u.lookAt(); err != nil || !slices.Equal(u.existing.committed, u.names) {
+		return conflict
+	}
+	return nil
+}
+
+// sendAgain stages the blocks that the service has lost.
+func (u *Upload) sendAgain() error {
+	if err := u.lookAt(); err != nil {
+		return err
+	}
+	if u.existing.committed != nil {
+		return nil // the next commit tells
+	}
+	buf := make([]byte, hashBuffer)
+	for i, name := range u.names {
+		start := int64(i) * u.o.BlockSize
+		j := job{index: i, start: start, length: min(u.o.BlockSize, u.final.Load()-start), name: name}
+		if u.existing.staged[name] == j.length {
+			continue
+		}
+		if start < u.src.Given() {
+			return errorf(Lost, nil, "the service has lost block %d, which was given back to the disk when it had it: somebody else has written the blob, or it took longer than a week", i)
+		}
+		sum := md5.New() //nolint:gosec // G401: as above
+		if _, err := io.CopyBuffer(sum, onlyReader{io.NewSectionReader(u.src, start, j.length)}, buf); err != nil {
+			return fmt.Errorf("read the capture file: %w", err)
+		}
+		j.md5 = sum.Sum(nil)
+		if err := u.retry(j.length, func(ctx context.Context) error { return u.send(ctx, j) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
