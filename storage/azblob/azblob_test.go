@@ -91,7 +91,9 @@ func TestCheck(t *testing.T) {
 	a.Put("captures/there.cap", []byte("x"))
 	a.PutBlock("captures/foreign.cap", "AAAA", []byte("x"))
 	sas := func(permissions string) func(*Options) {
-		return func(o *Options) { o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n") }
+		return func(o *Options) {
+			o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n")
+		}
 	}
 	connection := func(o *Options) {
 		o.Getenv = env("AZURE_STORAGE_CONNECTION_STRING", a.ConnectionString("")+"\n")
@@ -251,12 +253,16 @@ func TestUploadFails(t *testing.T) {
 	a.Container("captures")
 	const n = 5*testBlock + 5
 	b := content(n)
-	start := func(t *testing.T, rule func(blobtest.Request) blobtest.Fault) (*Upload, *blobtest.Proxy, string) {
+	// start uploads until some blocks have been staged.
+	start := func(t *testing.T, staged int64, rule func(blobtest.Request) blobtest.Fault) (*Upload, *blobtest.Proxy, string) {
 		p := blobtest.NewProxy(t, a, nil, nil)
 		p.Rule(rule)
 		path := "captures/" + strings.ReplaceAll(filepath.Base(t.Name()), " ", "-") + ".cap"
 		u := client(t, a, p.Addr, path).Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 		u.Grow(n)
+		for u.Progress().Staged < staged*testBlock {
+			time.Sleep(time.Millisecond)
+		}
 		return u, p, path
 	}
 	after := func(at int, f blobtest.Fault) func(blobtest.Request) blobtest.Fault {
@@ -268,7 +274,7 @@ func TestUploadFails(t *testing.T) {
 		}
 	}
 	t.Run("403 for good", func(t *testing.T) {
-		u, p, path := start(t, after(2, blobtest.Forbid))
+		u, p, path := start(t, 2, after(2, blobtest.Forbid))
 		began := time.Now()
 		_, err := u.Finish(within(t, 30*time.Second), n, nil)
 		wantKind(t, err, Forbidden, "firewall")
@@ -278,22 +284,19 @@ func TestUploadFails(t *testing.T) {
 		resumes(t, a, p, path, b, 2)
 	})
 	t.Run("gone for good", func(t *testing.T) {
-		u, p, path := start(t, after(3, blobtest.Reset))
+		u, p, path := start(t, 3, after(3, blobtest.Reset))
 		_, err := u.Finish(within(t, 2*time.Second), n, nil)
 		wantKind(t, err, Unavailable, "cut")
 		resumes(t, a, p, path, b, 3)
 	})
 	t.Run("hanging for good", func(t *testing.T) {
-		u, p, path := start(t, after(3, blobtest.Hang))
+		u, p, path := start(t, 3, after(3, blobtest.Hang))
 		_, err := u.Finish(within(t, 3*time.Second), n, nil)
 		wantKind(t, err, Unavailable, "did not answer in time")
 		resumes(t, a, p, path, b, 3)
 	})
 	t.Run("made by somebody else", func(t *testing.T) {
-		u, _, path := start(t, nil)
-		for u.Progress().Staged < 3*testBlock {
-			time.Sleep(time.Millisecond)
-		}
+		u, _, path := start(t, 3, nil)
 		a.Put(path, []byte("theirs"))
 		_, err := u.Finish(within(t, 30*time.Second), n, nil)
 		wantKind(t, err, Conflict, "by somebody else")
@@ -302,10 +305,7 @@ func TestUploadFails(t *testing.T) {
 		}
 	})
 	t.Run("blocks lost", func(t *testing.T) {
-		u, p, path := start(t, nil)
-		for u.Progress().Staged < 3*testBlock {
-			time.Sleep(time.Millisecond)
-		}
+		u, p, path := start(t, 3, nil)
 		a.Put(path, []byte("theirs"))
 		a.Delete(path)
 		if _, err := u.Finish(within(t, 30*time.Second), n, nil); err != nil {

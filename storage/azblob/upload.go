@@ -312,7 +312,7 @@ func (u *Upload) next(start int64) (int64, error) {
 	for {
 		select {
 		case <-u.finishing:
-			return min(u.o.BlockSize, u.final.Load()-start), u.ctx.Err()
+			return min(u.o.BlockSize, max(0, u.final.Load()-start)), u.ctx.Err()
 		default:
 		}
 		if u.size.Load() >= start+u.o.BlockSize {

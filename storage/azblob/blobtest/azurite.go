@@ -131,14 +131,18 @@ func (a *Azurite) listens() bool {
 	return err == nil && len(bytes.TrimSpace(out)) > 0
 }
 
-// Stop kills it. What it has is kept for Restart.
+// Stop ends it. What it has is kept for Restart: it writes its index to the
+// disk every few seconds and when it is asked to end, so it is asked first.
 func (a *Azurite) Stop() {
 	if a.cmd == nil {
 		return
 	}
-	kill(a.cmd)
-	_ = a.cmd.Wait()
+	cmd := a.cmd
 	a.cmd = nil
+	terminate(cmd)
+	late := time.AfterFunc(10*time.Second, func() { kill(cmd) })
+	defer late.Stop()
+	_ = cmd.Wait()
 }
 
 // Endpoint is the URL that the account's containers lie under. host is the

@@ -10,3 +10,5 @@ import (
 func ownGroup() *syscall.SysProcAttr { return nil }
 
 func kill(cmd *exec.Cmd) { _ = cmd.Process.Kill() }
+
+func terminate(cmd *exec.Cmd) { kill(cmd) }

@@ -1,0 +1,160 @@
+package azblob
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"pcapctl/storage"
+)
+
+const planted = "UExBTlRFRFNFQ1JFVA=="
+
+func sasWith(pairs ...string) string {
+	q := url.Values{"sv": {"2021-12-02"}, "sr": {"c"}, "sp": {"rcw"}, "se": {"2999-01-01"}, "sig": {planted}}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			q.Del(pairs[i])
+		} else {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q.Encode()
+}
+
+func TestCredentialOrder(t *testing.T) {
+	sas := sasWith()
+	all := []string{
+		"AZURE_STORAGE_SAS_TOKEN", "?" + sas + "\r\n", "AZURE_STORAGE_CONNECTION_STRING", "AccountName=PCStore;AccountKey=" + planted + ";EndpointSuffix=core.windows.net\n",
+		"AZURE_STORAGE_KEY", " " + planted + "\n",
+	}
+	for _, tt := range []struct {
+		name string
+		url  string
+		env  []string
+		mode AuthMode
+		want string
+	}{
+		{"all", sas, all, AuthAny, "the SAS in storagePath"},
+		{"environment", "", all, AuthAny, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
+		{"connection string", "", all[2:], AuthAny, "the key in AZURE_STORAGE_CONNECTION_STRING"},
+		{"connection string with SAS", "", []string{all[2], "BlobEndpoint=https://x;SharedAccessSignature=" + sas}, AuthAny, "the SAS in AZURE_STORAGE_CONNECTION_STRING"},
+		{"key", "", all[4:], AuthAny, "the key in AZURE_STORAGE_KEY"},
+		{"none", "", nil, AuthAny, "the identity of this machine or user"},
+		{"key asked for", sas, all, AuthKey, "the key in AZURE_STORAGE_CONNECTION_STRING"},
+		{"key asked for, connection string with SAS", "", []string{all[2], "SharedAccessSignature=" + sas, all[4], all[5]}, AuthKey, "the key in AZURE_STORAGE_KEY"},
+		{"SAS asked for", "", all, AuthSAS, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
+		{"login asked for", sas, all, AuthLogin, "the identity of this machine or user"},
+	} {
+		c, err := findCredential(&Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(tt.url), Mode: tt.mode, Getenv: env(tt.env...)})
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if c.how != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, c.how, tt.want)
+		}
+		if token := c.sas.Reveal(); !c.sas.IsZero() && token != sas {
+			t.Errorf("%s: the token was not trimmed: %q", tt.name, token)
+		}
+	}
+}
+
+func TestCredentialFaults(t *testing.T) {
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format("2006-01-02T15:04:05Z") }
+	for _, tt := range []struct {
+		name, sas string
+		env       []string
+		mode      AuthMode
+		kind      Kind
+		text      string
+	}{
+		{name: "expired", sas: sasWith("se", "2020-01-01T00:00Z"), kind: Forbidden, text: "expired at 2020-01-01T00:00:00Z"},
+		{name: "ends before the capture", sas: sasWith("se", at(30*time.Minute)), kind: Forbidden, text: "before the time limit ends the capture"},
+		{name: "not yet", sas: sasWith("st", at(time.Hour)), kind: Forbidden, text: "not valid before"},
+		{name: "no time", sas: sasWith("se", "tomorrow"), kind: Invalid, text: "(se) that is no time"},
+		{name: "no time either", sas: sasWith("st", "yesterday"), kind: Invalid, text: "(st) that is no time"},
+		{name: "read only", sas: sasWith("sp", "rl"), kind: Forbidden, text: "sp=rcw"},
+		{name: "write only", sas: sasWith("sp", "cw"), kind: Forbidden, text: "sp=rcw"},
+		{name: "for queues", sas: sasWith("ss", "q"), kind: Forbidden, text: "ss=b"},
+		{name: "for containers", sas: sasWith("srt", "c"), kind: Forbidden, text: "srt=o"},
+		{name: "no signature", sas: sasWith("sig", ""), kind: Invalid, text: "no sig="},
+		{name: "garbage", env: []string{"AZURE_STORAGE_SAS_TOKEN", planted}, kind: Invalid, text: "no shared access signature"},
+		{name: "other account", env: []string{"AZURE_STORAGE_CONNECTION_STRING", "AccountName=other;AccountKey=" + planted}, kind: Invalid, text: "for the account other"},
+		{name: "no connection string", env: []string{"AZURE_STORAGE_CONNECTION_STRING", planted[:8]}, kind: Invalid, text: "no connection string"},
+		{name: "empty connection string", env: []string{"AZURE_STORAGE_CONNECTION_STRING", "AccountName=pcstore"}, kind: Invalid, text: "neither"},
+		{name: "no key", env: []string{"AZURE_STORAGE_KEY", "!" + planted}, kind: Invalid, text: "no account key"},
+		{name: "no SAS", mode: AuthSAS, env: []string{"AZURE_STORAGE_KEY", planted}, kind: Forbidden, text: "there is no SAS"},
+		{name: "no key asked for", mode: AuthKey, sas: sasWith(), kind: Forbidden, text: "there is no key"},
+		{name: "no mode", mode: "magic", kind: Invalid, text: `"magic"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(tt.sas), Mode: tt.mode, Getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
+			_, err := New(o)
+			wantKind(t, err, tt.kind, tt.text)
+			wantNoSecret(t, fmt.Sprintf("%v %+v %#v", err, err, o))
+		})
+	}
+	for _, good := range []string{sasWith("se", at(2*time.Hour)), sasWith("se", "", "sp", "", "si", "policy"), sasWith("st", at(-time.Minute))} {
+		c, err := New(Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(good), Until: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		c.Close()
+	}
+}
+
+func wantNoSecret(t *testing.T, text string) {
+	t.Helper()
+	for _, form := range []string{planted, url.QueryEscape(planted), planted[:10]} {
+		if strings.Contains(text, form) {
+			t.Errorf("shows the secret: %s", text)
+		}
+	}
+}
+
+// Errors of requests that carry a secret must not: net/http's own have the
+// whole URL in them.
+func TestErrorsShowNoSecret(t *testing.T) {
+	for _, base := range []string{"http://127.0.0.1:1/pcstore", "https://nowhere.invalid"} {
+		for _, o := range []Options{
+			{SAS: storage.NewSecret(sasWith())},
+			{Getenv: env("AZURE_STORAGE_KEY", planted)},
+		} {
+			o.URL, o.Account, o.Backoff = base+"/c/b.cap", "pcstore", time.Millisecond
+			c, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Check(t.Context())
+			if err == nil {
+				t.Fatal("succeeded")
+			}
+			text, _ := json.Marshal(err)
+			wantNoSecret(t, fmt.Sprintf("%v %+v %#v %v %s", err, err, err, c.URL(), text))
+			for e := err; e != nil; {
+				wantNoSecret(t, fmt.Sprintf("%v %#v", e, e))
+				u, ok := e.(interface{ Unwrap() error })
+				if !ok {
+					break
+				}
+				e = u.Unwrap()
+			}
+			c.Close()
+		}
+	}
+}
+
+func FuzzSAS(f *testing.F) {
+	f.Add(sasWith())
+	f.Add("se=2020&sig=%zz")
+	f.Add("?sp=r&sig=a")
+	f.Fuzz(func(_ *testing.T, s string) {
+		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: storage.NewSecret(s), Getenv: env(), Until: time.Now()})
+		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
+	})
+}
