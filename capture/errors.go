@@ -22,6 +22,7 @@ const (
 	LocalFile              // the local file could not be completed
 	Storage                // the upload failed; the local copy is kept
 	Dropped                // packets were lost and the caller had asked for none to be
+	TimedOut               // what was waited for has not come yet: wait again
 )
 
 // Error is an error with a class, fit to be printed as the API's error
@@ -126,6 +127,8 @@ func (c Class) Code() string {
 		return "StorageFailed"
 	case Dropped:
 		return "PacketsDropped"
+	case TimedOut:
+		return "TimedOut"
 	case Internal:
 	}
 	return "InternalServerError"

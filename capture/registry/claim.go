@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -290,3 +291,6 @@ func (c *Claim) close() {
 		_ = c.lock.Close()
 	}
 }
+
+// LogFile is the path of the session's log file.
+func (c *Claim) LogFile() string { return filepath.Join(c.reg.dir, key(c.rec.Name), logName) }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -21,6 +21,7 @@ type app struct {
 	exit     func(code int)
 	settings settings
 	output   output
+	log      logger
 	verbose  bool
 	debug    bool
 }
@@ -53,9 +54,9 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 		SilenceErrors: true,
 
 		SuggestionsMinimumDistance: 2,
-		SilenceUsage:  true,
-		Args:          noArguments,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceUsage:               true,
+		Args:                       noArguments,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.begin(cmd)
 		},
@@ -70,9 +71,12 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	flags.BoolVar(&a.verbose, "verbose", false, "say more on stderr")
 	flags.BoolVar(&a.debug, "debug", false, "say everything on stderr")
 	a.settings.flags(flags)
+	_ = root.RegisterFlagCompletionFunc(setLogFormat, cobra.FixedCompletions(logFormats, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand())
+	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
+		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
+		a.workerCommand())
 	return root
 }
 
@@ -97,18 +101,10 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.output.check(); err != nil {
 		return err
 	}
-	return a.settings.read(cmd.Flags())
-}
-
-// say writes a line for people to stderr.
-func (a *app) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.err, "pcapctl: "+format+"\n", args...)
-}
-
-func (a *app) warn(warnings []string) {
-	for _, w := range warnings {
-		a.say("warning: %s", w)
+	if err := a.settings.read(cmd.Flags()); err != nil {
+		return err
 	}
+	return a.log.open(a.settings.v.GetString(setLogFormat), a.err)
 }
 
 // print writes a result to stdout. A result that cannot be written is an
@@ -125,14 +121,15 @@ func (a *app) print(v any) error {
 
 // printError writes the API's error envelope where the output is JSON, and
 // plain lines for other outputs and for people at a terminal who did not ask
-// for JSON.
+// for JSON. Where the log is JSON, the error is a line of it.
 func (a *app) printError(err error) {
-	if a.output.isJSON() && (a.output.asked || !isTerminal(a.err)) {
+	switch {
+	case a.log.format == logJSON:
+		a.log.failure(a.err, err)
+	case a.log.plain() && a.output.isJSON() && (a.output.asked || !isTerminal(a.err)):
 		_ = writeJSON(a.err, envelopeOf(err))
-		return
-	}
-	for line := range strings.Lines("pcapctl: " + err.Error() + "\n") {
-		_, _ = io.WriteString(a.err, line)
+	default:
+		a.log.write(a.err, slog.LevelError, err.Error())
 	}
 }
 

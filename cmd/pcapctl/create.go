@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,12 +15,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/registry"
 )
 
 type createOptions struct {
 	request     requestFlags
 	failOnDrops bool
+	noWait      bool
+	ifExists    string
+	readyFD     int
 }
+
+// What --if-exists may be.
+const (
+	existsFail   = "fail"
+	existsReturn = "return"
+)
 
 func (a *app) createCommand() *cobra.Command {
 	var o createOptions
@@ -27,66 +38,173 @@ func (a *app) createCommand() *cobra.Command {
 		Use:   "create [-f request.json | flags]",
 		Short: "Capture packets until a limit is reached or it is stopped",
 		Long: `create captures packets in the foreground until the byte or the time limit is
-reached, or Ctrl-C or SIGTERM ends it, and prints what came of it.
+reached, or Ctrl-C, SIGTERM or stop ends it, and prints what came of it.
+
+With --no-wait it returns as soon as packets are being captured and prints the
+new session; the capture goes on in the background. See list, show-status, stop,
+wait and delete.
 
 ` + exitCodeHelp(),
 		Example: `  pcapctl create -f request.json
-  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60 --filter protocol=TCP,localPort=443`,
+  pcapctl create --no-wait -n web --file-path /var/captures/web.cap --filter protocol=TCP,localPort=443
+  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	cmd.Flags().BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
+	f := cmd.Flags()
+	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
+	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
+	f.StringVar(&o.ifExists, "if-exists", existsFail, "what to do when the name is taken: `fail` (exit 5), or return: give back that session if its request is the same")
+	f.IntVar(&o.readyFD, "ready-fd", noReadyFD, "write a line feed to this `descriptor` and close it once packets are being captured")
+	_ = cmd.RegisterFlagCompletionFunc("if-exists", cobra.FixedCompletions([]string{existsFail, existsReturn}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func (a *app) create(cmd *cobra.Command, o *createOptions) error {
-	plan, err := a.plan(cmd, &o.request)
+	if o.ifExists != existsFail && o.ifExists != existsReturn {
+		return &capture.Error{Class: capture.Invalid, Target: "--if-exists", Message: fmt.Sprintf("%q given; allowed: %s, %s", o.ifExists, existsFail, existsReturn)}
+	}
+	ready, err := openReadiness(o.readyFD)
 	if err != nil {
 		return err
 	}
+	defer ready.close()
+	ord, plan, err := a.plan(cmd, &o.request)
+	if err != nil {
+		return err
+	}
+	ord.FailOnDrops = o.failOnDrops
 	// Before anything is opened: from here on a signal ends the capture, and
 	// not the process.
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	for {
+		if o.noWait {
+			err = a.createDetached(ctx, ord, plan, ready)
+		} else {
+			err = a.createHere(ctx, ord, plan, ready, o.ifExists == existsReturn)
+		}
+		if o.ifExists != existsReturn || !isTaken(err) {
+			return err
+		}
+		s, err := a.existing(ctx, ord)
+		switch {
+		case errors.Is(err, registry.ErrUnknown) && ctx.Err() == nil:
+			continue // it could not start, or was deleted: the name is free again
+		case err != nil:
+			return err
+		}
+		a.say("session %s exists already, with the same request", s.Name)
+		ready.tell("")
+		return a.print(sessionView{s.Resource(), s})
+	}
+}
 
-	session, err := capture.Start(plan, capture.Options{Guard: guardProgram()})
+// isTaken tells a name that is taken, also when a background process says so.
+func isTaken(err error) bool {
+	e, ok := errors.AsType[*capture.Error](err)
+	return ok && e.Code == registry.CodeTaken
+}
+
+// existing is the session that has the order's name, if it was made by the same
+// request, once packets are being captured.
+func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, error) {
+	reg := registry.New(ord.StateDir)
+	s, err := reg.WaitBegun(ctx, *ord.Request.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Err != nil:
+		return nil, s.Err
+	case !ord.same(s.Record):
+		return nil, &capture.Error{
+			Class: capture.Conflict, Code: registry.CodeTaken, Target: "name", Err: registry.ErrTaken,
+			Message: fmt.Sprintf("a session %q exists, and its request is another one: compare `pcapctl show %s`, or choose another name", s.Name, s.Name),
+		}
+	}
+	return s, nil
+}
+
+// createHere captures in this process.
+func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness, mustClaim bool) error {
+	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
+	switch {
+	case err != nil && (isTaken(err) || mustClaim):
+		return err
+	case err != nil:
+		// The packets matter more than the books.
+		a.warn(err.Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+	}
+	session, err := startSession(plan, claim)
 	if err != nil {
 		return err
 	}
-	a.warn(plan.Warnings)
-	a.say("capturing on %s", announce(plan))
+	a.warn(plan.Warnings...)
+	a.say("capturing on %s", announce(plan, "Ctrl-C"))
+	ready.tell("capturing on " + plan.On())
 
-	bar := a.startProgress(session)
+	bar, endStatus := a.startProgress(session), keepStatus(session)
 	result, err := session.Run(ctx)
 	bar.stop()
-	if err == nil && o.failOnDrops && result.Dropped.Total() > 0 {
-		err = capture.Errorf(capture.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
-			lost(result.Dropped))
-	} else if result.Dropped.Total() > 0 {
-		a.say("warning: %s", lost(result.Dropped))
-	}
-	a.say("%s: %s in %s, %s", strings.ToLower(string(result.StopReason)), plural(result.Packets, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
+	endStatus()
+	err = a.endSession(claim, result, err, ord.FailOnDrops)
 	if perr := a.print(result.Resource()); err == nil {
 		err = perr
 	}
 	return err
 }
 
-// plan checks everything that can be checked before anything is touched.
-func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*capture.Plan, error) {
-	config, err := a.config(cmd, r)
+// startSession begins to capture. When it fails, the claim is gone.
+func startSession(plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
+	o := capture.Options{Guard: guardProgram()}
+	if claim != nil {
+		o.Watcher = claim
+	}
+	session, err := capture.Start(plan, o)
 	if err != nil {
+		claim.Abandon()
 		return nil, err
+	}
+	claim.Begin(session.Started, plan.Config.FilePath)
+	return session, nil
+}
+
+// endSession writes down and says what came of a session, and gives the error
+// that it ends with.
+func (a *app) endSession(claim *registry.Claim, result *capture.Result, err error, failOnDrops bool) error {
+	if err == nil && failOnDrops && result.Dropped.Total() > 0 {
+		err = capture.Errorf(capture.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
+			lost(result.Dropped))
+	} else if result.Dropped.Total() > 0 {
+		a.warn(lost(result.Dropped))
+	}
+	if cerr := claim.End(result, err); cerr != nil {
+		a.warn(cerr.Error())
+	}
+	a.say("%s: %s in %s, %s", strings.ToLower(string(result.StopReason)), plural(result.Packets, "packet"),
+		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
+	return err
+}
+
+// plan checks everything that can be checked before anything is touched.
+func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, error) {
+	ord := &order{Host: a.settings.host(), LogFormat: a.log.format}
+	given, config, err := a.config(cmd, r, ord.Host)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := config.Supported(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	src, err := a.settings.source()
-	if err != nil {
-		return nil, err
+	if ord.Source, err = a.settings.source(); err != nil {
+		return nil, nil, err
 	}
-	return capture.NewPlan(config, src)
+	if ord.StateDir, err = a.settings.stateDir(); err != nil {
+		return nil, nil, err
+	}
+	ord.given, ord.Request = given, resolved(config)
+	plan, err := capture.NewPlan(config, ord.Source)
+	return ord, plan, err
 }
 
 // guardProgram is this program, by a name that a replaced or deleted binary
@@ -98,9 +216,10 @@ func guardProgram() string {
 	return ""
 }
 
-// untilSignal gives a context that the first signal ends; the second ends the
-// process at once. The file stays readable: its guard cuts it behind the last
-// packet that was written whole.
+// untilSignal gives a context that the first signal ends. A second Ctrl-C ends
+// the process at once; the file stays readable: its guard cuts it behind the
+// last packet that was written whole. A second SIGTERM does nothing: two who
+// stop a session at the same time must not break it.
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
@@ -110,18 +229,23 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	}
 	done := make(chan struct{})
 	go func() {
-		select {
-		case <-done:
-			return
-		case <-signals:
-		}
-		a.say("stopping; once more to leave at once")
-		cancel()
-		select {
-		case <-done:
-		case <-signals:
-			a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
-			a.exit(exitCode(&capture.Error{Class: capture.Failed}))
+		for first := true; ; first = false {
+			var sig os.Signal
+			select {
+			case <-done:
+				return
+			case sig = <-signals:
+			}
+			switch {
+			case first && sig == os.Interrupt:
+				a.say("stopping; once more to leave at once")
+			case first:
+				a.say("stopping")
+			case sig == os.Interrupt:
+				a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
+				a.exit(exitCode(&capture.Error{Class: capture.Failed}))
+			}
+			cancel()
 		}
 	}()
 	return ctx, func() {
@@ -131,8 +255,9 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	}
 }
 
-// announce says in words what is being captured and when it ends.
-func announce(p *capture.Plan) string {
+// announce says in words what is being captured and when it ends, at the latest
+// by what a user does.
+func announce(p *capture.Plan, end string) string {
 	c := p.Config
 	var b strings.Builder
 	_, _ = fmt.Fprintf(&b, "%s: %s", p.On(), c.Filters)
@@ -146,7 +271,7 @@ func announce(p *capture.Plan) string {
 	if c.MaxBytes != 0 {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
-	until = append(until, "Ctrl-C")
+	until = append(until, end)
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", c.FilePath, strings.Join(until, ", "))
 	return b.String()
 }

@@ -25,6 +25,7 @@ var exitCodes = []struct {
 	{7, capture.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
 	{8, capture.Storage, "500 StorageFailed", "the upload failed; the local copy is kept"},
 	{9, capture.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
+	{10, capture.TimedOut, "-", "the time of wait --timeout is over; the session goes on"},
 }
 
 // exitCode is the one place where an error becomes an exit code.

@@ -64,6 +64,12 @@ type tabler interface {
 	table() (head []string, rows [][]string)
 }
 
+// lister is a list that is wrapped in an object. Where lines are printed there
+// is one for each item.
+type lister interface {
+	items() any
+}
+
 // print writes v, which encoding/json can marshal.
 func (o *output) print(w io.Writer, v any) error {
 	if o.format == "none" {
@@ -72,6 +78,9 @@ func (o *output) print(w io.Writer, v any) error {
 	if t, ok := v.(tabler); ok && o.expr == nil && o.format == "table" {
 		head, rows := t.table()
 		return writeTable(w, head, rows)
+	}
+	if l, ok := v.(lister); ok && o.expr == nil && o.format == "tsv" {
+		v = l.items()
 	}
 	if o.expr != nil {
 		var err error

@@ -85,11 +85,12 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 }
 
 // config makes the session's config of body, flags and settings, with every
-// fault of all of them in one error.
-func (a *app) config(cmd *cobra.Command, r *requestFlags) (*capture.Config, error) {
+// fault of all of them in one error. The request is what it is made of, judged
+// on host.
+func (a *app) config(cmd *cobra.Command, r *requestFlags, host capture.Host) (*capture.Request, *capture.Config, error) {
 	req, bodyErr := r.body(a.in)
 	if req == nil {
-		return nil, bodyErr
+		return nil, nil, bodyErr
 	}
 	if req.Properties == nil && r.file == "" {
 		req.Properties = &capture.Properties{}
@@ -102,11 +103,11 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags) (*capture.Config, erro
 		flagErr = r.override(cmd.Flags(), req)
 		setErr = a.settings.limits(p)
 	}
-	config, err := capture.NewConfig(req, a.settings.host())
+	config, err := capture.NewConfig(req, host)
 	if err := capture.JoinFaults(bodyErr, flagErr, setErr, err); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return config, nil
+	return req, config, nil
 }
 
 // body reads the request file. The request is nil when there was nothing to

@@ -25,6 +25,8 @@ import (
 // flag and the body come first.
 const (
 	setCapturesDir = "captures-dir"
+	setStateDir    = "state-dir"
+	setLogFormat   = "log-format"
 	setTarget      = "target"
 	setInterface   = "interface"
 	setPromiscuous = "promiscuous"
@@ -37,7 +39,7 @@ const (
 )
 
 var settingNames = []string{
-	setCapturesDir, setTarget, setInterface, setPromiscuous, setBufferSize,
+	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setBufferSize,
 	setSuffix, setEndpoint, setPerPacket, setTotal, setTime,
 }
 
@@ -51,6 +53,8 @@ type settings struct {
 func (s *settings) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.file, "config", "", "configuration file (default: pcapctl/config.yaml in the user's configuration folder, then /etc/pcapctl/config.yaml)")
 	flags.String(setCapturesDir, "", "the captures folder, under which every capture file lies (default /var/captures)")
+	flags.String(setStateDir, "", "the state folder, where sessions are kept (default /var/lib/pcapctl for root, pcapctl in $XDG_STATE_HOME for others)")
+	flags.String(setLogFormat, "", "format of log lines on stderr: text, json (default text)")
 }
 
 // read looks up environment and configuration file. flags are those of the
@@ -61,7 +65,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
-	for _, name := range []string{setCapturesDir, setInterface, setPromiscuous, setBufferSize} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setBufferSize} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -139,6 +143,35 @@ func (s *settings) host() capture.Host {
 		BlobEndpoint:  s.v.GetString(setEndpoint),
 		Now:           time.Now(),
 	}
+}
+
+// stateDir is the state folder, as an absolute path.
+func (s *settings) stateDir() (string, error) {
+	dir := s.v.GetString(setStateDir)
+	if dir == "" {
+		var err error
+		if dir, err = defaultStateDir(); err != nil {
+			return "", &capture.Error{Class: capture.Invalid, Target: setStateDir, Message: fmt.Sprintf("no state folder is named and there is none by default: %v", err), Err: err}
+		}
+	}
+	return filepath.Abs(dir)
+}
+
+func defaultStateDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/pcapctl", nil
+	}
+	if runtime.GOOS == "windows" {
+		dir, err := os.UserCacheDir()
+		return filepath.Join(dir, "pcapctl", "sessions"), err
+	}
+	// A relative path in the variable is invalid and ignored (XDG Base
+	// Directory Specification).
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "pcapctl"), nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "state", "pcapctl"), err
 }
 
 // target is the machine's own resource id, for requests made of flags.

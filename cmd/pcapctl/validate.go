@@ -57,7 +57,7 @@ type filterView struct {
 }
 
 func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
-	plan, err := a.plan(cmd, &o.request)
+	_, plan, err := a.plan(cmd, &o.request)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"pcapctl/capture"
+)
+
+// The formats of log lines on stderr.
+const (
+	logText = "text"
+	logJSON = "json"
+)
+
+var logFormats = []string{logText, logJSON}
+
+// logger writes the lines that tell how the program gets on.
+type logger struct {
+	format  string // "" is text
+	times   bool   // text lines begin with the time: nobody else puts it there
+	journal bool   // stderr leads to the journal, which wants to know how bad it is
+}
+
+// open settles the format before the first line is written.
+func (l *logger) open(format string, errs io.Writer) error {
+	switch format {
+	case "", logText:
+		l.format, l.journal = logText, isJournal(errs)
+	case logJSON:
+		l.format = logJSON
+	default:
+		return &capture.Error{Class: capture.Invalid, Target: setLogFormat, Message: fmt.Sprintf("%q given; allowed: %s", format, strings.Join(logFormats, ", "))}
+	}
+	return nil
+}
+
+// plain says that lines are written for whoever reads stderr, and not for a
+// log.
+func (l *logger) plain() bool { return l.format != logJSON && !l.times && !l.journal }
+
+func (l *logger) write(w io.Writer, level slog.Level, msg string) {
+	if l.format == logJSON {
+		l.json(w).Log(nil, level, msg) //nolint:staticcheck // SA1012: there is no context, and the handler asks for none
+		return
+	}
+	prefix := ""
+	switch {
+	case l.journal:
+		prefix = priority(level)
+	case l.times:
+		prefix = time.Now().UTC().Format("2006-01-02T15:04:05.000Z ")
+	}
+	if level == slog.LevelWarn {
+		msg = "warning: " + msg
+	}
+	var b strings.Builder
+	first := "pcapctl: "
+	for line := range strings.Lines(msg) {
+		b.WriteString(prefix + first + strings.TrimSuffix(line, "\n") + "\n")
+		first = ""
+	}
+	_, _ = io.WriteString(w, b.String())
+}
+
+func (l *logger) json(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// failure writes the error that ends the program, with what the API's envelope
+// has and the exit code.
+func (l *logger) failure(w io.Writer, err error) {
+	l.json(w).Error(err.Error(), "error", envelopeOf(err).Error, "exitCode", exitCode(err))
+}
+
+// priority is the prefix by which the journal knows the level. sd-daemon(3).
+func priority(level slog.Level) string {
+	switch {
+	case level >= slog.LevelError:
+		return "<3>"
+	case level >= slog.LevelWarn:
+		return "<4>"
+	default:
+		return "<6>"
+	}
+}
+
+// say writes a line for people to stderr.
+func (a *app) say(format string, args ...any) {
+	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))
+}
+
+func (a *app) warn(warnings ...string) {
+	for _, w := range warnings {
+		a.log.write(a.err, slog.LevelWarn, w)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+// order is everything that makes a session, so that another process can make
+// the same. It may hold a secret and goes from one to the other by a pipe.
+type order struct {
+	Request     *capture.Request `json:"request"` // with nothing left to fill in
+	Host        capture.Host     `json:"host"`
+	Source      capture.Source   `json:"source"`
+	StateDir    string           `json:"stateDir"`
+	FailOnDrops bool             `json:"failOnDrops"`
+	LogFormat   string           `json:"logFormat"`
+
+	given *capture.Request // as it was before anything was filled in
+}
+
+// resolved is the request that makes the config again, its secret included.
+func resolved(c *capture.Config) *capture.Request {
+	req := c.Request()
+	if c.Blob != nil && !c.Blob.SAS.IsZero() {
+		req.Properties.StorageLocation.StoragePath = new(c.Blob.URL + "?" + c.Blob.SAS.Reveal())
+	}
+	return req
+}
+
+// record is what the registry keeps of the session.
+func (o *order) record(plan *capture.Plan) registry.Record {
+	return registry.Record{
+		Name:        plan.Config.Name,
+		Created:     o.Host.Now,
+		Source:      o.Source,
+		FailOnDrops: o.FailOnDrops,
+		Resource:    plan.Resource(),
+	}
+}
+
+// same tells whether the order's request is the one that made the session:
+// whether it would be the same session, had it been given when that was. So
+// {startTime} in a path is no difference, and a default that is written out is
+// none.
+func (o *order) same(rec *registry.Record) bool {
+	host, req := o.Host, *o.given
+	host.Now, req.Name = rec.Created, &rec.Name
+	config, err := capture.NewConfig(&req, host)
+	if err != nil {
+		return false
+	}
+	a, err1 := json.Marshal(config.Properties())
+	b, err2 := json.Marshal(rec.Resource.Properties.Properties)
+	return err1 == nil && err2 == nil && bytes.Equal(a, b) &&
+		o.FailOnDrops == rec.FailOnDrops && sameSource(o.Source, rec.Source)
+}
+
+func sameSource(a, b capture.Source) bool {
+	return a.Promiscuous == b.Promiscuous &&
+		cmp.Or(a.BufferSize, capture.DefaultBufferSize) == cmp.Or(b.BufferSize, capture.DefaultBufferSize) &&
+		slices.Equal(names(a.Interfaces), names(b.Interfaces))
+}
+
+func names(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return slices.Compact(list)
+}

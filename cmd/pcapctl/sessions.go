@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+// registry is the registry of the state folder that the settings name.
+func (a *app) registry() (*registry.Registry, error) {
+	dir, err := a.settings.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(dir), nil
+}
+
+// known adds to the error of a name that does not exist the nearest one that
+// does.
+func known(reg *registry.Registry, name string, err error) error {
+	if !errors.Is(err, registry.ErrUnknown) {
+		return err
+	}
+	hint := "; there are no sessions in " + reg.Dir()
+	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
+		names := make([]string, len(list))
+		for i, s := range list {
+			names[i] = s.Name
+		}
+		hint = "; did you mean " + strconv.Quote(nearest(name, names)) + "?"
+	}
+	return capture.Errorf(capture.NotFound, "%w%s", err, hint)
+}
+
+// sessionArgs takes session names: at least one, and at most that many.
+func sessionArgs(most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return capture.Errorf(capture.Invalid, "%s needs the name of a session; `pcapctl list` shows them", cmd.CommandPath())
+		case len(args) > most:
+			return capture.Errorf(capture.Invalid, "%s takes one name, but %q was given, too", cmd.CommandPath(), args[most])
+		}
+		return nil
+	}
+}
+
+const manySessions = 1 << 20
+
+// completeSessions completes the names of the sessions that fit.
+func (a *app) completeSessions(most int, fits func(*registry.Session) bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		const none = cobra.ShellCompDirectiveNoFileComp
+		if len(args) >= most || a.settings.read(cmd.Flags()) != nil {
+			return nil, none
+		}
+		reg, err := a.registry()
+		if err != nil {
+			return nil, none
+		}
+		list, err := reg.List()
+		if err != nil {
+			return nil, none
+		}
+		var names []string
+		for _, s := range list {
+			if fits(s) && !slices.Contains(args, s.Name) {
+				names = append(names, s.Name+"\t"+s.Resource().Properties.PacketCaptureStatus)
+			}
+		}
+		return names, none
+	}
+}
+
+func anySession(*registry.Session) bool { return true }
+
+// ended is what came of stopping, awaiting or deleting one session.
+type ended struct {
+	name    string
+	session *registry.Session
+	was     bool // it was capturing
+	err     error
+}
+
+// each looks up all the names before it does something to the first, and then
+// does it to all of them at once: one that takes long holds up no other. The
+// results are in the order of the names.
+func each(reg *registry.Registry, names []string, do func(*ended)) ([]ended, error) {
+	var results []ended
+	for _, name := range names {
+		if _, err := reg.Get(name); err != nil {
+			return nil, known(reg, name, err)
+		}
+		if !slices.ContainsFunc(results, func(e ended) bool { return strings.EqualFold(e.name, name) }) {
+			results = append(results, ended{name: name})
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range results {
+		wg.Go(func() { do(&results[i]) })
+	}
+	wg.Wait()
+	for i := range results {
+		results[i].err = known(reg, results[i].name, results[i].err)
+	}
+	return results, nil
+}
+
+// describeEnd says in a line what came of a session.
+func describeEnd(s *registry.Session) string {
+	if s.Record == nil {
+		return "its record cannot be read"
+	}
+	p := &s.Record.Resource.Properties
+	return strings.ToLower(string(p.StopReason)) + ": " + plural(p.Statistics.PacketsCaptured, "packet") + " in " +
+		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
+}
+
+// describeSaved says where a session's packets are.
+func describeSaved(st *capture.Statistics) string {
+	saved := slices.Concat(st.Files, st.Blobs)
+	list := make([]string, 0, len(saved))
+	for _, f := range saved {
+		list = append(list, f.Path+" ("+humanize.IBytes(uint64(f.SizeInBytes))+")")
+	}
+	return strings.Join(list, ", ")
+}
+
+var sessionHead = []string{"name", "status", "reason", "started", "duration", "packets", "dropped", "size", "saved in"}
+
+// sessionRow is a session in a table for people.
+func sessionRow(s *registry.Session) []string {
+	p := &s.Resource().Properties
+	row := make([]string, len(sessionHead))
+	row[0], row[1], row[2] = s.Name, p.PacketCaptureStatus, string(p.StopReason)
+	if len(p.PacketCaptureError) > 0 {
+		row[1] += " (" + strings.Join(p.PacketCaptureError, ", ") + ")"
+	}
+	if !s.Start.IsZero() {
+		row[3] = s.Start.Local().Format("2006-01-02 15:04:05")
+		row[4] = s.Elapsed.Round(time.Second).String()
+	}
+	if st := p.Statistics; st != nil {
+		var size int64
+		for _, f := range st.Files {
+			size += f.SizeInBytes
+		}
+		row[5] = strconv.FormatUint(st.PacketsCaptured, 10)
+		row[6] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
+		row[7] = humanize.IBytes(uint64(size))
+		row[8] = s.Record.Where()
+	}
+	return row
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+func (a *app) stopCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "stop NAME… | --all",
+		Short: "End sessions; their capture files are complete when it returns",
+		Long: `stop ends sessions as Ctrl-C does and returns when their capture files are
+closed. To stop a session that has ended is no error.`,
+		ValidArgsFunction: a.completeSessions(manySessions, (*registry.Session).Active),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all) },
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "end all sessions that are capturing")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case !all:
+			return sessionArgs(manySessions)(cmd, args)
+		case len(args) > 0:
+			return capture.Errorf(capture.Invalid, "either --all or names, but %q was given with --all", args[0])
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
+	reg, err := a.registry()
+	if err != nil {
+		return err
+	}
+	if all {
+		if names, err = activeSessions(reg); err != nil {
+			return err
+		}
+	}
+	results, err := each(reg, names, func(e *ended) {
+		e.session, e.was, e.err = reg.Stop(cmd.Context(), e.name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range results {
+		switch {
+		case e.err != nil && err == nil:
+			err = e.err
+		case e.err != nil:
+			a.warn(e.err.Error())
+		case e.was:
+			a.say("stopped %s; %s", e.session.Name, describeEnd(e.session))
+		default:
+			a.say("%s had ended before; %s", e.session.Name, describeEnd(e.session))
+		}
+	}
+	if all && len(names) == 0 {
+		a.say("no session is capturing")
+	}
+	return err
+}
+
+func activeSessions(reg *registry.Registry) ([]string, error) {
+	list, err := reg.List()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range list {
+		if s.Alive {
+			names = append(names, s.Name)
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+func (a *app) waitCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait [NAME…]",
+		Short: "Wait until sessions have ended, and end with their exit code",
+		Long: `wait returns when the sessions have ended, those that are capturing now when
+none is named. Its exit code is that of the session: what create would have
+ended with in the foreground. Of several it is that of the first one, in the
+order given, that has failed.`,
+		ValidArgsFunction: a.completeSessions(manySessions, (*registry.Session).Active),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.wait(cmd, args, timeout) },
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most, such as 90s or 2h; 0 is without end")
+	return cmd
+}
+
+func (a *app) wait(cmd *cobra.Command, names []string, timeout time.Duration) error {
+	if timeout < 0 {
+		return &capture.Error{Class: capture.Invalid, Target: "--timeout", Message: "it is below 0; allowed: 0 (without end) and more"}
+	}
+	reg, err := a.registry()
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		if names, err = activeSessions(reg); err != nil {
+			return err
+		}
+	}
+	ctx := cmd.Context()
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	results, err := each(reg, names, func(e *ended) { e.session, e.err = reg.Wait(ctx, e.name) })
+	if err != nil {
+		return err
+	}
+	var going []string
+	for _, e := range results {
+		switch {
+		case errors.Is(e.err, context.DeadlineExceeded):
+			going = append(going, e.name)
+			continue
+		case e.err == nil:
+			a.say("%s has ended; %s", e.session.Name, describeEnd(e.session))
+			e.err = e.session.Failure()
+		}
+		if err == nil {
+			err = e.err
+		} else if e.err != nil {
+			a.warn(e.err.Error())
+		}
+	}
+	if err == nil && going != nil {
+		err = capture.Errorf(capture.TimedOut, "%s had not ended after %s; wait again, or stop it", strings.Join(going, ", "), timeout)
+	}
+	return err
+}

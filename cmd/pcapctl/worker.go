@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+// A session in the background is a process of its own, the worker. The one that
+// was called starts it, hands it the order by a pipe, and waits at another for
+// the answer.
+
+const (
+	workerName = "worker"
+	// The worker's descriptors, behind the three that every process has.
+	orderFD  = 3
+	answerFD = 4
+)
+
+// answer is what the worker has to say once it captures, or why it does not.
+type answer struct {
+	Resource *capture.Resource `json:"resource,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
+	LogFile  string            `json:"logFile,omitempty"`
+	Error    *answerError      `json:"error,omitempty"`
+}
+
+type answerError struct {
+	Class   capture.Class   `json:"class"`
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Target  string          `json:"target"`
+	Details []capture.Fault `json:"details"`
+}
+
+func answerOf(err error) *answerError {
+	e := &answerError{Class: capture.ClassOf(err), Message: err.Error()}
+	if ce, ok := errors.AsType[*capture.Error](err); ok {
+		e.Code, e.Message, e.Target, e.Details = ce.Code, ce.Message, ce.Target, ce.Details
+	}
+	return e
+}
+
+func (e *answerError) err() error {
+	return &capture.Error{Class: e.Class, Code: e.Code, Message: e.Message, Target: e.Target, Details: e.Details}
+}
+
+// createDetached has a worker capture and returns when it does.
+func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness) error {
+	reg := registry.New(ord.StateDir)
+	if err := reg.Check(*ord.Request.Name); err != nil {
+		return err
+	}
+	ans, err := callWorker(ctx, ord)
+	if err != nil {
+		return err
+	}
+	name := ans.Resource.Name
+	a.warn(ans.Warnings...)
+	if ctx.Err() != nil {
+		// Ctrl-C while the worker was starting: it has been told, too.
+		s, err := reg.Wait(context.WithoutCancel(ctx), name)
+		if err != nil {
+			return err
+		}
+		a.say("%s; %s", s.Name, describeEnd(s))
+		return a.print(sessionView{s.Resource(), s})
+	}
+	a.say("capturing on %s; log: %s", announce(plan, byStop(name)), ans.LogFile)
+	ready.tell("capturing on " + plan.On())
+	return a.print(ans.Resource)
+}
+
+func byStop(name string) string { return "`pcapctl stop " + name + "`" }
+
+// callWorker starts a worker and waits for its answer. When ctx ends, the
+// worker is told to stop; its answer comes all the same.
+func callWorker(ctx context.Context, ord *order) (*answer, error) {
+	text, err := json.Marshal(ord)
+	if err != nil {
+		return nil, capture.Errorf(capture.Internal, "%w", err)
+	}
+	var pipes [3]struct{ r, w *os.File } // order, answer, messages
+	for i := range pipes {
+		if pipes[i].r, pipes[i].w, err = os.Pipe(); err != nil {
+			return nil, capture.Errorf(capture.Internal, "%w", err)
+		}
+		defer func() { _, _ = pipes[i].r.Close(), pipes[i].w.Close() }()
+	}
+	cmd := &exec.Cmd{
+		Path:        guardProgram(),
+		Args:        []string{"pcapctl", workerName, *ord.Request.Name}, // for those who look at a list of processes
+		Dir:         "/",
+		Env:         workerEnv(),
+		Stderr:      pipes[2].w, // until it has a log file
+		ExtraFiles:  []*os.File{pipes[0].r, pipes[1].w},
+		SysProcAttr: detached(),
+	}
+	if err := closeOnExec(); err != nil {
+		return nil, capture.Errorf(capture.Internal, "%w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, capture.Errorf(capture.Internal, "start a process in the background: %w", err)
+	}
+	for _, f := range []*os.File{pipes[0].r, pipes[1].w, pipes[2].w} {
+		_ = f.Close() // the worker's ends: what is read here ends when it does
+	}
+	tell := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	defer tell()
+	_, err = pipes[0].w.Write(text)
+	_ = pipes[0].w.Close()
+	ans := &answer{}
+	if err == nil {
+		err = json.NewDecoder(pipes[1].r).Decode(ans)
+	}
+	switch {
+	case err == nil && ans.Resource != nil:
+		_ = cmd.Process.Release() // init's child from now on
+		return ans, nil
+	case err == nil && ans.Error != nil:
+		_ = cmd.Wait()
+		return nil, ans.Error.err()
+	}
+	said, _ := io.ReadAll(io.LimitReader(pipes[2].r, 4<<10))
+	return nil, capture.Errorf(capture.Internal, "the process in the background ended before it captured (%v): %s",
+		cmd.Wait(), bytes.TrimSpace(said))
+}
+
+// workerEnv is the environment without what is meant for this process alone.
+func workerEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool {
+		name, _, _ := strings.Cut(s, "=")
+		return slices.Contains([]string{"NOTIFY_SOCKET", "JOURNAL_STREAM", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS"}, name)
+	})
+}
+
+func (a *app) workerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    workerName + " NAME",
+		Short:  "Capture in the background; create --no-wait runs it",
+		Hidden: true,
+		// The order is all that it goes by, and nothing of this machine's
+		// settings or of a configuration that may have changed since.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.worker(cmd.Context()) },
+	}
+}
+
+func (a *app) worker(parent context.Context) error {
+	in, out, err := workerPipes()
+	if err != nil {
+		return capture.Errorf(capture.Invalid, "%s is run by create --no-wait and by nobody else: %w", workerName, err)
+	}
+	defer func() { _ = out.Close() }()
+	a.log.times = true
+	// Logging out must not end it, wherever the signal comes from.
+	signal.Ignore(syscall.SIGHUP)
+	ctx, stop := a.untilSignal(parent)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	ord, session, claim, err := a.startWorker(in)
+	if err != nil {
+		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(err)})
+		return err
+	}
+	plan := session.Plan
+	a.warn(plan.Warnings...)
+	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
+	err = json.NewEncoder(out).Encode(answer{
+		Resource: claim.Resource(session.Started), Warnings: plan.Warnings, LogFile: claim.LogFile(),
+	})
+	_ = out.Close()
+	if err != nil {
+		// Nobody knows of this capture, and nobody would end it.
+		a.warn("the command that began this session has gone before it could be told: stopping")
+		cancel()
+	}
+	result, err := session.Run(ctx)
+	return a.endSession(claim, result, err, ord.FailOnDrops)
+}
+
+// startWorker does what the order says, up to the moment that packets are
+// being captured.
+func (a *app) startWorker(in io.ReadCloser) (*order, *capture.Session, *registry.Claim, error) {
+	ord := &order{}
+	err := json.NewDecoder(in).Decode(ord)
+	_ = in.Close()
+	if err != nil {
+		return nil, nil, nil, capture.Errorf(capture.Internal, "read the order: %w", err)
+	}
+	a.log.format = ord.LogFormat
+	config, err := capture.NewConfig(ord.Request, ord.Host)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	plan, err := capture.NewPlan(config, ord.Source)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), true)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := redirectStderr(claim.Log()); err != nil {
+		claim.Abandon()
+		return nil, nil, nil, capture.Errorf(capture.Internal, "%w", err)
+	}
+	session, err := startSession(plan, claim)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return ord, session, claim, nil
+}

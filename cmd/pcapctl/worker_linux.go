@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// detached puts the worker into a session of its own, without a terminal.
+func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// closeOnExec keeps descriptors that we were started with, and know nothing
+// of, from the worker: it would hold somebody's pipe or terminal for hours.
+func closeOnExec() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+var errNoPipes = errors.New("it was not handed an order")
+
+// workerPipes takes over the pipes that the worker was started with.
+func workerPipes() (order, answer *os.File, err error) {
+	for _, fd := range []int{orderFD, answerFD} {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			return nil, nil, errNoPipes
+		}
+		unix.CloseOnExec(fd)
+	}
+	return os.NewFile(orderFD, "order"), os.NewFile(answerFD, "answer"), nil
+}
+
+// redirectStderr makes the log file the worker's standard error, also for what
+// the Go runtime has to say in the end.
+func redirectStderr(log *os.File) error {
+	if err := unix.Dup3(int(log.Fd()), 2, 0); err != nil {
+		return fmt.Errorf("redirect standard error to the log file: %w", err)
+	}
+	return nil
+}
+
+// writable says whether a descriptor is open for writing, and takes it from
+// the processes that we start.
+func writable(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return false
+	}
+	st, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil || st.Mode()&fs.ModeDir != 0 {
+		return false
+	}
+	unix.CloseOnExec(fd)
+	return true
+}
