@@ -31,6 +31,25 @@ type scenario struct {
 // imix is the usual mix of sizes, 7:4:1.
 var imix = []int{64, 594, 64, 594, 64, 64, 1514, 64, 594, 64, 594, 64}
 
+// volume is about how many bytes a tool writes in a run.
+func (s scenario) volume(seconds float64) int64 {
+	rate := s.rate
+	switch {
+	case rate < 0:
+		return 0
+	case rate == 0:
+		rate = 1_000_000
+	}
+	var size int
+	for _, n := range s.sizes {
+		if s.snap != 0 {
+			n = min(n, s.snap)
+		}
+		size += n + 16
+	}
+	return int64(float64(rate) * seconds * float64(size) / float64(len(s.sizes)*max(s.every, 1)))
+}
+
 var scenarios = []scenario{
 	{name: "64B", sizes: []int{64}, rate: 200_000},
 	{name: "IMIX", sizes: imix, rate: 200_000},

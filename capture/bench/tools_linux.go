@@ -128,6 +128,9 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	file := filepath.Join(dir, "bench.cap")
 	defer func() { _ = os.Remove(file) }()
+	if err := warm(file, s.volume(o.seconds)); err != nil {
+		return m, err
+	}
 
 	cmd := n.command(o, 1, t.program(o), t.args(s, file)...)
 	said := &log{wait: t.ready, ready: make(chan struct{})}
@@ -147,7 +150,12 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 
 	if s.rate >= 0 {
 		var out []byte
-		out, err = n.command(o, 0, "/proc/self/exe", senderArgs(s, o.seconds)...).Output()
+		var self string
+		if self, err = os.Executable(); err == nil {
+			sender := n.command(o, 0, self, senderArgs(s, o.seconds)...)
+			sender.Stderr = said
+			out, err = sender.Output()
+		}
 		if err == nil {
 			var nanos int64
 			_, err = fmt.Sscan(string(out), &m.sent, &m.wanted, &nanos)
@@ -159,7 +167,7 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()
-		return m, fmt.Errorf("send: %w", err)
+		return m, fmt.Errorf("send: %w: %s", err, said)
 	}
 	time.Sleep(500 * time.Millisecond)
 
@@ -181,6 +189,21 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	m.got, err = countPackets(file)
 	return m, err
+}
+
+// warm writes as much as the tool is going to, and takes it away again, so that
+// the memory below the file is there for each of them: on a virtual machine the
+// first touch of a page may cost more than everything that is measured.
+func warm(file string, size int64) error {
+	f, err := os.Create(file) //nolint:gosec // a file of our own
+	if err != nil {
+		return err
+	}
+	chunk := make([]byte, 1<<20)
+	for at := int64(0); at < size && err == nil; at += int64(len(chunk)) {
+		_, err = f.Write(chunk)
+	}
+	return errors.Join(err, f.Close(), os.Remove(file))
 }
 
 // countPackets reads a file with a reader that is not pcapctl's, and sees that
