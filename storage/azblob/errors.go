@@ -205,7 +205,7 @@ func explainNetwork(err error) *Error {
 		e.Message = "the connection to the service was refused"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		e.Message = "there is no route to the service"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		e.Message = "the connection to the service was cut"
 	default:
 		e.Message = "the service was not reached: " + oneLine(err.Error())

@@ -459,6 +459,9 @@ func (u *Upload) markDone(j job) {
 	u.staged.Add(j.length)
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if j.length < u.o.BlockSize {
+		return // the last one, which is not full: there is nothing to give back any more
+	}
 	for len(u.done) <= j.index {
 		u.done = append(u.done, false)
 	}
@@ -467,8 +470,7 @@ func (u *Upload) markDone(j job) {
 	for u.sent < len(u.done) && u.done[u.sent] {
 		u.sent++
 	}
-	// A last block that is not full is nothing to give back.
-	if u.sent > before && j.length == u.o.BlockSize && u.o.Sent != nil {
+	if u.sent > before && u.o.Sent != nil {
 		u.o.Sent(int64(u.sent) * u.o.BlockSize)
 	}
 }

@@ -1,0 +1,99 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// spoolHead is how much of the start of a spool is never given back. It tells
+// the file from others, and is a multiple of the block size of every file
+// system, so that what is given back begins exactly behind it.
+const spoolHead = 64 << 10
+
+// Spool is the file of a capture that goes to a blob only: a second way to a
+// File, from which it is read while it grows. What has been sent can be given
+// back to the disk, which leaves a hole in the file and its size as it is.
+//
+// Where the hole ends is the only state there is, and it is read from the file
+// itself when it is opened, so that it is right whatever happened.
+//
+// It is safe for concurrent use.
+type Spool struct {
+	f     *os.File
+	keep  int64
+	given atomic.Int64
+	mu    sync.Mutex // one Release at a time
+	off   bool       // the file system makes no holes
+}
+
+// OpenSpool opens the file path. keep is how many bytes it may hold on the disk
+// although they have been sent; what is more is given back, and also what would
+// leave less free than the file takes. Whatever is kept can be sent again if
+// the service loses it.
+func OpenSpool(path string, keep int64) (*Spool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // G304: the file that is to be uploaded
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{f: f, keep: keep}
+	end, err := holeEnd(f, spoolHead)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look for what of %s was given back: %w", path, err), f.Close())
+	}
+	s.given.Store(end)
+	return s, nil
+}
+
+// ReadAt is io.ReaderAt.
+func (s *Spool) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }
+
+// Given is the offset before which all but the start of the file has been given
+// back and reads as zeros; 0 when nothing has.
+func (s *Spool) Given() int64 { return s.given.Load() }
+
+// Size is the size of the file in bytes, with what has been given back.
+func (s *Spool) Size() (int64, error) {
+	st, err := s.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}
+
+// Release says that all before the offset sent is safe elsewhere, and gives
+// back of it what may not be kept. A file system that makes no holes is no
+// error: the file then takes the space it takes.
+func (s *Spool) Release(sent int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size, err := s.Size()
+	if err != nil || s.off {
+		return err
+	}
+	keep := s.keep
+	if free, ok := freeSpace(s.f); ok {
+		keep = min(keep, free)
+	}
+	from := max(s.given.Load(), spoolHead)
+	to := min(sent, size-keep) / spoolHead * spoolHead
+	if to <= from {
+		return nil
+	}
+	// The hole must be known before it is there: a reader that asks meanwhile
+	// must not take its zeros for packets.
+	before := s.given.Swap(to)
+	err = punch(s.f, from, to-from)
+	if err != nil {
+		s.given.Store(before)
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		s.off, err = true, nil
+	}
+	return err
+}
+
+// Close closes the file.
+func (s *Spool) Close() error { return s.f.Close() }
