@@ -37,9 +37,6 @@ type Session struct {
 // LogFile is where a background session writes its log.
 func (s *Session) LogFile() string { return filepath.Join(s.folder, logName) }
 
-// Active says that the session captures, or is about to.
-func (s *Session) Active() bool { return s.State == Starting || s.State == Running }
-
 // Failure is the error that the session ended with: nil for a complete one and
 // for one that has not ended.
 func (s *Session) Failure() error {

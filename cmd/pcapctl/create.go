@@ -227,6 +227,9 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) asks that it stays so
 		signal.Notify(signals, syscall.SIGHUP)
 	}
+	// A reader who has left, as in `2>&1 | head`, must not end the capture:
+	// writing to him fails instead. os/signal, on SIGPIPE.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
 		for first := true; ; first = false {

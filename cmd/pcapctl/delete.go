@@ -15,7 +15,7 @@ func (a *app) deleteCommand() *cobra.Command {
 never removes a capture file or a blob, and says where they are.`,
 		Args: sessionArgs(manySessions),
 		ValidArgsFunction: a.completeSessions(manySessions, func(s *registry.Session) bool {
-			return stop || !s.Alive
+			return stop || !isAlive(s)
 		}),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.delete(cmd, args, stop) },
 	}

@@ -14,7 +14,7 @@ func (a *app) stopCommand() *cobra.Command {
 		Short: "End sessions; their capture files are complete when it returns",
 		Long: `stop ends sessions as Ctrl-C does and returns when their capture files are
 closed. To stop a session that has ended is no error.`,
-		ValidArgsFunction: a.completeSessions(manySessions, (*registry.Session).Active),
+		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "end all sessions that are capturing")
@@ -36,7 +36,7 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 		return err
 	}
 	if all {
-		if names, err = activeSessions(reg); err != nil {
+		if names, err = sessionNames(reg, isAlive); err != nil {
 			return err
 		}
 	}
@@ -64,14 +64,17 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 	return err
 }
 
-func activeSessions(reg *registry.Registry) ([]string, error) {
+func isAlive(s *registry.Session) bool { return s.Alive }
+
+// sessionNames names the sessions that fit.
+func sessionNames(reg *registry.Registry, fits func(*registry.Session) bool) ([]string, error) {
 	list, err := reg.List()
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, s := range list {
-		if s.Alive {
+		if fits(s) {
 			names = append(names, s.Name)
 		}
 	}

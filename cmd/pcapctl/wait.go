@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
-	"pcapctl/capture/registry"
 )
 
 func (a *app) waitCommand() *cobra.Command {
@@ -17,11 +16,11 @@ func (a *app) waitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait [NAME…]",
 		Short: "Wait until sessions have ended, and end with their exit code",
-		Long: `wait returns when the sessions have ended, those that are capturing now when
-none is named. Its exit code is that of the session: what create would have
+		Long: `wait returns when the sessions have ended; all that list shows when none is
+named, so that it makes no difference when each of them ended. Its exit code is that of the session: what create would have
 ended with in the foreground. Of several it is that of the first one, in the
 order given, that has failed.`,
-		ValidArgsFunction: a.completeSessions(manySessions, (*registry.Session).Active),
+		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.wait(cmd, args, timeout) },
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most, such as 90s or 2h; 0 is without end")
@@ -37,7 +36,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, timeout time.Duration) er
 		return err
 	}
 	if len(names) == 0 {
-		if names, err = activeSessions(reg); err != nil {
+		if names, err = sessionNames(reg, anySession); err != nil {
 			return err
 		}
 	}
