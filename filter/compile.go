@@ -33,6 +33,11 @@ type Options struct {
 	// MaxInstructions is the size to stay within, for a kernel that refuses a program of full size with ENOMEM:
 	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
 	MaxInstructions int
+
+	// Exclude are flows whose packets are not recorded, whatever the set says, at most MaxFlows. When it is not
+	// nil, room is kept for as many, so that Program.Exact is the same however many there are. Set.Match knows
+	// nothing of them; the program leaves them out exactly, also when it is not exact otherwise.
+	Exclude []Flow
 }
 
 // Program is a Set made into a program for the kernel.
@@ -54,7 +59,7 @@ var (
 )
 
 // Compile makes the program for the set. When the set does not fit, the program is the finest coarser one that
-// does. Errors are ErrFraming and ErrTooManyInterfaces.
+// does. Errors are ErrFraming, ErrTooManyInterfaces and ErrTooManyFlows.
 func (s Set) Compile(o Options) (*Program, error) {
 	if o.Framing > Mixed {
 		return nil, fmt.Errorf("compile filters: %w: %d", ErrFraming, o.Framing)
@@ -64,6 +69,9 @@ func (s Set) Compile(o Options) (*Program, error) {
 	}
 	if o.MaxInstructions <= 0 || o.MaxInstructions > MaxInstructions {
 		o.MaxInstructions = MaxInstructions
+	}
+	if err := checkFlows(o.Exclude); err != nil {
+		return nil, fmt.Errorf("compile filters: %w", err)
 	}
 	for filters, exact := range s.coarser() {
 		c := compiler{Options: o, filters: filters, icmpErrors: !s.noErrors}
@@ -107,9 +115,17 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 	c.assembler = newAssembler(c.MaxInstructions)
 	c.reject = c.ret(0)
 	c.accept = c.ret(c.SnapLen)
+	limit := c.MaxInstructions
+	if c.Exclude != nil {
+		c.exclude(c.Exclude)
+		// A second end for what is rejected: seen from here the program is the same however many flows there
+		// are. And what is not used of the room is not to be had by the filters either.
+		c.reject = c.ret(0)
+		limit -= flowRoom - len(c.code)
+	}
 	c.decisions = map[string]label{}
 	start := c.accept
-	if !(Set{filters: c.filters}).recordsAll() {
+	if !NewSet(c.filters...).recordsAll() {
 		v6 := c.packets(ipv6)
 		v4 := c.packets(ipv4)
 		start = c.network(v4, v6)
@@ -119,7 +135,7 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 	}
 	start = c.interfaces(start)
 	program := c.program(start)
-	return program, !c.tooLarge && len(program) <= c.MaxInstructions
+	return program, !c.tooLarge && len(program) <= limit
 }
 
 // interfaces writes the test for the interfaces that are recorded.
