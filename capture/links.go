@@ -99,7 +99,7 @@ func (w *linkWatch) update(now []netif.Interface) {
 	for _, i := range now {
 		switch l := w.find(i.Index); {
 		case l != nil:
-			l.present, l.Interface.Dropped = true, i.Dropped
+			l.present, l.Dropped = true, i.Dropped
 		case w.any && i.Up:
 			w.links = append(w.links, link{Interface: i, base: i.Dropped, present: true})
 		}

@@ -179,8 +179,10 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 				return reason, err
 			}
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return Manual, nil
+		default:
 		}
 		wait := time.Duration(-1)
 		if limit > 0 {

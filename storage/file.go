@@ -167,7 +167,7 @@ func (f *File) removeDir() {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // G304: a folder we have just written to
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

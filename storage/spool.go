@@ -34,7 +34,7 @@ type Spool struct {
 // leave less free than the file takes. Whatever is kept can be sent again if
 // the service loses it.
 func OpenSpool(path string, keep int64) (*Spool, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // G304: the file that is to be uploaded
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}

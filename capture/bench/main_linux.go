@@ -67,7 +67,6 @@ type options struct {
 	rounds  int
 	seconds float64
 	only    *regexp.Regexp
-	tools   []string
 	pcapctl string
 	disk    string
 	cpus    bool
@@ -111,7 +110,7 @@ func (o *options) run() error {
 	defer func() { _ = os.RemoveAll(work) }()
 	if o.pcapctl == "" {
 		o.pcapctl = filepath.Join(work, "pcapctl")
-		build := exec.Command("go", "build", "-trimpath", "-o", o.pcapctl, "./cmd/pcapctl") //nolint:gosec,noctx // our own program
+		build := exec.Command("go", "build", "-trimpath", "-o", o.pcapctl, "./cmd/pcapctl")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stderr = os.Stderr //nolint:forbidigo // a command of its own
 		if err := build.Run(); err != nil {
@@ -153,12 +152,12 @@ func (o *options) compare(net *network, s scenario) error {
 		}
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight) //nolint:forbidigo // a command of its own
-	fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
+	_, _ = fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
 	base := median(runs["tcpdump"], func(m measure) float64 { return m.perPacket() })
 	for _, t := range present {
 		rs := runs[t.name]
 		cpu := median(rs, func(m measure) float64 { return m.perPacket() })
-		fmt.Fprintf(w, "%s\t%.0f\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t%.0f\t%.0f\t\n", t.name,
+		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t%.0f\t%.0f\t\n", t.name,
 			median(rs, func(m measure) float64 { return float64(m.sent) / m.sending.Seconds() }),
 			cpu*1e6, cpu/base,
 			median(rs, func(m measure) float64 { return 100 * m.cpu.Seconds() / m.wall.Seconds() }),

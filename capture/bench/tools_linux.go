@@ -104,7 +104,7 @@ func (n *network) close() {
 }
 
 func (n *network) sh(script string) error {
-	cmd := exec.Command("sh", "-ec", script) //nolint:noctx // short commands of our own
+	cmd := exec.Command("sh", "-ec", script)
 	cmd.Env = append(os.Environ(), "NS="+n.name, "MEMORY="+n.memory)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the network: %w: %s", err, out)
@@ -118,7 +118,7 @@ func (n *network) command(o *options, cpu int, program string, args ...string) *
 	if o.cpus {
 		words = append(words, "taskset", "-c", strconv.Itoa(cpu))
 	}
-	return exec.Command("ip", append(append(words, program), args...)...) //nolint:gosec,noctx // programs of the bench
+	return exec.Command("ip", append(append(words, program), args...)...)
 }
 
 func (n *network) measure(o *options, t tool, s scenario) (m measure, err error) {
@@ -195,7 +195,7 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 // the memory below the file is there for each of them: on a virtual machine the
 // first touch of a page may cost more than everything that is measured.
 func warm(file string, size int64) error {
-	f, err := os.Create(file) //nolint:gosec // a file of our own
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func warm(file string, size int64) error {
 // countPackets reads a file with a reader that is not pcapctl's, and sees that
 // the numbers in its packets only grow.
 func countPackets(file string) (int, error) {
-	f, err := os.Open(file) //nolint:gosec // a file of our own
+	f, err := os.Open(file)
 	if err != nil {
 		return 0, err
 	}

@@ -80,7 +80,7 @@ const (
 // would have done so was killed, too. It tells what is in the file. final is
 // false when somebody still has the file, so that it may change.
 func mend(path string, l *live) (kept capture.Written, final bool) {
-	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0) //nolint:gosec // G304: the file that this user's session made
+	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Without leave to write there is none to mend either; a file that is
 		// gone has what it had.

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -221,8 +222,7 @@ func TestTagsAndDirection(t *testing.T) {
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tagged := append(numbered(64, 0)[:12:12], 0x81, 0, 0x20, 5)
-	tagged = append(tagged, numbered(64, 9)[12:]...)
+	tagged := slices.Concat(numbered(64, 0)[:12], []byte{0x81, 0, 0x20, 5}, numbered(64, 9)[12:])
 	ns.Sender("v0").Send(tagged)
 	if err := r.Detach(); err != nil {
 		t.Fatal(err)

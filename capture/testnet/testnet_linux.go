@@ -4,6 +4,7 @@
 package testnet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -156,7 +157,7 @@ func (s *Sender) Send(frame []byte) {
 	s.t.Helper()
 	for {
 		err := unix.Sendto(s.fd, frame, 0, &s.addr)
-		if err == unix.ENOBUFS { //nolint:errorlint // a plain errno
+		if errors.Is(err, unix.ENOBUFS) {
 			runtime.Gosched()
 			continue
 		}
@@ -169,7 +170,7 @@ func (s *Sender) Send(frame []byte) {
 
 func run(t testing.TB, name string, args ...string) {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput() //nolint:gosec,noctx // commands of the tests' own
+	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}

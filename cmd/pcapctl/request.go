@@ -126,7 +126,7 @@ func (r *requestFlags) body(stdin io.Reader) (*capture.Request, error) {
 func readInput(name string, stdin io.Reader) ([]byte, error) {
 	from := stdin
 	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // G304: the caller names the file
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, inputError(err)
 		}

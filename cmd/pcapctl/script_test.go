@@ -105,7 +105,7 @@ func newNet(ts *testscript.TestScript, neg bool, args []string) {
 	name := fmt.Sprintf("pcapctl-script-%d-%s", os.Getpid(), filepath.Base(ts.Getenv("WORK")))
 	name = name[:min(len(name), 60)]
 	ts.Check(ts.Exec("ip", "netns", "add", name))
-	ts.Defer(func() { _ = exec.Command("ip", "netns", "del", name).Run() }) //nolint:gosec,noctx // a name of ours
+	ts.Defer(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
 	ts.Setenv("NETNS", name)
 	ts.Check(ts.Exec("ip", "netns", "exec", name, "sh", "-c",
 		"for c in all default; do echo 1 > /proc/sys/net/ipv6/conf/$c/disable_ipv6; done"))
@@ -140,7 +140,7 @@ func wholeFile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	path := ts.MkAbs(args[0])
 	for _, cmd := range [][]string{{"tcpdump", "-nr", path, "-w", os.DevNull}, {"capinfos", "-c", "-M", path}} {
-		out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput() //nolint:gosec,noctx // commands of ours
+		out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput()
 		if err != nil || bytes.Contains(out, []byte("truncated")) || bytes.Contains(out, []byte("cut short")) {
 			ts.Fatalf("%s: %v\n%s", strings.Join(cmd, " "), err, out)
 		}

@@ -93,7 +93,7 @@ func (a *Azurite) Restart() {
 	args := append(append([]string{}, a.wrap...), command(a.t),
 		"--blobHost", host, "--blobPort", port, "--location", filepath.Join(a.dir, "data"),
 		"--silent", "--disableTelemetry", "--skipApiVersionCheck")
-	a.cmd = exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // a command of the tests' own
+	a.cmd = exec.Command(args[0], args[1:]...)
 	a.cmd.Dir = a.dir
 	a.cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+Account+":"+a.Key)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
@@ -127,7 +127,7 @@ func (a *Azurite) answers() bool {
 // listens asks ss in the namespace.
 func (a *Azurite) listens() bool {
 	args := append(append([]string{}, a.wrap...), "ss", "-Hltn", "src", a.Addr)
-	out, err := exec.Command(args[0], args[1:]...).Output() //nolint:gosec,noctx // as above
+	out, err := exec.Command(args[0], args[1:]...).Output()
 	return err == nil && len(bytes.TrimSpace(out)) > 0
 }
 
