@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 )
 
 // key is a value that the program searches for, as up to four words of 32 bits, the most significant first. A
@@ -12,7 +11,14 @@ import (
 type key [4]uint32
 
 // Compare orders keys as numbers.
-func (k key) Compare(o key) int { return slices.Compare(k[:], o[:]) }
+func (k key) Compare(o key) int {
+	for i := range k {
+		if k[i] != o[i] {
+			return cmp.Compare(k[i], o[i])
+		}
+	}
+	return 0
+}
 
 // Next is k plus one.
 func (k key) Next() key {

@@ -142,12 +142,15 @@ func member[T point[T]](s spans[T]) *string {
 // Set is an OR of filters. The zero Set has no filter and records everything.
 type Set struct {
 	filters  []Filter
+	all      bool // one of the filters matches everything
 	noErrors bool
 }
 
 // NewSet makes a Set that records what any of the filters matches. ICMP errors about such packets are
 // recorded too unless [Set.WithICMPErrors] turns that off.
-func NewSet(filters ...Filter) Set { return Set{filters: slices.Clone(filters)} }
+func NewSet(filters ...Filter) Set {
+	return Set{filters: slices.Clone(filters), all: slices.ContainsFunc(filters, Filter.matchesAll)}
+}
 
 // WithICMPErrors is s with the recording of ICMP errors that quote a matching packet turned on or off. It is
 // on unless said otherwise.
@@ -186,7 +189,7 @@ func (s Set) String() string {
 
 // recordsAll reports whether every packet is recorded, whatever is in it.
 func (s Set) recordsAll() bool {
-	return len(s.filters) == 0 || slices.ContainsFunc(s.filters, Filter.matchesAll)
+	return len(s.filters) == 0 || s.all
 }
 
 // families tells which IP versions an end lets through.

@@ -132,14 +132,18 @@ func htons(n uint16) uint16 { return n<<8 | n>>8 }
 // attach gives a program to the kernel.
 func attach(t testing.TB, fd int, raw []bpf.RawInstruction) {
 	t.Helper()
+	if err := attachProgram(fd, raw); err != nil {
+		t.Fatalf("the kernel refuses the program of %d instructions: %v", len(raw), err)
+	}
+}
+
+func attachProgram(fd int, raw []bpf.RawInstruction) error {
 	filters := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
 		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}); err != nil {
-		t.Fatalf("the kernel refuses the program of %d instructions: %v", len(raw), err)
-	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]})
 }
 
 // seen is a packet as a socket shows it.
@@ -194,19 +198,20 @@ type view struct {
 	// A cooked socket of newer kernels tells the protocol behind all tags; the program sees the outermost. The
 	// view of the same packets by a raw socket, which tells that, is looked at before.
 	raw            *view
-	batch          []seen // the last one
+	program        Framing // what the program is made for
+	batch          []seen  // the last one
 	framing        Framing
 	bare, filtered int
 	sentinels      int // how many ends of a batch the bare socket sees
 	cases, matches int
 }
 
-func newView(t testing.TB, name string, framing Framing, index, sentinels int) *view {
+func newView(t testing.TB, name string, framing, program Framing, index, sentinels int) *view {
 	kind := unix.SOCK_RAW
-	if framing == Cooked {
+	if program == Cooked {
 		kind = unix.SOCK_DGRAM
 	}
-	v := &view{name: name, framing: framing, sentinels: sentinels,
+	v := &view{name: name, framing: framing, program: program, sentinels: sentinels,
 		bare: packetSocket(t, kind, index), filtered: packetSocket(t, kind, index)}
 	// Without any filter the kernel does not show packets that have nothing behind their MAC header.
 	attach(t, v.bare, []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: WholePacket}})
@@ -269,14 +274,17 @@ func TestKernelIsMatch(t *testing.T) {
 	tun, tunIndex := tunDevice(t, "tun0")
 	lo := indexOf(t, "lo")
 	views := []*view{
-		newView(t, "sent, Ethernet", Ethernet, a, 1),
-		newView(t, "sent, cooked", Cooked, a, 1),
-		newView(t, "received, Ethernet", Ethernet, b, 1),
-		newView(t, "received, cooked", Cooked, b, 1),
-		newView(t, "loopback, Ethernet", Ethernet, lo, 2),
-		newView(t, "loopback, cooked", Cooked, lo, 2),
-		newView(t, "tun, raw", RawIP, tunIndex, 2),
-		newView(t, "tun, cooked", Cooked, tunIndex, 2),
+		newView(t, "sent, Ethernet", Ethernet, Ethernet, a, 1),
+		newView(t, "sent, cooked", Cooked, Cooked, a, 1),
+		newView(t, "received, Ethernet", Ethernet, Ethernet, b, 1),
+		newView(t, "received, cooked", Cooked, Cooked, b, 1),
+		newView(t, "loopback, Ethernet", Ethernet, Ethernet, lo, 2),
+		newView(t, "loopback, cooked", Cooked, Cooked, lo, 2),
+		newView(t, "tun, raw", RawIP, RawIP, tunIndex, 2),
+		newView(t, "tun, cooked", Cooked, Cooked, tunIndex, 2),
+		newView(t, "received, mixed", Ethernet, Mixed, b, 1),
+		newView(t, "loopback, mixed", Ethernet, Mixed, lo, 2),
+		newView(t, "tun, mixed", Cooked, Mixed, tunIndex, 2),
 	}
 	sender := packetSocket(t, unix.SOCK_RAW, a)
 	attach(t, sender, []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}}) // It only sends.
@@ -300,7 +308,7 @@ func TestKernelIsMatch(t *testing.T) {
 	}
 
 	for i, v := range views {
-		if v.framing == Cooked {
+		if v.program == Cooked {
 			v.raw = views[i-1]
 		}
 	}
@@ -309,7 +317,7 @@ func TestKernelIsMatch(t *testing.T) {
 	cases := 0
 	for want := propertyCases(t, 30_000); cases < want; {
 		set := r.set(t)
-		var programs [3]*Program
+		var programs [Mixed + 1]*Program
 		for framing := range programs {
 			programs[framing] = compiled(t, set, Options{Framing: Framing(framing)})
 			if !programs[framing].Exact {
@@ -318,7 +326,7 @@ func TestKernelIsMatch(t *testing.T) {
 		}
 		for _, v := range views {
 			v.checkQuiet(t, set)
-			attach(t, v.filtered, programs[v.framing].Raw)
+			attach(t, v.filtered, programs[v.program].Raw)
 		}
 		for range batch {
 			p := r.packet()

@@ -35,16 +35,22 @@ func needTcpdump(t testing.TB) {
 // libpcap is the program that libpcap makes of an expression.
 func libpcap(t testing.TB, expr string) []bpf.RawInstruction {
 	t.Helper()
+	program := programFrom(tcpdump(t, "-ddd", expr))
+	if len(program) == 0 {
+		t.Fatalf("tcpdump made no program of %q", expr)
+	}
+	return program
+}
+
+// programFrom reads what tcpdump -ddd prints.
+func programFrom(text string) []bpf.RawInstruction {
 	var program []bpf.RawInstruction
-	lines := bufio.NewScanner(strings.NewReader(tcpdump(t, "-ddd", expr)))
+	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
 		var i bpf.RawInstruction
 		if n, _ := fmt.Sscan(lines.Text(), &i.Op, &i.Jt, &i.Jf, &i.K); n == 4 {
 			program = append(program, i)
 		}
-	}
-	if len(program) == 0 {
-		t.Fatalf("tcpdump made no program of %q", expr)
 	}
 	return program
 }
