@@ -143,7 +143,11 @@ func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
 		n, _, err = unix.Recvfrom(int(fd), s.buf, 0)
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	})
-	if err := cmp.Or(cerr, err); err != nil {
+	if cerr != nil {
+		// The poller's own error for it has no name outside of the runtime.
+		return nil, fmt.Errorf("netlink: %w", os.ErrClosed)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
 	// The messages point into a buffer of their own: the next receive must not

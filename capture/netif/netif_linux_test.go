@@ -1,0 +1,139 @@
+package netif
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pcapctl/capture/testnet"
+)
+
+func TestList(t *testing.T) {
+	ns := testnet.New(t)
+	ns.Veth("v0", "v1")
+	ns.IP("link", "add", "br0", "type", "bridge")
+	ns.IP("link", "set", "v1", "master", "br0")
+	ns.IP("tuntap", "add", "tun0", "mode", "tun")
+	ns.IP("addr", "add", "10.1.2.3/24", "dev", "v0")
+	ns.IP("addr", "add", "10.9.0.1", "peer", "10.9.0.2/32", "dev", "tun0")
+
+	var all []Interface
+	var err error
+	ns.Do(func() { all, err = List() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := map[string]int{}
+	for _, i := range all {
+		index[i.Name] = i.Index
+	}
+	type view struct {
+		Name      string
+		HWType    HWType
+		Master    int
+		Skipped   string
+		Addresses []netip.Prefix
+	}
+	var got []view
+	for _, i := range all {
+		got = append(got, view{i.Name, i.HWType, i.Master, i.Skipped(), i.Addresses})
+	}
+	want := []view{
+		{"lo", Loopback, 0, "loopback", []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
+		{"v1", Ethernet, index["br0"], "enslaved to another interface", nil},
+		{"v0", Ethernet, 0, "", []netip.Prefix{netip.MustParsePrefix("10.1.2.3/24")}},
+		{"br0", Ethernet, 0, "down", nil},
+		{"tun0", None, 0, "down", []netip.Prefix{netip.MustParsePrefix("10.9.0.1/32")}},
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	ns := testnet.New(t)
+	var w *Watch
+	var err error
+	ns.Do(func() { w, err = Open() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	type event struct {
+		name    string
+		removed bool
+	}
+	events := make(chan event, 100)
+	done := make(chan error, 1)
+	go func() {
+		for {
+			changed, removed, err := w.Next()
+			if err != nil {
+				done <- err
+				return
+			}
+			for _, i := range changed {
+				events <- event{i.Name, false}
+			}
+			for _, i := range removed {
+				events <- event{i.Name, true}
+			}
+		}
+	}()
+	expect := func(want event) {
+		t.Helper()
+		for {
+			select {
+			case got := <-events:
+				if got == want {
+					return
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatalf("never heard of %+v", want)
+			}
+		}
+	}
+	ns.IP("link", "add", "br0", "type", "bridge")
+	expect(event{"br0", false})
+	// A port that leaves a bridge is not an interface that goes away.
+	ns.Veth("v0", "v1")
+	ns.IP("link", "set", "v1", "master", "br0")
+	ns.IP("link", "set", "v1", "nomaster")
+	ns.IP("link", "del", "br0")
+	for heard := false; !heard; {
+		select {
+		case got := <-events:
+			if got.removed && got.name != "br0" {
+				t.Fatalf("heard that %s was removed", got.name)
+			}
+			heard = got == event{"br0", true}
+		case <-time.After(5 * time.Second):
+			t.Fatal("never heard that br0 was removed")
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close did not end Next")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(uint16(syscall.RTM_NEWLINK), make([]byte, 40))
+	f.Add(uint16(syscall.RTM_NEWADDR), []byte{2, 24, 0, 0, 1, 0, 0, 0, 8, 0, 1, 0, 10, 0, 0, 1})
+	f.Fuzz(func(_ *testing.T, kind uint16, data []byte) {
+		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: data}
+		parseLink(m)
+		parseAddress(m)
+	})
+}
