@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"os"
 	"slices"
@@ -233,24 +234,18 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 		Running:  flags&unix.IFF_RUNNING != 0,
 		Loopback: flags&unix.IFF_LOOPBACK != 0,
 	}
-	// syscall knows the layout behind both, but not that a removal has it too.
-	m.Header.Type = unix.RTM_NEWLINK
-	attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-	if err != nil {
-		return Interface{}, false
-	}
-	for _, a := range attrs {
+	for kind, value := range attributes(m.Data[unix.SizeofIfInfomsg:]) {
 		switch {
-		case a.Attr.Type == unix.IFLA_IFNAME && len(a.Value) > 1:
-			i.Name = string(a.Value[:len(a.Value)-1])
-		case a.Attr.Type == unix.IFLA_MTU && len(a.Value) >= 4:
-			i.MTU = int(n.Uint32(a.Value))
-		case a.Attr.Type == unix.IFLA_MASTER && len(a.Value) >= 4:
-			i.Master = int(n.Uint32(a.Value))
-		case a.Attr.Type == unix.IFLA_STATS64 && len(a.Value) >= 13*8:
+		case kind == unix.IFLA_IFNAME && len(value) > 1:
+			i.Name = string(value[:len(value)-1])
+		case kind == unix.IFLA_MTU && len(value) >= 4:
+			i.MTU = int(n.Uint32(value))
+		case kind == unix.IFLA_MASTER && len(value) >= 4:
+			i.Master = int(n.Uint32(value))
+		case kind == unix.IFLA_STATS64 && len(value) >= 13*8:
 			// struct rtnl_link_stats64: rx_dropped is member 6 and
 			// rx_missed_errors member 12, counted from 0.
-			i.Dropped = n.Uint64(a.Value[6*8:]) + n.Uint64(a.Value[12*8:])
+			i.Dropped = n.Uint64(value[6*8:]) + n.Uint64(value[12*8:])
 		}
 	}
 	return i, i.Name != ""
@@ -263,19 +258,33 @@ func parseAddress(m syscall.NetlinkMessage) (index int, prefix netip.Prefix, ok 
 	}
 	bits := int(m.Data[1])
 	index = int(binary.NativeEndian.Uint32(m.Data[4:]))
-	attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-	if err != nil {
-		return 0, netip.Prefix{}, false
-	}
 	var addr netip.Addr
-	for _, a := range attrs {
+	for kind, value := range attributes(m.Data[unix.SizeofIfAddrmsg:]) {
 		// IFA_LOCAL is the interface's own address; on a point-to-point link
 		// IFA_ADDRESS is the peer's, and IPv6 knows only IFA_ADDRESS.
-		if a.Attr.Type == unix.IFA_LOCAL || a.Attr.Type == unix.IFA_ADDRESS && !addr.IsValid() {
-			if v, ok := netip.AddrFromSlice(a.Value); ok {
+		if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !addr.IsValid() {
+			if v, ok := netip.AddrFromSlice(value); ok {
 				addr = v
 			}
 		}
 	}
 	return index, netip.PrefixFrom(addr, bits), addr.IsValid()
+}
+
+// attributes walks a list of struct rtattr, each followed by its value and
+// padded to a multiple of four bytes. rtnetlink(7). (syscall has such a
+// walk, but it panics when the last padding is missing.)
+func attributes(b []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(uint16, []byte) bool) {
+		for len(b) >= unix.SizeofRtAttr {
+			size := int(binary.NativeEndian.Uint16(b))
+			if size < unix.SizeofRtAttr || size > len(b) {
+				return
+			}
+			if !yield(binary.NativeEndian.Uint16(b[2:]), b[unix.SizeofRtAttr:size]) {
+				return
+			}
+			b = b[min((size+3)&^3, len(b)):]
+		}
+	}
 }
