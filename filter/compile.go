@@ -168,9 +168,9 @@ func (c *compiler) loopbackOnce(next label) label {
 	return c.seq(c.test(bpf.JumpEqual, packetOutgoing, loopback, next), bpf.LoadExtension{Num: bpf.ExtType})
 }
 
-// network writes the search for the IP header. X is left at its start.
-func (c *compiler) network(v4, v6 label) label {
-	if v4 == c.reject && v6 == c.reject {
+// network writes the search for the IP header.
+func (c *compiler) network(v4, v6 ipLabels) label {
+	if v4.fixed == c.reject && v6.fixed == c.reject {
 		return c.reject
 	}
 	switch c.Framing {
@@ -188,7 +188,7 @@ func (c *compiler) network(v4, v6 label) label {
 }
 
 // ethernet writes a test of the EtherType for each number of tags.
-func (c *compiler) ethernet(v4, v6 label) label {
+func (c *compiler) ethernet(v4, v6 ipLabels) label {
 	next := c.reject
 	for tags := uint32(maxTags); ; tags-- {
 		next = c.etherType(14+4*tags, v4, v6, next, c.reject)
@@ -200,7 +200,7 @@ func (c *compiler) ethernet(v4, v6 label) label {
 }
 
 // cooked writes the same for data that starts behind the first EtherType, which is beside the packet.
-func (c *compiler) cooked(v4, v6 label) label {
+func (c *compiler) cooked(v4, v6 ipLabels) label {
 	// Both the data of a received frame that has a tag left and that of a frame the kernel tagged itself before
 	// sending it have the tag as their protocol. The first starts with the rest of the tag, the second with the
 	// IP header.
@@ -214,7 +214,7 @@ func (c *compiler) cooked(v4, v6 label) label {
 		rest = c.seq(c.etherType(4*tags, v4, v6, rest, unknown), bpf.LoadAbsolute{Off: 4*tags - 2, Size: 2})
 	}
 	// What says IPv4 or IPv6 must also be that, else there is a tag first: see networkLayer.
-	version := func(n uint32, found label) label {
+	version := func(n uint32, found ipLabels) label {
 		next := c.test(bpf.JumpEqual, n, c.headerAt(0, found), rest)
 		return c.seq(next, bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 	}
@@ -225,7 +225,7 @@ func (c *compiler) cooked(v4, v6 label) label {
 }
 
 // etherType writes the test of an EtherType in A: IPv4 or IPv6, whose header is at offset, a tag, or other.
-func (c *compiler) etherType(offset uint32, v4, v6, tag, other label) label {
+func (c *compiler) etherType(offset uint32, v4, v6 ipLabels, tag, other label) label {
 	next := c.oneOfTags(tag, other)
 	next = c.test(bpf.JumpEqual, etherIPv6, c.headerAt(offset, v6), next)
 	return c.test(bpf.JumpEqual, etherIPv4, c.headerAt(offset, v4), next)
@@ -239,16 +239,19 @@ func (c *compiler) oneOfTags(yes, no label) label {
 }
 
 // rawVersion writes the test of an IP header at the start of the data for its version.
-func (c *compiler) rawVersion(v4, v6 label) label {
+func (c *compiler) rawVersion(v4, v6 ipLabels) label {
 	next := c.test(bpf.JumpEqual, 6, c.headerAt(0, v6), c.reject)
 	next = c.test(bpf.JumpEqual, 4, c.headerAt(0, v4), next)
 	return c.seq(next, bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 }
 
-// headerAt puts the place of the IP header into X.
-func (c *compiler) headerAt(offset uint32, next label) label {
-	if next == c.reject {
-		return next
+// headerAt goes on with an IP header at an offset.
+func (c *compiler) headerAt(offset uint32, part ipLabels) label {
+	if offset == c.fixedOffset() {
+		return part.fixed
 	}
-	return c.seq(next, bpf.LoadConstant{Dst: bpf.RegX, Val: offset})
+	if part.x == c.reject {
+		return c.reject
+	}
+	return c.seq(part.x, bpf.LoadConstant{Dst: bpf.RegX, Val: offset})
 }
