@@ -19,3 +19,12 @@ func (*Watch) List() ([]Interface, error) { return nil, ErrUnsupported }
 
 // Next always fails with ErrUnsupported.
 func (*Watch) Next() (changed, removed []Interface, err error) { return nil, nil, ErrUnsupported }
+
+// In calls fn where we are, and always fails with ErrUnsupported for another
+// namespace.
+func In(ns string, fn func() error) error {
+	if ns != "" {
+		return ErrUnsupported
+	}
+	return fn()
+}

@@ -1,0 +1,62 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// In calls fn in the network namespace ns: sockets that fn opens stay in it,
+// files are those of this process as ever. ns is the id of a process, the name
+// of a namespace as ip-netns(8) makes them, or the path of one; "" calls fn
+// where we are.
+//
+// errors.Is tells fs.ErrNotExist (no such process or namespace) and
+// fs.ErrPermission (CAP_SYS_ADMIN is missing); other errors are fn's own.
+func In(ns string, fn func() error) error {
+	if ns == "" {
+		return fn()
+	}
+	fd, err := openNamespace(ns)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	done := make(chan error, 1)
+	go func() {
+		// The thread is never unlocked: the runtime throws it away with the
+		// goroutine, so that nothing else ever runs in the namespace.
+		runtime.LockOSThread()
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter the network namespace %s: %w", ns, os.NewSyscallError("setns", err))
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}
+
+func openNamespace(ns string) (int, error) {
+	path := ns
+	switch _, err := strconv.ParseUint(ns, 10, 31); {
+	case err == nil:
+		path = filepath.Join("/proc", ns, "ns", "net")
+	case !filepath.IsAbs(ns):
+		path = filepath.Join("/run/netns", ns)
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("enter the network namespace %s: %w", ns, &fs.PathError{Op: "open", Path: path, Err: err})
+	}
+	// Entering anything else would fail with an error that says less.
+	if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		return -1, errors.Join(fmt.Errorf("enter the network namespace %s: %s is no network namespace: %w", ns, path, fs.ErrNotExist), unix.Close(fd))
+	}
+	return fd, nil
+}
