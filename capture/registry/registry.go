@@ -169,11 +169,17 @@ func (r *Registry) failed(what string, err error) error {
 		return capture.Errorf(capture.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return capture.Errorf(capture.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)
-	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), isFile(r.dir):
 		return capture.Errorf(capture.Invalid, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
 	default:
 		return capture.Errorf(capture.Internal, "cannot %s the state folder %s: %w", what, r.dir, err)
 	}
+}
+
+// isFile tells what os.OpenRoot has no error to be known by for.
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && !st.IsDir()
 }
 
 // trust refuses a state folder in which somebody else could replace what we
@@ -208,11 +214,14 @@ type folder struct {
 // open opens a folder of root, if it is a session that this user may see.
 func (r *Registry) open(root *os.Root, name string) (_ *folder, err error) {
 	f := &folder{reg: r, name: key(name)}
+	if st, err := root.Lstat(f.name); err != nil || !st.IsDir() {
+		return nil, unknown(name)
+	}
 	f.root, err = root.OpenRoot(f.name)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, foreign(name, root, f.name)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, unknown(name)
 	case err != nil:
 		return nil, r.failed("read", err)
