@@ -110,8 +110,17 @@ func frame(t testing.TB, parts ...gopacket.SerializableLayer) []byte {
 	if _, ok := parts[0].(*layers.IPv6); ok {
 		eth.EthernetType = layers.EthernetTypeIPv6
 	}
+	// Checksums are right: a bridge looks at them when it has netfilter.
+	if len(parts) > 1 {
+		network, _ := parts[0].(gopacket.NetworkLayer)
+		if l, ok := parts[1].(interface {
+			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+		}); ok && network != nil {
+			_ = l.SetNetworkLayerForChecksum(network)
+		}
+	}
 	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, append([]gopacket.SerializableLayer{eth}, parts...)...); err != nil {
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, append([]gopacket.SerializableLayer{eth}, parts...)...); err != nil {
 		t.Fatal(err)
 	}
 	return bytes.Clone(buf.Bytes())

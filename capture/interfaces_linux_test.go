@@ -1,0 +1,249 @@
+package capture
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
+)
+
+// tun attaches to a tun device in the namespace, as a VPN program does.
+func (r *rig) tun(name string) *os.File {
+	r.t.Helper()
+	r.IP("tuntap", "add", name, "mode", "tun")
+	var f *os.File
+	var err error
+	r.Do(func() {
+		var fd int
+		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+			return
+		}
+		f = os.NewFile(uintptr(fd), name)
+		var ifr *unix.Ifreq
+		if ifr, err = unix.NewIfreq(name); err == nil {
+			ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+			err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+		}
+	})
+	if err != nil {
+		r.t.Fatal("attach to a tun device: ", err)
+	}
+	r.t.Cleanup(func() { _ = f.Close() })
+	r.IP("link", "set", name, "up")
+	return f
+}
+
+// waitForCarrier waits until the interfaces pass frames: a bridge does so a
+// little after its ports are up.
+func (r *rig) waitForCarrier(names ...string) {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		running := 0
+		err := netif.In(r.Name, func() error {
+			all, err := netif.List()
+			for _, i := range all {
+				if i.Running && slices.Contains(names, i.Name) {
+					running++
+				}
+			}
+			return err
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if running == len(names) {
+			return
+		}
+	}
+	r.t.Fatalf("no carrier on %v after ten seconds", names)
+}
+
+func ipPacket(t *testing.T, src, dst string, sport, dport uint16) []byte {
+	t.Helper()
+	return frame(t,
+		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: ip(src), DstIP: ip(dst)},
+		&layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)},
+		gopacket.Payload("12345678"))[14:]
+}
+
+func TestTun(t *testing.T) {
+	r := newRig(t)
+	dev := r.tun("tun0")
+	in := ipPacket(t, "10.0.0.9", "10.0.0.5", 53, 1000)
+	other := ipPacket(t, "10.0.0.9", "10.0.0.5", 54, 1000)
+	send := func() {
+		for _, p := range [][]byte{in, other} {
+			if _, err := dev.Write(p); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	res := r.capture(r.plan(`,"filters":[{"remotePort":"53"}]`, "tun0"), send)
+	if res.LinkType != pcapfile.RawIP {
+		t.Errorf("link type %v", res.LinkType)
+	}
+	if diff := cmp.Diff(whole(in), readBack(t, res.Files[0].Path)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+
+	// Beside an Ethernet interface: the same filter on frames of both kinds.
+	v0 := r.Sender("v0")
+	onWire := frame(t,
+		&layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: ip("10.0.0.9"), DstIP: ip("10.0.0.5")},
+		&layers.UDP{SrcPort: 53, DstPort: 1000}, gopacket.Payload("12345678"))
+	res = r.capture(r.plan(`,"filters":[{"remotePort":"53"}]`, "tun0", "v1"), func() {
+		send()
+		v0.Send(onWire)
+	})
+	var got [][]byte
+	for _, p := range readBack(t, res.Files[0].Path) {
+		if b := binary.BigEndian.Uint16(p.Data); b != 0x0800 || p.Length != len(p.Data) {
+			t.Errorf("protocol %x, length %d of %d", b, len(p.Data), p.Length)
+		}
+		got = append(got, p.Data[pcapfile.SLL2Len:])
+	}
+	if diff := cmp.Diff([][]byte{in, onWire[14:]}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestBridgeMacvlanAndJumboFrames(t *testing.T) {
+	r := newRig(t)
+	r.IP("link", "add", "br0", "type", "bridge")
+	for _, dev := range []string{"v0", "v1", "br0"} {
+		r.IP("link", "set", dev, "mtu", "9000")
+	}
+	r.IP("link", "set", "v1", "master", "br0")
+	r.IP("link", "set", "br0", "arp", "off", "multicast", "off", "up")
+	r.Veth("w0", "w1")
+	r.IP("link", "add", "link", "w1", "name", "mac0", "address", "02:00:00:00:00:99", "type", "macvlan", "mode", "bridge")
+	r.IP("link", "set", "mac0", "arp", "off", "multicast", "off", "up")
+	r.waitForCarrier("br0", "mac0")
+
+	small := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	copy(small, "\x02\x00\x00\x00\x00\x99") // macvlan puts broadcasts off for a while
+	jumbo := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 9000-40, 2)
+	for dev, from := range map[string]string{"br0": "v0", "mac0": "w0"} {
+		frames := [][]byte{small, jumbo}
+		if dev == "mac0" {
+			frames = frames[:1]
+		}
+		s := r.Sender(from)
+		res := r.capture(r.plan("", dev), func() {
+			for _, f := range frames {
+				s.Send(f)
+			}
+		})
+		if diff := cmp.Diff(whole(frames...), readBack(t, res.Files[0].Path)); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", dev, diff)
+		}
+	}
+	// The port is left out where its bridge is captured.
+	p := r.plan("")
+	var names []string
+	for _, i := range p.Interfaces {
+		names = append(names, i.Name)
+	}
+	slices.Sort(names)
+	if got := strings.Join(names, " "); got != "br0 mac0 v0 w0 w1" {
+		t.Errorf("the default choice is %s", got)
+	}
+}
+
+// A TCP transfer of the machine's own leaves it in frames of up to 64 KiB,
+// which the offloads would cut up behind the capture. They are recorded whole:
+// the stream can be put together again from the file.
+func TestSuperFramesOfATCPTransfer(t *testing.T) {
+	r := newRig(t)
+	far := newRig(t)
+	r.IP("link", "add", "big0", "type", "veth", "peer", "name", "big1", "netns", far.Name)
+	r.IP("addr", "add", "10.7.0.1/24", "dev", "big0")
+	r.IP("link", "set", "big0", "up")
+	far.IP("addr", "add", "10.7.0.2/24", "dev", "big1")
+	far.IP("link", "set", "big1", "up")
+
+	data := make([]byte, 20<<20)
+	for i := range data {
+		data[i] = byte(i * 7 >> (i % 13))
+	}
+	var listener net.Listener
+	var err error
+	far.Do(func() { listener, err = net.Listen("tcp", "10.7.0.2:8443") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := make(chan []byte, 1)
+	go func() {
+		defer close(received)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		all, _ := io.ReadAll(conn)
+		_ = conn.Close()
+		received <- all
+	}()
+	res := r.capture(r.plan(`,"filters":[{"protocol":"TCP","remoteIPAddress":"10.7.0.2","remotePort":"8443"}]`, "big0"), func() {
+		var conn net.Conn
+		var err error
+		r.Do(func() { conn, err = net.DialTimeout("tcp", "10.7.0.2:8443", 5*time.Second) })
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, err = conn.Write(data)
+		if cerr := conn.Close(); err != nil || cerr != nil {
+			t.Error(err, cerr)
+		}
+		<-received
+	})
+	_ = listener.Close()
+	if res.Dropped.Total() != 0 {
+		t.Fatalf("dropped %+v", res.Dropped)
+	}
+	stream := make([]byte, len(data))
+	var first uint32
+	largest, filled := 0, 0
+	for _, p := range readBack(t, res.Files[0].Path) {
+		if p.Length != len(p.Data) {
+			t.Fatalf("%d of %d bytes", len(p.Data), p.Length)
+		}
+		largest = max(largest, p.Length)
+		pkt := gopacket.NewPacket(p.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
+		seg, ok := pkt.Layer(layers.LayerTypeTCP).(*layers.TCP)
+		if !ok {
+			t.Fatalf("no TCP: %v", pkt)
+		}
+		if seg.DstPort != 8443 {
+			continue
+		}
+		if seg.SYN {
+			first = seg.Seq + 1
+			continue
+		}
+		// The IP header of a super frame may say 0 for its length: the payload
+		// is what follows in the frame.
+		payload := p.Data[14+20+int(seg.DataOffset)*4:]
+		filled += copy(stream[min(int(seg.Seq-first), len(stream)):], payload)
+	}
+	if sha256.Sum256(stream) != sha256.Sum256(data) || !bytes.Equal(stream, data) {
+		t.Errorf("the stream in the file is another (%d bytes in it)", filled)
+	}
+	if largest <= 9000 {
+		t.Errorf("the largest frame has %d bytes: this test saw no super frames", largest)
+	}
+}
