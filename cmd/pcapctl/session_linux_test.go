@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -86,7 +87,7 @@ func (h *host) command(args ...string) *exec.Cmd {
 func (h *host) as(uid int, args ...string) *exec.Cmd {
 	id := strconv.Itoa(uid)
 	cmd := h.Command("setpriv", append([]string{"--reuid", id, "--regid", id, "--clear-groups",
-		"--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--",
+		"--no-new-privs", "--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--",
 		h.path("pcapctl")}, args...)...)
 	cmd.Env = h.env
 	return cmd
@@ -658,5 +659,29 @@ func TestCreateAndDeleteAtOnce(t *testing.T) {
 	h.nothingLeft()
 	if left, err := os.ReadDir(h.path("state")); err != nil || len(left) > 0 {
 		t.Errorf("left in the state folder: %v, %v", left, err)
+	}
+}
+
+// Ctrl-C comes while create --no-wait waits for its worker.
+func TestInterruptedWhileStarting(t *testing.T) {
+	h := newHost(t)
+	file := h.path("captures/early.cap")
+	config, err := capture.NewConfig(&capture.Request{Name: new("early"), Properties: &capture.Properties{
+		Target: new(vmID("", "vm")), StorageLocation: &capture.StorageLocation{FilePath: &file},
+	}}, capture.Host{CapturesDir: h.path("captures")})
+	must(t, err)
+	ord := &order{Request: resolved(config), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
+	ord.Host.CapturesDir = config.CapturesDir
+	plan, err := capture.NewPlan(config, ord.Source)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	a := &app{out: &out, err: &errs, output: output{format: "json"}}
+	if err := a.createDetached(ctx, ord, plan, &readiness{}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.String(), `"stopReason": "Manual"`) || !strings.Contains(errs.String(), "early; manual") {
+		t.Errorf("%s%s", &out, &errs)
 	}
 }

@@ -64,15 +64,15 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 	if err := reg.Check(*ord.Request.Name); err != nil {
 		return err
 	}
-	ans, err := callWorker(ctx, ord)
+	ans, err := callWorker(ord)
 	if err != nil {
 		return err
 	}
 	name := ans.Resource.Name
 	a.warn(ans.Warnings...)
 	if ctx.Err() != nil {
-		// Ctrl-C while the worker was starting: it has been told, too.
-		s, err := reg.Wait(context.WithoutCancel(ctx), name)
+		// Ctrl-C while the worker was starting, which it could not be told then.
+		s, _, err := reg.Stop(context.WithoutCancel(ctx), name)
 		if err != nil {
 			return err
 		}
@@ -86,9 +86,10 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 
 func byStop(name string) string { return "`pcapctl stop " + name + "`" }
 
-// callWorker starts a worker and waits for its answer. When ctx ends, the
-// worker is told to stop; its answer comes all the same.
-func callWorker(ctx context.Context, ord *order) (*answer, error) {
+// callWorker starts a worker and waits for its answer. There is no way to hurry
+// it: a signal could hit it before it knows what to do with one, half way
+// through a claim.
+func callWorker(ord *order) (*answer, error) {
 	text, err := json.Marshal(ord)
 	if err != nil {
 		return nil, capture.Errorf(capture.Internal, "%w", err)
@@ -118,8 +119,6 @@ func callWorker(ctx context.Context, ord *order) (*answer, error) {
 	for _, f := range []*os.File{pipes[0].r, pipes[1].w, pipes[2].w} {
 		_ = f.Close() // the worker's ends: what is read here ends when it does
 	}
-	tell := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
-	defer tell()
 	_, err = pipes[0].w.Write(text)
 	_ = pipes[0].w.Close()
 	ans := &answer{}
