@@ -66,23 +66,24 @@ type reader struct {
 	chain    label // the walk over IPv6 extension headers, once written
 }
 
-// labels writes the part for a packet itself. What follows the addresses is written once, for an IP header at X,
-// where it holds a decision; else the fixed place gets its own, which is small and fast.
+// maxTwice is the size up to which what follows the loading of the addresses is written twice.
+const maxTwice = 256
+
+// labels writes the part for a packet itself, for an IP header at X and for one at the fixed place. What follows
+// the loading of the addresses is written for each, unless that is a large decision.
 func (r *reader) labels() ipLabels {
-	var out ipLabels
 	fixed := place{true, r.fixedOffset()}
-	tagged := r.Framing != RawIP
-	var rest label
-	if tagged || !r.addresses.empty() {
-		rest = r.afterAddresses(place{})
+	if r.Framing == RawIP {
+		return ipLabels{fixed: r.packet(fixed, r.afterAddresses(fixed)), x: r.reject}
 	}
-	if tagged {
-		out.x = r.packet(place{}, rest)
-	}
-	if r.addresses.empty() {
-		out.fixed = r.packet(fixed, r.transport(fixed))
-	} else {
+	before := r.here()
+	rest := r.afterAddresses(place{})
+	large := r.here()-before > maxTwice
+	out := ipLabels{x: r.packet(place{}, rest)}
+	if large {
 		out.fixed = r.packet(fixed, r.seq(rest, fixed.toX()...))
+	} else {
+		out.fixed = r.packet(fixed, r.afterAddresses(fixed))
 	}
 	return out
 }
