@@ -127,26 +127,13 @@ func (h Host) windows() bool { return h.GOOS == "windows" }
 // Supported tells whether this build can do the session: nil, or one error of
 // class Invalid that names what it cannot do and what to do instead.
 func (c *Config) Supported() error {
-	var what, instead []string
-	target := ""
-	if c.Continuous != nil {
-		what, target = append(what, "continuous mode"), "properties.continuousCapture"
-		instead = append(instead, "leave out continuousCapture and captureSettings and name a file by storageLocation.filePath")
-	}
-	if c.Blob != nil {
-		what, target = append(what, "saving to a storage account"), "properties.storageLocation.storageId"
-		how := "leave out storageId and storagePath; the file of storageLocation.filePath is written as it is"
-		if c.FilePath == "" {
-			how = "name a file by storageLocation.filePath and leave out storageId and storagePath"
-		}
-		instead = append(instead, how)
-	}
-	if what == nil {
+	if c.Continuous == nil {
 		return nil
 	}
 	return &Error{
-		Class: Invalid, Code: CodeNotInThisBuild, Target: target,
-		Message: fmt.Sprintf("the request is valid, but %s is not in this build: %s", strings.Join(what, " and "), strings.Join(instead, "; ")),
+		Class: Invalid, Code: CodeNotInThisBuild, Target: "properties.continuousCapture",
+		Message: "the request is valid, but continuous mode is not in this build: " +
+			"leave out continuousCapture and captureSettings and name a file by storageLocation.filePath",
 	}
 }
 

@@ -66,7 +66,7 @@ func checkConfig(t testing.TB, c *Config) {
 	case c.Blob != nil && (c.Blob.URL == "" || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.URL, "?#{} ")):
 		t.Fatalf("blob %+v", c.Blob)
 	}
-	if (c.Supported() == nil) != (c.Blob == nil && c.Continuous == nil) {
+	if (c.Supported() == nil) != (c.Continuous == nil) {
 		t.Fatalf("supported: %v", c.Supported())
 	}
 }
@@ -340,10 +340,8 @@ func TestSupported(t *testing.T) {
 		members, target string
 		says            []string
 	}{
-		{`"storageLocation":{` + account + `}`, "properties.storageLocation.storageId", []string{"saving to a storage account is not in this build", "name a file by storageLocation.filePath"}},
-		{`"storageLocation":{` + account + `,"filePath":"/var/captures/x"}`, "properties.storageLocation.storageId", []string{"saving to a storage account", "is written as it is"}},
 		{`"continuousCapture":false,"storageLocation":{"localPath":"/var/captures/x"}`, "properties.continuousCapture", []string{"continuous mode is not in this build"}},
-		{`"continuousCapture":true,"storageLocation":{` + account + `}`, "properties.storageLocation.storageId", []string{"continuous mode and saving to a storage account"}},
+		{`"continuousCapture":true,"storageLocation":{` + account + `}`, "properties.continuousCapture", []string{"continuous mode is not in this build"}},
 	} {
 		err := mustConfig(t, tt.members, testHost()).Supported()
 		e, ok := err.(*Error) //nolint:errorlint // the error itself is promised

@@ -57,6 +57,9 @@ type Plan struct {
 	Program    *filter.Program
 	Warnings   []string
 
+	options     filter.Options // that Program was made with
+	upload      UploadSettings // of a capture that goes to a blob
+	spool       string         // path of the file of one that goes there only
 	promiscuous bool
 	blockSize   int
 	blocks      int
@@ -192,6 +195,9 @@ func (p *Plan) framing() filter.Options {
 
 func (p *Plan) compile() error {
 	o := p.framing()
+	if p.Config.Blob != nil {
+		o.Exclude = []filter.Flow{} // room for the upload's own connections
+	}
 	var err error
 	p.Program, err = p.Config.Filters.Compile(o)
 	if err == nil && !p.Program.Exact {
@@ -200,6 +206,7 @@ func (p *Plan) compile() error {
 		o.SnapLen = 0
 		p.Program, err = p.Config.Filters.Compile(o)
 	}
+	p.options = o
 	switch {
 	case errors.Is(err, filter.ErrTooManyInterfaces):
 		return Errorf(Invalid, "%w: name fewer, or %s", err, AnyInterface)
@@ -240,11 +247,11 @@ func (p *Plan) CheckFile() error {
 		return nil
 	}
 	if _, err := os.Lstat(c.FilePath); err == nil {
-		return createError(c, &fs.PathError{Op: "create", Path: c.FilePath, Err: fs.ErrExist})
+		return createError(c.CapturesDir, &fs.PathError{Op: "create", Path: c.FilePath, Err: fs.ErrExist})
 	}
 	if dir := filepath.Dir(c.FilePath); dir != c.CapturesDir {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return createError(c, err)
+			return createError(c.CapturesDir, err)
 		}
 	}
 	return nil

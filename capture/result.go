@@ -28,6 +28,8 @@ type Result struct {
 	Interfaces   []LinkDrops
 	AnyInterface bool
 	Files        []SavedFile
+	Blobs        []SavedFile   // complete ones
+	Upload       *UploadResult // nil when the capture goes to a file only
 }
 
 // Drops are packets that matched and are not in the file, by who lost them.
@@ -104,6 +106,16 @@ type Statistics struct {
 	Interfaces                []InterfaceResult `json:"interfaces"`
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
+	Upload                    *UploadResult     `json:"upload,omitempty"`
+}
+
+// UploadResult is how far the upload to a blob is, or was in the end.
+type UploadResult struct {
+	State       string `json:"state"` // Uploading, Complete, Failed
+	BytesStaged int64  `json:"bytesStaged"`
+	BytesBehind int64  `json:"bytesBehind"` // written to the file and not staged yet
+	Retries     int64  `json:"retries"`
+	Problem     string `json:"problem,omitempty"`
 }
 
 // InterfaceResult is one interface that was captured on.
@@ -141,8 +153,11 @@ func (p *Plan) Resource() *Resource {
 	for _, i := range p.Interfaces {
 		r.Interfaces = append(r.Interfaces, LinkDrops{Name: i.Name, Index: i.Index})
 	}
-	if p.Config.FilePath != "" {
-		r.Files = []SavedFile{{Path: p.Config.FilePath}}
+	if _, path := p.File(); path != "" {
+		r.Files = []SavedFile{{Path: path}}
+	}
+	if p.Config.Blob != nil {
+		r.Upload = &UploadResult{State: UploadRunning}
 	}
 	return newResource(p.Config, time.Time{}, ResourceProperties{
 		ProvisioningState:   StateUpdating,
@@ -197,13 +212,17 @@ func (r *Result) statistics() *Statistics {
 		LinkType:                  r.LinkType.String(),
 		Interfaces:                make([]InterfaceResult, 0, len(r.Interfaces)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
-		Blobs:                     []FileResult{},
+		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
+		Upload:                    r.Upload,
 	}
 	for _, i := range r.Interfaces {
 		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
 	}
 	for _, f := range r.Files {
 		s.Files = append(s.Files, FileResult{f.Path, f.Size})
+	}
+	for _, b := range r.Blobs {
+		s.Blobs = append(s.Blobs, FileResult{b.Path, b.Size})
 	}
 	return s
 }

@@ -42,6 +42,8 @@ type Session struct {
 	file  *storage.File
 	rec   *recorder
 	links *linkWatch
+	// upload is nil when the capture goes to a file only.
+	upload *upload
 
 	watcher Watcher
 	stats   ring.Stats    // as the packet loop last saw them
@@ -57,6 +59,9 @@ type Options struct {
 	Guard string
 	// Watcher is told how the session gets on; it may be nil.
 	Watcher Watcher
+	// Blob is where the capture goes besides; Plan.OpenBlob gives it, and nil
+	// when the plan has no blob. A session that has begun closes it.
+	Blob *BlobTarget
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -68,6 +73,9 @@ type Watcher interface {
 	// Interfaces is called every few seconds, beside the packet loop. list is
 	// the watcher's to keep.
 	Interfaces(elapsed time.Duration, list []LinkDrops)
+	// Upload is called every second, beside the packet loop, while the capture
+	// is on its way to a blob; the last time when that is complete or given up.
+	Upload(UploadProgress)
 }
 
 // Start opens the file and then the socket. When it returns, packets are being
@@ -85,12 +93,14 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		return nil, privilege(err)
 	}
 	s := &Session{Plan: p, watcher: o.Watcher}
-	s.file, err = storage.Create(p.Config.CapturesDir, p.Config.FilePath)
+	folder, path := p.File()
+	s.file, err = storage.Create(folder, path)
 	if err != nil {
-		return nil, createError(p.Config, err)
+		return nil, createError(folder, err)
 	}
 	defer func() {
 		if err != nil {
+			s.upload.discard()
 			_ = s.file.Discard()
 		}
 	}()
@@ -110,6 +120,11 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if s.ring, err = ring.Open(p.ringOptions()); err != nil {
 		return nil, openError(p, err)
 	}
+	// Before the first packet: the connections that looked at the blob are open
+	// still, and the upload will use them.
+	if err := s.beginUpload(o.Blob, path); err != nil {
+		return nil, errors.Join(err, s.ring.Close())
+	}
 	if s.links, err = watchLinks(p, s.ring.Wake); err != nil {
 		return nil, errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
 	}
@@ -118,6 +133,9 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	s.Started = time.Now()
 	s.keepTelling()
+	if s.upload != nil {
+		s.upload.follow(s.rec.writtenSize.Load, s.watcher)
+	}
 	return s, nil
 }
 
@@ -130,16 +148,16 @@ func openError(p *Plan, err error) error {
 	return privilege(err)
 }
 
-func createError(c *Config, err error) error {
+func createError(folder string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return Errorf(Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
 	case errors.Is(err, storage.ErrOutside):
-		e := Errorf(Invalid, "%w (%s)", err, c.CapturesDir)
+		e := Errorf(Invalid, "%w (%s)", err, folder)
 		e.Target = "properties.storageLocation.filePath"
 		return e
 	case errors.Is(err, fs.ErrNotExist):
-		return Errorf(NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, c.CapturesDir)
+		return Errorf(NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, folder)
 	case errors.Is(err, fs.ErrPermission):
 		return Errorf(Forbidden, "%w: run pcapctl as a user who may write there, or name another folder with --captures-dir", err)
 	default:
@@ -151,7 +169,10 @@ func createError(c *Config, err error) error {
 // something fails, and closes the file. The Result is never nil: it tells what
 // is in the file also when the error says that this is not all.
 //
-// Error classes: Failed, LocalFile.
+// When the capture goes to a blob, Run returns when that is complete, too, or
+// given up; ctx has no influence on it (see AbandonUpload).
+//
+// Error classes: Failed, LocalFile, Storage.
 func (s *Session) Run(ctx context.Context) (*Result, error) {
 	stop := context.AfterFunc(ctx, s.ring.Wake)
 	reason, err := s.loop(ctx)
@@ -276,6 +297,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if err != nil {
 		_ = s.ring.Detach() // so that the counters below are the last word
 	}
+	if s.upload != nil {
+		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
+	}
 	if ferr := s.rec.flush(); ferr != nil && err == nil {
 		reason, err = FileFailed, s.fileError(ferr)
 	}
@@ -287,6 +311,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
 		err = Errorf(Internal, "close the sockets: %w", cerr)
 	}
+	err = s.finishUpload(res, err)
 	res.Err = err
 	return res, err
 }
@@ -309,6 +334,7 @@ type Progress struct {
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
 	Written  Written
+	Upload   UploadProgress // zero when the capture goes to a file only
 }
 
 // Written is what is in the file already. A process that is killed loses
@@ -325,7 +351,11 @@ func (s *Session) Progress() Progress {
 	// A socket that cannot be asked any more has dropped nothing since.
 	st, _ := s.ring.Stats()
 	s.links.look()
-	return s.progress(st)
+	p := s.progress(st)
+	if s.upload != nil {
+		p.Upload = s.upload.progress()
+	}
+	return p
 }
 
 func (s *Session) progress(st ring.Stats) Progress {

@@ -39,13 +39,17 @@ func OpenSpool(path string, keep int64) (*Spool, error) {
 		return nil, err
 	}
 	s := &Spool{f: f, keep: keep}
-	end, err := holeEnd(f, spoolHead)
+	end, err := Given(f)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("look for what of %s was given back: %w", path, err), f.Close())
 	}
 	s.given.Store(end)
 	return s, nil
 }
+
+// Given is how far a spool has been given back, as Spool.Given; 0 for a file
+// that has no hole where a spool has one.
+func Given(f *os.File) (int64, error) { return holeEnd(f, spoolHead) }
 
 // ReadAt is io.ReaderAt.
 func (s *Spool) ReadAt(p []byte, off int64) (int, error) { return s.f.ReadAt(p, off) }

@@ -233,6 +233,13 @@ func (c *Claim) Interfaces(elapsed time.Duration, list []capture.LinkDrops) {
 	}
 }
 
+// Upload is capture.Watcher's.
+func (c *Claim) Upload(now capture.UploadProgress) {
+	if c != nil {
+		c.page.upload(now)
+	}
+}
+
 // Resource is the session as the API's answer to its creation, once it has
 // begun.
 func (c *Claim) Resource(start time.Time) *capture.Resource {

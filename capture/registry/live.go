@@ -40,9 +40,16 @@ const (
 	wordBirth
 	wordLinks // of the list of interfaces: index and packets dropped by turns
 
-	liveSize   = 4096
-	liveWords  = liveSize / 8
-	maxLinks   = (liveWords - wordLinks - 1) / 2
+	liveSize  = 4096
+	liveWords = liveSize / 8
+
+	// Of the upload, at the end, where a program that does not know them has no
+	// interfaces either.
+	wordStaged  = liveWords - 2
+	wordRetries = liveWords - 1
+	uploadWords = 2
+
+	maxLinks   = (liveWords - wordLinks - 1 - uploadWords) / 2
 	liveFormat = 0x6c_69_76_65_00_00_00_01 // "live" and the version
 )
 
@@ -123,6 +130,15 @@ func (p *page) links(elapsed time.Duration, list []capture.LinkDrops) {
 	p.set(wordElapsed, uint64(elapsed))
 }
 
+func (p *page) upload(now capture.UploadProgress) {
+	if !p.usable() {
+		return
+	}
+	defer p.caught(debug.SetPanicOnFault(true))
+	p.set(wordStaged, uint64(now.Staged))
+	p.set(wordRetries, uint64(now.Retries))
+}
+
 // live is one reading of the counters.
 type live struct {
 	start time.Time // zero while the capture has not begun
@@ -169,6 +185,9 @@ func decodeLive(b *[liveSize]byte) live {
 			},
 			Written: capture.Written{
 				Packets: word(wordWrittenPackets), Bytes: word(wordWrittenBytes), Size: int64(word(wordWrittenSize)),
+			},
+			Upload: capture.UploadProgress{
+				Staged: int64(word(wordStaged)), Retries: int64(word(wordRetries)),
 			},
 		},
 	}

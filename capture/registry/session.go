@@ -117,6 +117,10 @@ func (l *live) fill(st *capture.Statistics, size int64) {
 	if len(st.Files) > 0 {
 		st.Files[0].SizeInBytes = size
 	}
+	if u := st.Upload; u != nil {
+		u.BytesStaged, u.Retries = l.Upload.Staged, l.Upload.Retries
+		u.BytesBehind = max(0, size-u.BytesStaged)
+	}
 }
 
 // Resource is the session as the API's resource. One whose record cannot be

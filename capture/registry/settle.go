@@ -10,6 +10,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/storage"
 )
 
 // settle finds out what a session came to whose process has ended without
@@ -53,6 +54,10 @@ func lost(rec *Record, l *live, kept capture.Written) {
 	rec.Resource.SetStart(l.start)
 	l.Packets, l.Bytes = kept.Packets, kept.Bytes
 	l.fill(p.Statistics, kept.Size)
+	if u := p.Statistics.Upload; u != nil {
+		u.State = capture.UploadFailed
+		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", rec.Name)
+	}
 	rec.Resource.Seal()
 
 	why := "was killed or has crashed"
@@ -112,6 +117,11 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 		return known, false
 	}
 	if st.Size() < known.Size || known.Size < pcapfile.HeaderLen {
+		// Records that were given back to the disk cannot be walked.
+		if given, err := storage.Given(file); err != nil || given > 0 {
+			known.Size = st.Size()
+			return known, true
+		}
 		known = capture.Written{Size: pcapfile.HeaderLen}
 	}
 	if st.Size() <= known.Size {

@@ -16,7 +16,7 @@ import (
 )
 
 // Ring is an open AF_PACKET socket with its ring. One goroutine runs the
-// packet loop; only Wake and Stats may be called from others.
+// packet loop; only Wake, Stats and SetFilter may be called from others.
 type Ring struct {
 	fd     int
 	wake   int // eventfd that ends a Wait
@@ -26,8 +26,9 @@ type Ring struct {
 	block  Block
 	held   bool // block cur is ours and not released yet
 	detach bool
+	shut   bool // no filter but the last one from here on; guarded by mu
 
-	mu    sync.Mutex // guards the descriptors against Wake and Stats during Close
+	mu    sync.Mutex // guards the descriptors against Wake, Stats and SetFilter during Close
 	stats Stats
 }
 
@@ -92,6 +93,18 @@ func Open(o Options) (_ *Ring, err error) {
 		}
 	}
 	return r, nil
+}
+
+// SetFilter replaces the filter. The kernel does it at once for every packet
+// that comes after (SO_ATTACH_FILTER, socket(7)): none passes by neither filter.
+// After Detach it does nothing. Safe for concurrent use.
+func (r *Ring) SetFilter(filter []bpf.RawInstruction) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 || r.shut {
+		return nil
+	}
+	return r.attach(filter)
 }
 
 func (r *Ring) attach(filter []bpf.RawInstruction) error {
@@ -249,7 +262,11 @@ func (r *Ring) Detach() error {
 	// every processor has left it (packet_do_bind, synchronize_net), so that
 	// nobody is writing into the open block any more. 0xFFFF is reserved as an
 	// EtherType; should a frame carry it, the filter is still there.
-	if err := r.attach([]bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}}); err != nil {
+	r.mu.Lock()
+	r.shut = true
+	err := r.attach([]bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}})
+	r.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("detach from the interface: %w", err)
 	}
 	if err := r.bind(0xffff); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENXIO) {

@@ -2,7 +2,11 @@
 
 package ring
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/net/bpf"
+)
 
 // Ring is not to be had on this system: Open always fails.
 type Ring struct{}
@@ -15,6 +19,9 @@ func Open(Options) (*Ring, error) { return nil, ErrUnsupported }
 
 // Start always fails with ErrUnsupported.
 func (*Ring) Start() error { return ErrUnsupported }
+
+// SetFilter always fails with ErrUnsupported.
+func (*Ring) SetFilter([]bpf.RawInstruction) error { return ErrUnsupported }
 
 // Wait always fails with ErrUnsupported.
 func (*Ring) Wait(time.Duration) error { return ErrUnsupported }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -15,6 +16,8 @@ import (
 // app is what every command works with: the streams, the settings and the
 // printer of results.
 type app struct {
+	uploading atomic.Pointer[capture.Session] // whose capture goes to a blob
+
 	in       io.Reader
 	out      io.Writer // the result and nothing else
 	err      io.Writer // everything else
@@ -76,7 +79,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
-		a.workerCommand())
+		a.uploadCommand(), a.workerCommand())
 	return root
 }
 

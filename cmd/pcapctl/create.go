@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,7 @@ wait and delete.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
+	uploadFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
@@ -135,10 +137,11 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		// The packets matter more than the books.
 		a.warn(err.Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
-	session, err := startSession(plan, claim)
+	session, err := startSession(ctx, plan, claim)
 	if err != nil {
 		return err
 	}
+	defer a.watchUpload(session)()
 	a.warn(plan.Warnings...)
 	a.say("capturing on %s", announce(plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.On())
@@ -154,18 +157,26 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	return err
 }
 
-// startSession begins to capture. When it fails, the claim is gone.
-func startSession(plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
+// startSession begins to capture. When it fails, the claim is gone. ctx ends
+// the look at the blob.
+func startSession(ctx context.Context, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
 	o := capture.Options{Guard: guardProgram()}
 	if claim != nil {
 		o.Watcher = claim
 	}
-	session, err := capture.Start(plan, o)
-	if err != nil {
+	var err error
+	if o.Blob, err = plan.OpenBlob(ctx); err != nil {
 		claim.Abandon()
 		return nil, err
 	}
-	claim.Begin(session.Started, plan.Config.FilePath)
+	session, err := capture.Start(plan, o)
+	if err != nil {
+		o.Blob.Close()
+		claim.Abandon()
+		return nil, err
+	}
+	_, file := plan.File()
+	claim.Begin(session.Started, file)
 	return session, nil
 }
 
@@ -182,7 +193,7 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 		a.warn(cerr.Error())
 	}
 	a.say("%s: %s in %s, %s", strings.ToLower(string(result.StopReason)), plural(result.Packets, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
+		result.Elapsed.Round(time.Millisecond), describeFiles(slices.Concat(result.Files, result.Blobs)))
 	return err
 }
 
@@ -202,8 +213,11 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	if ord.StateDir, err = a.settings.stateDir(); err != nil {
 		return nil, nil, err
 	}
+	if ord.Upload, err = a.settings.upload(ord.StateDir); err != nil {
+		return nil, nil, err
+	}
 	ord.given, ord.Request = given, resolved(config)
-	plan, err := capture.NewPlan(config, ord.Source)
+	plan, err := ord.plan(config)
 	return ord, plan, err
 }
 
@@ -244,6 +258,8 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 				a.say("stopping; once more to leave at once")
 			case first:
 				a.say("stopping")
+			case sig == os.Interrupt && a.abandonUpload():
+				a.say("leaving the upload as it is")
 			case sig == os.Interrupt:
 				a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
 				a.exit(exitCode(&capture.Error{Class: capture.Failed}))
@@ -275,7 +291,7 @@ func announce(p *capture.Plan, end string) string {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	until = append(until, end)
-	_, _ = fmt.Fprintf(&b, "; to %s; until %s", c.FilePath, strings.Join(until, ", "))
+	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
 	return b.String()
 }
 

@@ -18,9 +18,20 @@ type order struct {
 	Source      capture.Source   `json:"source"`
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
-	LogFormat   string           `json:"logFormat"`
+
+	Upload    capture.UploadSettings `json:"upload"`
+	LogFormat string                 `json:"logFormat"`
 
 	given *capture.Request // as it was before anything was filled in
+}
+
+// plan makes the plan of the order's config.
+func (o *order) plan(config *capture.Config) (*capture.Plan, error) {
+	plan, err := capture.NewPlan(config, o.Source)
+	if err != nil {
+		return nil, err
+	}
+	return plan, plan.SaveBy(o.Upload)
 }
 
 // resolved is the request that makes the config again, its secret included.

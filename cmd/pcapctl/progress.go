@@ -86,5 +86,9 @@ func describeProgress(c *capture.Config, now capture.Progress) string {
 	if c.MaxBytes > 0 {
 		size += " of " + humanize.IBytes(uint64(c.MaxBytes))
 	}
-	return fmt.Sprintf("%s, %s, %s, %d dropped", elapsed, size, plural(now.Packets, "packet"), now.Dropped.Total())
+	text := fmt.Sprintf("%s, %s, %s, %d dropped", elapsed, size, plural(now.Packets, "packet"), now.Dropped.Total())
+	if c.Blob != nil {
+		text += ", " + describeUpload(now.Upload)
+	}
+	return text
 }

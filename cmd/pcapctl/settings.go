@@ -33,6 +33,10 @@ const (
 	setBufferSize  = "buffer-size"
 	setSuffix      = "storage-suffix"
 	setEndpoint    = "blob-endpoint"
+	setAuthMode    = "auth-mode"
+	setGrace       = "upload-grace"
+	setSpoolDir    = "spool-dir"
+	setSpoolSize   = "spool-size"
 	setPerPacket   = "bytes-to-capture-per-packet"
 	setTotal       = "total-bytes-per-session"
 	setTime        = "time-limit-in-seconds"
@@ -40,7 +44,7 @@ const (
 
 var settingNames = []string{
 	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setBufferSize,
-	setSuffix, setEndpoint, setPerPacket, setTotal, setTime,
+	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setPerPacket, setTotal, setTime,
 }
 
 // settings reads the host's settings through viper, whose keys know no letter
@@ -65,7 +69,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setBufferSize} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err

@@ -172,11 +172,12 @@ func (a *app) worker(parent context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	ord, session, claim, err := a.startWorker(in)
+	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
 		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(err)})
 		return err
 	}
+	defer a.watchUpload(session)()
 	plan := session.Plan
 	a.warn(plan.Warnings...)
 	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
@@ -195,7 +196,7 @@ func (a *app) worker(parent context.Context) error {
 
 // startWorker does what the order says, up to the moment that packets are
 // being captured.
-func (a *app) startWorker(in io.ReadCloser) (*order, *capture.Session, *registry.Claim, error) {
+func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *capture.Session, *registry.Claim, error) {
 	ord := &order{}
 	err := json.NewDecoder(in).Decode(ord)
 	_ = in.Close()
@@ -207,7 +208,7 @@ func (a *app) startWorker(in io.ReadCloser) (*order, *capture.Session, *registry
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	plan, err := capture.NewPlan(config, ord.Source)
+	plan, err := ord.plan(config)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -219,7 +220,7 @@ func (a *app) startWorker(in io.ReadCloser) (*order, *capture.Session, *registry
 		claim.Abandon()
 		return nil, nil, nil, capture.Errorf(capture.Internal, "%w", err)
 	}
-	session, err := startSession(plan, claim)
+	session, err := startSession(ctx, plan, claim)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -1,0 +1,174 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"pcapctl/filter"
+	"pcapctl/storage"
+	"pcapctl/storage/azblob"
+)
+
+// UploadJob is a capture file that is to be brought into a blob after the
+// capture has ended.
+type UploadJob struct {
+	Path     string // of the file
+	Spool    bool   // it is a spool, of which some may have been given back to the disk
+	Settings UploadSettings
+	Host     Host
+	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
+	// account's resource id, "" for the account that the URI names.
+	StoragePath, StorageID string
+	Metadata               map[string]string
+}
+
+// UploadDone is a blob that is complete.
+type UploadDone struct {
+	URL     string
+	Size    int64 // bytes
+	Blocks  int
+	Reused  int64 // bytes that had been sent before
+	Retries int64
+	SHA256  string
+}
+
+// UploadFile brings a file into its blob, and sends only what the service does
+// not have. A blob that is this very file is complete already. ctx ends it; what
+// was sent stays for the next time.
+//
+// Error classes: Invalid, Forbidden, NotFound, Conflict, Storage, LocalFile.
+func UploadFile(ctx context.Context, j *UploadJob) (*UploadDone, error) {
+	b, err := parseBlob(j.StorageID, j.StoragePath, j.Host)
+	if err != nil {
+		return nil, err
+	}
+	src, size, err := openSource(j.Path, j.Spool)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = src.Close() }()
+	t, err := newBlobTarget(b, azblob.Options{Mode: azblob.AuthMode(j.Settings.AuthMode)})
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	// A blob that is there may be this file: Finish tells.
+	err = t.client.Check(ctx)
+	if e, ok := errors.AsType[*azblob.Error](err); ok && e.Kind != azblob.Conflict {
+		return nil, blobError(err)
+	}
+	up := t.client.Upload(src, azblob.UploadOptions{BlockSize: azblob.BlockSize(size), Resume: true})
+	up.Grow(size)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go watchProgress(done, j.Settings.withDefaults().Grace, up, func() {}, cancel)
+	res, err := up.Finish(ctx, size, j.Metadata)
+	if err != nil {
+		return nil, blobError(err)
+	}
+	return &UploadDone{URL: t.URL, Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
+}
+
+// openSource opens a file that is complete.
+func openSource(path string, spool bool) (source, int64, error) {
+	var src source
+	if spool {
+		const all = 1 << 62 // nothing more is given back
+		s, err := storage.OpenSpool(path, all)
+		if err != nil {
+			return nil, 0, sourceError(err)
+		}
+		src = s
+	} else {
+		f, err := os.Open(filepath.Clean(path))
+		if err != nil {
+			return nil, 0, sourceError(err)
+		}
+		src = plainFile{f}
+	}
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		return nil, 0, errors.Join(sourceError(err), src.Close())
+	}
+	return src, st.Size(), nil
+}
+
+func sourceError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return Errorf(NotFound, "%w", err)
+	case errors.Is(err, os.ErrPermission):
+		return Errorf(Forbidden, "%w", err)
+	}
+	return Errorf(LocalFile, "%w", err)
+}
+
+// parseBlob judges a blob by the rules of a request.
+func parseBlob(id, path string, host Host) (*Blob, error) {
+	if id == "" {
+		id = accountOf(path, host)
+	}
+	j := &judge{host: host.withDefaults(), session: "upload"}
+	c := &Config{}
+	j.blob(c, &StorageLocation{StorageID: &id, StoragePath: &path})
+	if err := InvalidRequest(j.faults); err != nil {
+		return nil, err
+	}
+	return c.Blob, nil
+}
+
+// accountOf makes an id of the account that a blob's URI names: in its host, or
+// in the path of the endpoint that the host's settings name.
+func accountOf(path string, host Host) string {
+	name := ""
+	if u, err := url.Parse(host.BlobEndpoint); err == nil && host.BlobEndpoint != "" && strings.HasPrefix(path, host.BlobEndpoint) {
+		name = strings.Trim(u.Path, "/")
+	}
+	if name == "" {
+		if u, err := url.Parse(path); err == nil {
+			name, _, _ = strings.Cut(u.Hostname(), ".")
+		}
+	}
+	return "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/none/providers/Microsoft.Storage/storageAccounts/" + name
+}
+
+// Metadata is what the blob of a capture says of it: name, host, target,
+// filters, times, packets, drops, and why it ended.
+func (r *Resource) Metadata() map[string]string {
+	p := &r.Properties
+	m := map[string]string{"name": r.Name, "stopreason": string(p.StopReason), "starttime": p.CaptureStartTime}
+	m["host"], _ = os.Hostname()
+	if p.Target != nil {
+		m["target"] = *p.Target
+	}
+	var filters []filter.Filter
+	for _, spec := range p.Filters {
+		if f, faults := filter.Parse(spec); faults == nil {
+			filters = append(filters, f)
+		}
+	}
+	m["filters"] = filter.NewSet(filters...).String()
+	st := p.Statistics
+	if st == nil {
+		return m
+	}
+	if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
+		m["endtime"] = start.Add(time.Duration(st.DurationInSeconds * float64(time.Second))).Format(time.RFC3339Nano)
+	}
+	m["packets"] = strconv.FormatUint(st.PacketsCaptured, 10)
+	m["packetbytes"] = strconv.FormatUint(st.BytesCaptured, 10)
+	m["dropped"] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
+	m["linktype"] = st.LinkType
+	return m
+}

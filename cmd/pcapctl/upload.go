@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+	"pcapctl/capture/registry"
+)
+
+// uploadFlags are the settings of how a capture reaches its blob.
+func uploadFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.String(setAuthMode, "", "credentials for the blob: `key`, sas, or login (default: the first there is)")
+	f.String(setGrace, "", "how long an upload may go without progress once the capture has ended (default 5m)")
+	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: spool in the state folder)")
+	f.String(setSpoolSize, "", "`size` up to which such a file stays on the disk although it was sent (default 1GiB)")
+	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions([]string{"key", "sas", "login"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// upload is how captures reach their blobs on this host.
+func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
+	u := capture.UploadSettings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
+	if u.SpoolDir == "" {
+		u.SpoolDir = filepath.Join(stateDir, "spool")
+	}
+	var err error
+	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
+		return u, capture.Errorf(capture.Internal, "%w", err)
+	}
+	if text := s.v.GetString(setGrace); text != "" {
+		if u.Grace, err = time.ParseDuration(text); err != nil || u.Grace <= 0 {
+			return u, &capture.Error{Class: capture.Invalid, Target: setGrace, Message: fmt.Sprintf("%q given; allowed: a duration such as 5m", text)}
+		}
+	}
+	if text := s.v.GetString(setSpoolSize); text != "" {
+		n, err := humanize.ParseBytes(text)
+		if err != nil || n == 0 || n > 1<<60 {
+			return u, &capture.Error{Class: capture.Invalid, Target: setSpoolSize, Message: fmt.Sprintf("%q given; allowed: a size such as 1GiB", text)}
+		}
+		u.SpoolSize = int64(n)
+	}
+	return u, nil
+}
+
+// destinations says where a capture goes.
+func destinations(c *capture.Config) string {
+	var list []string
+	if c.FilePath != "" {
+		list = append(list, c.FilePath)
+	}
+	if c.Blob != nil {
+		list = append(list, c.Blob.URL)
+	}
+	return strings.Join(list, " and ")
+}
+
+func describeUpload(p capture.UploadProgress) string {
+	text := fmt.Sprintf("%s of %s uploaded", humanize.IBytes(uint64(p.Staged)), humanize.IBytes(uint64(max(p.Size, p.Staged))))
+	if p.Problem != "" {
+		text += ", trying again: " + p.Problem
+	}
+	return text
+}
+
+// watchUpload says what is left to send when the capture has ended, and lets
+// Ctrl-C end that. The function it returns ends watching.
+func (a *app) watchUpload(s *capture.Session) (end func()) {
+	if s.Uploading() == nil {
+		return func() {}
+	}
+	a.uploading.Store(s)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-done:
+		case <-s.Uploading():
+			a.say("the capture has ended and is complete on the disk; %s; Ctrl-C leaves the rest for `pcapctl upload %s`",
+				describeUpload(s.Progress().Upload), s.Plan.Config.Name)
+		}
+	}()
+	return func() {
+		close(done)
+		a.uploading.Store(nil)
+	}
+}
+
+// abandonUpload ends the upload of a capture that has ended, if there is one.
+func (a *app) abandonUpload() bool {
+	s := a.uploading.Load()
+	return s != nil && s.AbandonUpload()
+}
+
+func (a *app) uploadCommand() *cobra.Command {
+	var storagePath, account string
+	cmd := &cobra.Command{
+		Use:   "upload NAME | FILE",
+		Short: "Finish the upload of a session, or upload a capture file",
+		Long: `upload brings a capture that is on the disk into its blob: what the upload of a
+session has left, because the storage was away or the process was killed, or any
+capture file. Blocks that the storage has already are not sent again.
+
+The blob is the one that the session was made with, or --storage-path. A SAS
+is not kept: put it behind the ? of --storage-path or into
+AZURE_STORAGE_SAS_TOKEN.`,
+		Example: `  pcapctl upload web
+  pcapctl upload /var/captures/x.cap --storage-path https://pcstore.blob.core.windows.net/captures/x.cap`,
+		Args:              sessionArgs(1),
+		ValidArgsFunction: a.completeSessions(1, func(s *registry.Session) bool { return !s.Alive }),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.upload(cmd.Context(), args[0], storagePath, account)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&storagePath, "storage-path", "", "`URI` of the blob (default: the session's)")
+	f.StringVar(&account, "storage-account", "", "name or resource id of the storage account (default: the session's, or that of --storage-path)")
+	uploadFlags(cmd)
+	return cmd
+}
+
+// uploaded is what upload prints.
+type uploaded struct {
+	File           string `json:"file,omitempty"`
+	Blob           string `json:"blob"`
+	SizeInBytes    int64  `json:"sizeInBytes"`
+	SHA256         string `json:"sha256"`
+	Blocks         int    `json:"blocks"`
+	BytesSent      int64  `json:"bytesSent"`
+	BytesThere     int64  `json:"bytesThereBefore"`
+	RequestRetries int64  `json:"retries"`
+}
+
+func (a *app) upload(parent context.Context, what, storagePath, account string) error {
+	stateDir, err := a.settings.stateDir()
+	if err != nil {
+		return err
+	}
+	settings, err := a.settings.upload(stateDir)
+	if err != nil {
+		return err
+	}
+	reg := registry.New(stateDir)
+	j := capture.UploadJob{Settings: settings, Host: a.settings.host(), StoragePath: storagePath, StorageID: account}
+	session, err := a.uploadOf(reg, what, &j)
+	if err != nil {
+		return err
+	}
+	if j.StorageID != "" && !strings.HasPrefix(j.StorageID, "/") {
+		j.StorageID = armID("", "Microsoft.Storage/storageAccounts/"+j.StorageID)
+	}
+	ctx, stop := a.untilSignal(parent)
+	defer stop()
+	res, err := capture.UploadFile(ctx, &j)
+	if err != nil {
+		return err
+	}
+	view := uploaded{
+		File: j.Path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
+		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,
+	}
+	a.say("%s is complete: %s, of which %s had been sent before", res.URL, humanize.IBytes(uint64(res.Size)), humanize.IBytes(uint64(res.Reused)))
+	files := []capture.FileResult{{Path: j.Path, SizeInBytes: res.Size}}
+	if session != nil {
+		if j.Spool {
+			files = []capture.FileResult{}
+		}
+		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
+			capture.UploadResult{State: capture.UploadComplete, BytesStaged: res.Size, Retries: res.Retries})
+	}
+	if err == nil && j.Spool {
+		if err := os.Remove(j.Path); err == nil {
+			view.File = ""
+		}
+	}
+	if perr := a.print(view); err == nil {
+		err = perr
+	}
+	return err
+}
+
+// uploadOf settles which file it is and where it goes: that of a session, or a
+// file. The session is nil for a file.
+func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob) (*registry.Session, error) {
+	var session *registry.Session
+	if strings.ContainsRune(what, filepath.Separator) {
+		path, err := filepath.Abs(what)
+		if err != nil {
+			return nil, capture.Errorf(capture.Internal, "%w", err)
+		}
+		j.Path = path
+		// A file that a session has left belongs to it still.
+		list, _ := reg.List()
+		for _, s := range list {
+			if s.Record != nil && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
+				session = s
+			}
+		}
+	} else {
+		var err error
+		if session, err = a.session(what); err != nil {
+			return nil, err
+		}
+	}
+	if session == nil {
+		if j.StoragePath == "" {
+			return nil, &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: fmt.Sprintf("no session knows %s: name the blob it goes to", j.Path)}
+		}
+		return nil, nil
+	}
+	return session, sessionUpload(session, j)
+}
+
+// sessionUpload takes from a session what was not given.
+func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
+	switch {
+	case s.Alive:
+		return capture.Errorf(capture.Conflict, "session %q is still running, and uploads by itself: stop it first", s.Name)
+	case s.Err != nil:
+		return s.Err
+	}
+	p := &s.Record.Resource.Properties
+	st := p.Statistics
+	if st.Upload != nil && st.Upload.State == capture.UploadComplete && j.StoragePath == "" {
+		return capture.Errorf(capture.Conflict, "the upload of session %q is complete: %s", s.Name, s.Record.Where())
+	}
+	if len(st.Files) == 0 {
+		return capture.Errorf(capture.NotFound, "session %q has left no file on this machine", s.Name)
+	}
+	j.Path, j.Spool = st.Files[0].Path, p.StorageLocation.FilePath == nil || *p.StorageLocation.FilePath == ""
+	if j.StoragePath == "" && p.StorageLocation.StoragePath != nil {
+		j.StoragePath = *p.StorageLocation.StoragePath
+	}
+	if j.StorageID == "" && p.StorageLocation.StorageID != nil {
+		j.StorageID = *p.StorageLocation.StorageID
+	}
+	if j.StoragePath == "" {
+		return &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: fmt.Sprintf("session %q was to go to no blob: name one", s.Name)}
+	}
+	j.Metadata = s.Record.Resource.Metadata()
+	return nil
+}
