@@ -42,6 +42,9 @@ type Source struct {
 	Interfaces []string
 	// Promiscuous asks for frames that are meant for other stations, too.
 	Promiscuous bool
+	// Netns is the network namespace to capture in, as netif.In takes it; "" is
+	// this process's own.
+	Netns string
 	// BufferSize is the size of the kernel's ring in bytes, 0 for
 	// DefaultBufferSize.
 	BufferSize int
@@ -61,6 +64,7 @@ type Plan struct {
 	upload      UploadSettings // of a capture that goes to a blob
 	spool       string         // path of the file of one that goes there only
 	promiscuous bool
+	netns       string
 	blockSize   int
 	blocks      int
 }
@@ -68,14 +72,14 @@ type Plan struct {
 // NewPlan looks at the machine, opens nothing and needs no privilege. Its
 // errors are of class NotFound for interfaces and Invalid for settings.
 func NewPlan(c *Config, s Source) (*Plan, error) {
-	p := &Plan{Config: c, promiscuous: s.Promiscuous}
+	p := &Plan{Config: c, promiscuous: s.Promiscuous, netns: s.Netns}
 	p.Warnings = slices.Clone(c.Warnings)
 	if err := p.sizeRing(s.BufferSize); err != nil {
 		return nil, err
 	}
-	all, err := netif.List()
+	all, err := Interfaces(s.Netns)
 	if err != nil {
-		return nil, Errorf(Internal, "%w", err)
+		return nil, err
 	}
 	if err := p.choose(all, s.Interfaces); err != nil {
 		return nil, err
@@ -85,6 +89,37 @@ func NewPlan(c *Config, s Source) (*Plan, error) {
 	}
 	p.warn(all)
 	return p, nil
+}
+
+// Interfaces lists the interfaces of a network namespace, as netif.In takes
+// it.
+//
+// Error classes: NotFound and Forbidden for the namespace, Internal.
+func Interfaces(netns string) (all []netif.Interface, err error) {
+	err = netif.In(netns, func() error {
+		all, err = netif.List()
+		return err
+	})
+	if err != nil {
+		return nil, namespaceError(err)
+	}
+	return all, nil
+}
+
+// namespaceError gives errors of entering a namespace their class; those that
+// have one keep it.
+func namespaceError(err error) error {
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return Errorf(NotFound, "%w: name a namespace of `ip netns list`, the path of one, or a process", err)
+	case errors.Is(err, fs.ErrPermission):
+		return Errorf(Forbidden, "%w: entering another network namespace needs the capability CAP_SYS_ADMIN; run pcapctl as root", err)
+	default:
+		return Errorf(Internal, "%w", err)
+	}
 }
 
 func (p *Plan) sizeRing(size int) error {

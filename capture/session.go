@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"pcapctl/capture/netif"
 	"pcapctl/capture/ring"
 	"pcapctl/filter"
 	"pcapctl/storage"
@@ -117,19 +118,9 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := s.rec.start(); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
-	if s.ring, err = ring.Open(p.ringOptions()); err != nil {
-		return nil, openError(p, err)
-	}
-	// Before the first packet: the connections that looked at the blob are open
-	// still, and the upload will use them.
-	if err := s.beginUpload(o.Blob, path); err != nil {
-		return nil, errors.Join(err, s.ring.Close())
-	}
-	if s.links, err = watchLinks(p, s.ring.Wake); err != nil {
-		return nil, errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
-	}
-	if err := s.ring.Start(); err != nil {
-		return nil, errors.Join(openError(p, err), s.links.close(), s.ring.Close())
+	// Only the sockets belong to the namespace; the file is written here.
+	if err := netif.In(p.netns, func() error { return s.openSockets(o.Blob, path) }); err != nil {
+		return nil, namespaceError(err)
 	}
 	s.Started = time.Now()
 	s.keepTelling()
@@ -137,6 +128,26 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		s.upload.follow(s.rec.writtenSize.Load, s.watcher)
 	}
 	return s, nil
+}
+
+// openSockets opens everything that packets come from. When it returns, they
+// are being captured.
+func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
+	if s.ring, err = ring.Open(s.Plan.ringOptions()); err != nil {
+		return openError(s.Plan, err)
+	}
+	// Before the first packet: the connections that looked at the blob are open
+	// still, and the upload will use them.
+	if err := s.beginUpload(blob, path); err != nil {
+		return errors.Join(err, s.ring.Close())
+	}
+	if s.links, err = watchLinks(s.Plan, s.ring.Wake); err != nil {
+		return errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
+	}
+	if err := s.ring.Start(); err != nil {
+		return errors.Join(openError(s.Plan, err), s.links.close(), s.ring.Close())
+	}
+	return nil
 }
 
 // openError tells an interface that went away since it was looked up from a

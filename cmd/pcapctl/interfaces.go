@@ -12,18 +12,24 @@ import (
 )
 
 func (a *app) interfacesCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "interfaces",
 		Short: "List the network interfaces and which of them are captured on by default",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := netif.List()
+			all, err := capture.Interfaces(a.settings.v.GetString(setNetns))
 			if err != nil {
-				return capture.Errorf(capture.Internal, "%w", err)
+				return err
 			}
 			return a.print(describeInterfaces(all))
 		},
 	}
+	netnsFlag(cmd)
+	return cmd
+}
+
+func netnsFlag(cmd *cobra.Command) {
+	cmd.Flags().String(setNetns, "", "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same")
 }
 
 // interfaceView is an interface as it is printed.
@@ -90,8 +96,9 @@ func (l interfaceList) table() (head []string, rows [][]string) {
 	return []string{"name", "index", "state", "default", "framing", "MTU", "addresses"}, rows
 }
 
-func completeInterfaces(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	all, err := netif.List()
+func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	netns, _ := cmd.Flags().GetString(setNetns)
+	all, err := capture.Interfaces(netns)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -61,6 +61,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
 	f.StringSliceVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
 	f.BoolVar(&r.promiscuous, setPromiscuous, true, "capture frames for other stations, too")
+	netnsFlag(cmd)
 	f.StringVar(&r.bufferSize, setBufferSize, "", "`size` of the kernel's packet ring, such as 8MiB")
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if to, ok := aliases[name]; ok {

@@ -30,6 +30,7 @@ const (
 	setTarget      = "target"
 	setInterface   = "interface"
 	setPromiscuous = "promiscuous"
+	setNetns       = "netns"
 	setBufferSize  = "buffer-size"
 	setSuffix      = "storage-suffix"
 	setEndpoint    = "blob-endpoint"
@@ -43,7 +44,7 @@ const (
 )
 
 var settingNames = []string{
-	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setBufferSize,
+	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setNetns, setBufferSize,
 	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setPerPacket, setTotal, setTime,
 }
 
@@ -69,7 +70,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -191,6 +192,7 @@ func (s *settings) source() (capture.Source, error) {
 	src := capture.Source{
 		Interfaces:  s.v.GetStringSlice(setInterface),
 		Promiscuous: s.v.GetBool(setPromiscuous),
+		Netns:       s.v.GetString(setNetns),
 	}
 	text := s.v.GetString(setBufferSize)
 	if text == "" {
