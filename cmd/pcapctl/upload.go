@@ -20,16 +20,19 @@ func uploadFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.String(setAuthMode, "", "credentials for the blob: `key`, sas, or login (default: the first there is)")
 	f.String(setGrace, "", "how long an upload may go without progress once the capture has ended (default 5m)")
-	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: spool in the state folder)")
+	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)")
 	f.String(setSpoolSize, "", "`size` up to which such a file stays on the disk although it was sent (default 1GiB)")
 	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions([]string{"key", "sas", "login"}, cobra.ShellCompDirectiveNoFileComp))
 }
+
+// spoolFolder cannot be the name of a session, whose folders lie beside it.
+const spoolFolder = ".spool"
 
 // upload is how captures reach their blobs on this host.
 func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
 	u := capture.UploadSettings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
 	if u.SpoolDir == "" {
-		u.SpoolDir = filepath.Join(stateDir, "spool")
+		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
 	}
 	var err error
 	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
@@ -130,8 +133,8 @@ type uploaded struct {
 	File           string `json:"file,omitempty"`
 	Blob           string `json:"blob"`
 	SizeInBytes    int64  `json:"sizeInBytes"`
-	SHA256         string `json:"sha256"`
-	Blocks         int    `json:"blocks"`
+	SHA256         string `json:"sha256,omitempty"`
+	Blocks         int    `json:"blocks,omitempty"`
 	BytesSent      int64  `json:"bytesSent"`
 	BytesThere     int64  `json:"bytesThereBefore"`
 	RequestRetries int64  `json:"retries"`
@@ -151,6 +154,11 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	session, err := a.uploadOf(reg, what, &j)
 	if err != nil {
 		return err
+	}
+	if session != nil && j.Path == "" {
+		a.say("the upload of session %s is complete already", session.Name)
+		st := session.Record.Resource.Properties.Statistics
+		return a.print(uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes})
 	}
 	if j.StorageID != "" && !strings.HasPrefix(j.StorageID, "/") {
 		j.StorageID = armID("", "Microsoft.Storage/storageAccounts/"+j.StorageID)
@@ -194,13 +202,15 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 		if err != nil {
 			return nil, capture.Errorf(capture.Internal, "%w", err)
 		}
-		j.Path = path
 		// A file that a session has left belongs to it still.
 		list, _ := reg.List()
 		for _, s := range list {
 			if s.Record != nil && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
 				session = s
 			}
+		}
+		if session == nil {
+			j.Path = path
 		}
 	} else {
 		var err error
@@ -217,7 +227,8 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 	return session, sessionUpload(session, j)
 }
 
-// sessionUpload takes from a session what was not given.
+// sessionUpload takes from a session what was not given. There is no path when
+// its blob is complete.
 func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 	switch {
 	case s.Alive:
@@ -227,8 +238,8 @@ func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 	}
 	p := &s.Record.Resource.Properties
 	st := p.Statistics
-	if st.Upload != nil && st.Upload.State == capture.UploadComplete && j.StoragePath == "" {
-		return capture.Errorf(capture.Conflict, "the upload of session %q is complete: %s", s.Name, s.Record.Where())
+	if len(st.Blobs) > 0 && j.StoragePath == "" {
+		return nil // there is nothing to do
 	}
 	if len(st.Files) == 0 {
 		return capture.Errorf(capture.NotFound, "session %q has left no file on this machine", s.Name)

@@ -51,6 +51,7 @@ type Proxy struct {
 	requests []Request
 	conns    map[net.Conn]bool
 	opened   int
+	peers    []string
 	quit     chan struct{}
 }
 
@@ -89,6 +90,7 @@ func NewProxy(t testing.TB, a *Azurite, l net.Listener, dial func(ctx context.Co
 			case http.StateNew:
 				p.conns[c] = true
 				p.opened++
+				p.peers = append(p.peers, c.RemoteAddr().String())
 			case http.StateClosed, http.StateHijacked:
 				delete(p.conns, c)
 			case http.StateActive, http.StateIdle:
@@ -129,6 +131,13 @@ func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.opened
+}
+
+// Peers are the addresses that connections came from.
+func (p *Proxy) Peers() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.peers)
 }
 
 // Cut resets all connections.
