@@ -134,10 +134,11 @@ func BenchmarkKernel(b *testing.B) {
 	for _, n := range benchmarkSizes {
 		set := benchmarkSet(b, n)
 		ours := compiled(b, set, Options{NoLoopback: true})
+		noErrors := compiled(b, set.WithICMPErrors(false), Options{NoLoopback: true})
 		programs := map[string][]bpf.RawInstruction{
-			fmt.Sprintf("pcapctl/exact=%v", ours.Exact): ours.Raw,
-			"pcapctl/no-icmp-errors":                    compiled(b, set.WithICMPErrors(false), Options{NoLoopback: true}).Raw,
-			"libpcap":                                   libpcapSet(b, set),
+			fmt.Sprintf("pcapctl/exact=%v", ours.Exact):                         ours.Raw,
+			fmt.Sprintf("pcapctl-without-icmp-errors/exact=%v", noErrors.Exact): noErrors.Raw,
+			"libpcap": libpcapSet(b, set),
 		}
 		for who, program := range programs {
 			for name, p := range benchmarkPackets() {
