@@ -6,7 +6,10 @@
 // draft-ietf-opsawg-pcaplinktype.
 package pcapfile
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // Sizes in bytes.
 const (
@@ -21,26 +24,49 @@ const (
 // LinkType says what a record begins with.
 type LinkType uint32
 
-// The link types that pcapctl writes.
+// The link types that pcapctl knows. A capture of its own is written with
+// Ethernet, RawIP or SLL2; one that is made of a file keeps the file's.
 const (
-	Ethernet LinkType = 1
-	RawIP    LinkType = 101
-	SLL2     LinkType = 276
+	Null       LinkType = 0  // BSD loopback, address family in the byte order of the machine
+	Ethernet   LinkType = 1  //
+	RawIPBSD   LinkType = 12 // DLT_RAW of most systems, found in files although LINKTYPE_RAW is meant
+	RawIPOpen  LinkType = 14 // DLT_RAW of OpenBSD, the same
+	RawIP      LinkType = 101
+	Loop       LinkType = 108 // OpenBSD loopback, address family in network byte order
+	SLL        LinkType = 113
+	RawIPv4    LinkType = 228
+	RawIPv6    LinkType = 229
+	SLL2       LinkType = 276
+	linkTypeOf LinkType = 0xffff // the part of a file header's member that is the link type
 )
 
-// SLL2Len is the length of the cooked header in bytes.
-const SLL2Len = 20
+// Lengths of the headers that stand before the network layer, in bytes.
+const (
+	SLLLen  = 16
+	SLL2Len = 20
+	NullLen = 4 // of Null and of Loop
+)
 
 func (l LinkType) String() string {
-	switch l {
+	switch l & linkTypeOf {
+	case Null:
+		return "NULL (BSD loopback)"
 	case Ethernet:
 		return "EN10MB (Ethernet)"
-	case RawIP:
+	case RawIP, RawIPBSD, RawIPOpen:
 		return "RAW (raw IP)"
+	case Loop:
+		return "LOOP (OpenBSD loopback)"
+	case SLL:
+		return "LINUX_SLL (Linux cooked v1)"
+	case RawIPv4:
+		return "IPV4 (raw IPv4)"
+	case RawIPv6:
+		return "IPV6 (raw IPv6)"
 	case SLL2:
 		return "LINUX_SLL2 (Linux cooked v2)"
 	}
-	return "unknown"
+	return fmt.Sprintf("link type %d", uint32(l&linkTypeOf))
 }
 
 // AppendHeader appends the file header: microseconds, version 2.4, little

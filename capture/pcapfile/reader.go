@@ -1,0 +1,266 @@
+package pcapfile
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Packet is a packet of a file.
+type Packet struct {
+	Data   []byte // valid until the next call of Next; at most MaxSnapLen bytes
+	Length int    // on the wire; never less than len(Data)
+
+	// LinkType says what Data begins with.
+	LinkType LinkType
+	// Timed is false when the file has no time for the packet, which a pcapng
+	// Simple Packet Block has not. Sec and Nsec are zero then.
+	Timed bool
+	Sec   uint32 // since 1970
+	Nsec  uint32 // below 1e9
+
+	Direction Direction
+	Offset    int64 // of the packet's record or block in the file
+}
+
+// Direction is which way a packet went, as far as the file says it beside the
+// packet's own bytes.
+type Direction uint8
+
+// The directions, with the values of the pcapng option epb_flags.
+const (
+	Untold Direction = iota
+	Inbound
+	Outbound
+)
+
+// FormatError is a file that is not as its format has it.
+type FormatError struct {
+	Offset int64 // of the record, block or header at fault
+	Reason string
+}
+
+// Error tells the position and the reason.
+func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
+
+// Reader reads the packets of a pcap or pcapng file that may hold anything. It
+// allocates little more than one packet of MaxSnapLen bytes and one read-ahead
+// buffer, whatever lengths the file claims, and gives up at the first thing
+// that cannot be.
+//
+// Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
+// both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
+// sections, both byte orders).
+type Reader struct {
+	in     *bufio.Reader
+	offset int64 // of what is read next
+	at     int64 // of the record or block that is being read
+	order  binary.ByteOrder
+	format string
+	data   []byte
+	head   [24]byte // what is read of headers; fields, as they would be allocated otherwise
+	word   [8]byte
+
+	next  func(*Packet) error
+	link  LinkType // as LinkType gives it
+	known bool     // link was told
+	// Of a pcap file.
+	scale uint32 // nanoseconds of one unit of a record's time
+	// Of a pcapng file.
+	left   uint32 // bytes of the block's body that are not read yet
+	ifaces []iface
+}
+
+// readAhead is how many bytes are asked for at once.
+const readAhead = 256 << 10
+
+// NewReader reads the header of a file.
+//
+// Errors: *FormatError, and those of in.
+func NewReader(in io.Reader) (*Reader, error) {
+	r := &Reader{in: bufio.NewReaderSize(in, readAhead)}
+	magic, err := r.in.Peek(4)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err
+	case len(magic) == 0:
+		return nil, r.malformed("the file is empty: not even a header is there")
+	case len(magic) < 4:
+		return nil, r.malformed("the file has only %d bytes", len(magic))
+	}
+	little, big := binary.LittleEndian.Uint32(magic), binary.BigEndian.Uint32(magic)
+	switch {
+	case little == blockSection: // reads the same both ways
+		err = r.openNG()
+	case little == magicMicro, little == magicNano:
+		err = r.openPcap(binary.LittleEndian, little)
+	case big == magicMicro, big == magicNano:
+		err = r.openPcap(binary.BigEndian, big)
+	default:
+		err = r.malformed("neither a pcap nor a pcapng file: %s", whatElse(magic))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// The numbers that pcap files begin with.
+const (
+	magicMicro = 0xa1b2c3d4
+	magicNano  = 0xa1b23c4d
+)
+
+// whatElse tells what a file is that somebody may think a capture.
+func whatElse(magic []byte) string {
+	for _, known := range []struct{ begins, is string }{
+		{"\x1f\x8b", "it is compressed by gzip; give it to --read-file - through `gunzip -c`"},
+		{"\x28\xb5\x2f\xfd", "it is compressed by zstd; give it to --read-file - through `zstd -dc`"},
+		{"\xfd7zX", "it is compressed by xz; give it to --read-file - through `xz -dc`"},
+		{"\x04\x22\x4d\x18", "it is compressed by lz4; give it to --read-file - through `lz4 -dc`"},
+		{"snoo", "it is a snoop file; convert it with `editcap -F pcap`"},
+		{"\x34\xcd\xb2\xa1", "it is a pcap file with records of a modified form; convert it with `editcap -F pcap`"},
+		{"\xa1\xb2\xcd\x34", "it is a pcap file with records of a modified form; convert it with `editcap -F pcap`"},
+	} {
+		if bytes.HasPrefix(magic, []byte(known.begins)) {
+			return known.is
+		}
+	}
+	return fmt.Sprintf("it begins with the bytes % x", magic)
+}
+
+// Format says in words what the file is, such as "pcap, little-endian,
+// microseconds".
+func (r *Reader) Format() string { return r.format }
+
+// LinkType is that of the whole pcap file, or of the first interface of a
+// pcapng file. ok is false when no interface has been described so far.
+//
+// In a pcap file it is the header's member as it stands: above the link type,
+// in its lower 16 bits, it may say how long a frame check sequence the packets
+// have. Kind takes that away.
+func (r *Reader) LinkType() (link LinkType, ok bool) { return r.link, r.known }
+
+// Kind is the link type without what a file header may say beside it.
+func (l LinkType) Kind() LinkType { return l & linkTypeOf }
+
+// Next reads the next packet. Its error is io.EOF at the end of the file, and
+// then only when the file ends behind a whole record. After an error there is
+// nothing more to be read.
+//
+// Errors: *FormatError, io.EOF, and those of the reader below.
+func (r *Reader) Next(p *Packet) error {
+	*p = Packet{}
+	return r.next(p)
+}
+
+func (r *Reader) malformed(format string, args ...any) error {
+	return &FormatError{Offset: r.at, Reason: fmt.Sprintf(format, args...)}
+}
+
+// fill reads all of b. what is named when the file ends before that.
+func (r *Reader) fill(b []byte, what string) error {
+	n, err := io.ReadFull(r.in, b)
+	r.offset += int64(n)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return r.malformed("the file is cut short: it ends at byte %d, within %s that begins here", r.offset, what)
+	}
+	return err
+}
+
+// begin reads the start of a record or block. It is io.EOF when the file ends
+// before its first byte.
+func (r *Reader) begin(b []byte, what string) error {
+	r.at = r.offset
+	if _, err := r.in.Peek(1); err != nil {
+		return err
+	}
+	return r.fill(b, what)
+}
+
+// body reads the caplen bytes of a packet.
+func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
+	if caplen > MaxSnapLen {
+		return r.malformed("%s claims to hold %d bytes of a packet; allowed: up to %d", what, caplen, MaxSnapLen)
+	}
+	if int(caplen) > cap(r.data) {
+		// Not less than is common, so that this is not done for every packet
+		// that is a little longer than those before.
+		r.data = make([]byte, min(max(int(caplen)*2, 4096), MaxSnapLen))
+	}
+	p.Data = r.data[:caplen]
+	p.Length = int(max(length, caplen))
+	return r.fill(p.Data, what)
+}
+
+// skip passes over n bytes.
+func (r *Reader) skip(n uint32, what string) error {
+	for n > 0 {
+		done, err := r.in.Discard(int(min(n, 1<<20)))
+		r.offset += int64(done)
+		n -= uint32(done)
+		if errors.Is(err, io.EOF) {
+			return r.malformed("the file is cut short: it ends at byte %d, within %s that begins here", r.offset, what)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func orderName(o binary.ByteOrder) string {
+	if o == binary.LittleEndian {
+		return "little-endian"
+	}
+	return "big-endian"
+}
+
+func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
+	r.order, r.next, r.scale = order, r.nextPcap, 1000
+	r.format = "pcap, " + orderName(order) + ", microseconds"
+	if magic == magicNano {
+		r.scale = 1
+		r.format = "pcap, " + orderName(order) + ", nanoseconds"
+	}
+	head := r.head[:HeaderLen]
+	if err := r.fill(head, "the file header"); err != nil {
+		return err
+	}
+	if major, minor := order.Uint16(head[4:]), order.Uint16(head[6:]); major != 2 || minor != 4 {
+		return r.malformed("a pcap file of version %d.%d; allowed: 2.4", major, minor)
+	}
+	// The snap length in the header is no bound: writers are known that put
+	// longer packets behind it, or 0 into it, and libpcap takes them.
+	r.link, r.known = LinkType(order.Uint32(head[20:])), true
+	return nil
+}
+
+func (r *Reader) nextPcap(p *Packet) error {
+	const what = "the record"
+	head := r.head[:RecordHeaderLen]
+	if err := r.begin(head, what); err != nil {
+		return err
+	}
+	p.LinkType, p.Offset, p.Timed = r.link.Kind(), r.at, true
+	// A fraction of a second or more is no fraction, but the sum is clear.
+	nsec := uint64(r.order.Uint32(head[4:])) * uint64(r.scale)
+	sec := uint64(r.order.Uint32(head)) + nsec/1e9
+	if err := r.setTime(p, sec, nsec%1e9); err != nil {
+		return err
+	}
+	return r.body(p, r.order.Uint32(head[8:]), r.order.Uint32(head[12:]), what)
+}
+
+// setTime refuses what a pcap file could not hold.
+func (r *Reader) setTime(p *Packet, sec, nsec uint64) error {
+	if sec > math.MaxUint32 {
+		return r.malformed("the packet's time is %d seconds after 1970 began, which a pcap file cannot hold; allowed: up to %d, in the year 2106", int64(sec), uint32(math.MaxUint32))
+	}
+	p.Sec, p.Nsec = uint32(sec), uint32(nsec)
+	return nil
+}
