@@ -78,7 +78,27 @@ func vethPair(t testing.TB, a, b string) (int, int) {
 	ip(t, "link add "+a+" type veth peer name "+b)
 	ip(t, "link set "+a+" up")
 	ip(t, "link set "+b+" up")
+	for _, name := range []string{a, b} {
+		if err := waitRunning(name); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return indexOf(t, a), indexOf(t, b)
+}
+
+// waitRunning waits until a device does not just drop what is sent: after it is up, that takes a moment.
+func waitRunning(name string) error {
+	for range 500 {
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			return err
+		}
+		if i.Flags&net.FlagRunning != 0 {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("%s does not get a carrier", name)
 }
 
 func indexOf(t testing.TB, name string) int {

@@ -62,8 +62,11 @@ func cable(t *testing.T, p *peer) {
 	if err := p.do(func() error {
 		ip(t, "link set lo up")
 		side("vb", 2)
-		return nil
+		return waitRunning("vb")
 	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitRunning("va"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -91,12 +94,17 @@ func watchFor(t testing.TB, framing Framing, set Set) *watch {
 	return w
 }
 
-// packets is what the filter let through, once nothing more comes. It must be what matches of everything.
-func (w *watch) packets(t testing.TB) (recorded []seen, all int) {
+// packets is what the filter let through, once so many were seen that match and nothing more comes. It must be
+// what matches of everything.
+func (w *watch) packets(t testing.TB, expected int) (recorded []seen, all int) {
 	t.Helper()
 	var want [][]byte
 	for {
-		s, ok := receive(t, w.bare, 150*time.Millisecond)
+		wait := 100 * time.Millisecond
+		if len(want) < expected {
+			wait = 5 * time.Second
+		}
+		s, ok := receive(t, w.bare, wait)
 		if !ok {
 			break
 		}
@@ -173,7 +181,7 @@ func TestLocalPortIsTheServers(t *testing.T) {
 		if err := talk(p.do, direct, "10.9.0.2:8443"); err != nil {
 			t.Fatal(err)
 		}
-		recorded, all := w.packets(t)
+		recorded, all := w.packets(t, 8)
 		in, out := 0, 0
 		for _, s := range recorded {
 			data := s.data
@@ -235,7 +243,7 @@ func TestTagsOnTheWire(t *testing.T) {
 			if err := p.do(func() error { return inject("vb", serialized(t, append(slices.Clone(head), in[:]...)...)) }); err != nil {
 				t.Fatal(err)
 			}
-			recorded, _ := w.packets(t)
+			recorded, _ := w.packets(t, 2)
 			if len(recorded) != 2 || (recorded[0].kind == unix.PACKET_OUTGOING) == (recorded[1].kind == unix.PACKET_OUTGOING) {
 				t.Errorf("%s, framing %d: recorded %+v, want one packet each way", name, framing, recorded)
 			}
@@ -265,7 +273,7 @@ func TestFragmentsOnTheWire(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if recorded, _ := w.packets(t); len(recorded) != 3 {
+	if recorded, _ := w.packets(t, 3); len(recorded) != 3 {
 		t.Errorf("%d of 3 fragments were recorded", len(recorded))
 	}
 }
@@ -285,7 +293,7 @@ func TestUnreachableOnTheWire(t *testing.T) {
 		if _, err := c.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
 		}
-		recorded, _ := w.packets(t)
+		recorded, _ := w.packets(t, want)
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
