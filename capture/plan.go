@@ -29,7 +29,7 @@ const (
 	MinBufferSize     = 1 << 20
 	MaxBufferSize     = 1 << 30
 	retireTime        = 250 * time.Millisecond
-	wholeBlock        = 1 << 20
+	wholeBlock        = 2 << 20
 	minBlocks         = 2
 )
 
@@ -299,6 +299,9 @@ func (p *Plan) FilterMode() string {
 	}
 	return "kernel+user"
 }
+
+// RingSize is the size of the kernel's packet ring in bytes.
+func (p *Plan) RingSize() int { return p.blockSize * p.blocks }
 
 // On names the interfaces, for people.
 func (p *Plan) On() string {

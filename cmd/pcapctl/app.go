@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"pcapctl/capture"
@@ -67,12 +70,12 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		// The output flags may not have been read yet when another is wrong.
 		a.output.peek(cmd.Flags())
-		return capture.Errorf(capture.Invalid, "%w; see %s --help", err, cmd.CommandPath())
+		return capture.Errorf(capture.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
-	flags.BoolVar(&a.verbose, "verbose", false, "say more on stderr")
-	flags.BoolVar(&a.debug, "debug", false, "say everything on stderr")
+	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
+	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
 	a.settings.flags(flags)
 	_ = root.RegisterFlagCompletionFunc(setLogFormat, cobra.FixedCompletions(logFormats, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
@@ -81,6 +84,22 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
 		a.uploadCommand(), a.workerCommand())
 	return root
+}
+
+// nearestFlag is a hint for a flag that does not exist.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+		return ""
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	for alias, name := range aliases {
+		if cmd.Flags().Lookup(name) != nil {
+			known = append(known, alias)
+		}
+	}
+	return "; did you mean --" + nearest(unknown.GetSpecifiedName(), known) + "?"
 }
 
 // noArguments refuses arguments, and commands that do not exist, with the
@@ -107,7 +126,31 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.settings.read(cmd.Flags()); err != nil {
 		return err
 	}
-	return a.log.open(a.settings.v.GetString(setLogFormat), a.err)
+	if err := a.log.open(a.settings.v.GetString(setLogFormat), a.err); err != nil {
+		return err
+	}
+	for _, why := range a.settings.passedOver {
+		a.warn("a configuration file is passed over: " + why)
+	}
+	return nil
+}
+
+// explain says how a plan is carried out, for --verbose and --debug.
+func (a *app) explain(p *capture.Plan) {
+	if !a.verbose && !a.debug {
+		return
+	}
+	if a.settings.used != "" {
+		a.say("configuration file: %s", a.settings.used)
+	}
+	a.say("session %s for %s", p.Config.Name, p.Config.Target)
+	a.say("link type %s, kernel filter of %d instructions (%s), ring of %s",
+		p.LinkType, len(p.Program.Raw), p.FilterMode(), humanize.IBytes(uint64(p.RingSize())))
+	if a.debug {
+		for line := range strings.Lines(p.Program.Disassemble()) {
+			a.say("%s", strings.TrimRight(line, "\n"))
+		}
+	}
 }
 
 // print writes a result to stdout. A result that cannot be written is an

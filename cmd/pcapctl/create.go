@@ -218,6 +218,9 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	}
 	ord.given, ord.Request = given, resolved(config)
 	plan, err := ord.plan(config)
+	if err == nil {
+		a.explain(plan)
+	}
 	return ord, plan, err
 }
 

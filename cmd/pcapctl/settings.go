@@ -53,6 +53,10 @@ var settingNames = []string{
 type settings struct {
 	v    *viper.Viper
 	file string
+	used string // the configuration file that was read, "" for none
+	// passedOver are configuration files that could not be read and were not
+	// asked for by name.
+	passedOver []string
 }
 
 func (s *settings) flags(flags *pflag.FlagSet) {
@@ -98,8 +102,13 @@ func (s *settings) readFile() error {
 		err := s.v.ReadInConfig()
 		switch {
 		case err == nil:
+			s.used = file
 			return s.checkKeys(file)
 		case errors.Is(err, fs.ErrNotExist) && !named:
+			continue
+		case errors.Is(err, fs.ErrPermission) && !named:
+			// The environment may be another user's, as under `sudo -u`.
+			s.passedOver = append(s.passedOver, err.Error())
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			return capture.Errorf(capture.NotFound, "read the configuration: %w", err)

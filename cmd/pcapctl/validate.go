@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
@@ -20,7 +22,8 @@ func (a *app) validateCommand() *cobra.Command {
 request with its defaults filled in, the interfaces, the filters in words and
 the kernel's program. It opens nothing and needs no privilege.`,
 		Example: `  pcapctl validate -f request.json
-  pcapctl validate -f request.json --query plan.filters`,
+  pcapctl validate -f request.json --query plan.filters
+  pcapctl validate -f request.json --show-program --query plan.program -o tsv`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.validate(cmd, &o) },
 	}
 	o.request.flags(cmd)
@@ -44,8 +47,9 @@ type planDetails struct {
 	FilterMode   string       `json:"filterMode"`
 	Filters      []filterView `json:"filters"`
 	Instructions int          `json:"instructions"`
-	Program      string       `json:"program,omitempty"`
-	ProgramDDD   string       `json:"programDecimal,omitempty"`
+	// One line each, as tcpdump -d and tcpdump -ddd print them.
+	Program    []string `json:"program,omitempty"`
+	ProgramDDD []string `json:"programDecimal,omitempty"`
 }
 
 // filterView is one filter, explained.
@@ -88,7 +92,10 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		v.Plan.Filters = append(v.Plan.Filters, view)
 	}
 	if o.showProgram {
-		v.Plan.Program, v.Plan.ProgramDDD = plan.Program.Disassemble(), plan.Program.DDD()
+		v.Plan.Program = lines(plan.Program.Disassemble())
+		v.Plan.ProgramDDD = lines(plan.Program.DDD())
 	}
 	return a.print(v)
 }
+
+func lines(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
