@@ -84,9 +84,7 @@ func (r *recorder) start() error {
 func (r *recorder) block(b *ring.Block) (full bool, err error) {
 	var walked uint64
 	defer func() {
-		r.packets.Store(r.all.packets)
-		r.bytes.Store(r.all.bytes)
-		r.size.Store(r.all.size)
+		r.publish()
 		r.walked.Add(walked)
 	}()
 	var p ring.Packet
@@ -100,25 +98,42 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 			continue
 		}
 		prefix, data, length := r.frame(&p)
-		caplen := min(len(prefix)+len(data), r.snap)
-		record := pcapfile.RecordHeaderLen + caplen
-		if r.limit > 0 && r.all.size+int64(record) > r.limit {
-			return true, nil
+		if full, err := r.add(p.Sec, p.Nsec, prefix, data, length); full || err != nil {
+			return full, err
 		}
-		if len(r.buf) >= bufferSize {
-			if err := r.flush(); err != nil {
-				return false, err
-			}
-		}
-		at := len(r.buf)
-		r.buf = r.buf[:at+record]
-		pcapfile.PutRecordHeader(r.buf[at:], p.Sec, p.Nsec, caplen, length)
-		body := r.buf[at+pcapfile.RecordHeaderLen:]
-		copy(body[copy(body, prefix):], data)
-		r.all.packets++
-		r.all.bytes += uint64(caplen)
-		r.all.size += int64(record)
 	}
+}
+
+// add records one packet: prefix and data follow each other, length is that of
+// the whole on the wire. full says that it would have taken the file over its
+// limit and is not recorded.
+func (r *recorder) add(sec, nsec uint32, prefix, data []byte, length int) (full bool, err error) {
+	caplen := min(len(prefix)+len(data), r.snap)
+	record := pcapfile.RecordHeaderLen + caplen
+	if r.limit > 0 && r.all.size+int64(record) > r.limit {
+		return true, nil
+	}
+	if len(r.buf) >= bufferSize {
+		if err := r.flush(); err != nil {
+			return false, err
+		}
+	}
+	at := len(r.buf)
+	r.buf = r.buf[:at+record]
+	pcapfile.PutRecordHeader(r.buf[at:], sec, nsec, caplen, length)
+	body := r.buf[at+pcapfile.RecordHeaderLen:]
+	copy(body[copy(body, prefix):], data)
+	r.all.packets++
+	r.all.bytes += uint64(caplen)
+	r.all.size += int64(record)
+	return false, nil
+}
+
+// publish tells what was recorded so far to those who look from outside.
+func (r *recorder) publish() {
+	r.packets.Store(r.all.packets)
+	r.bytes.Store(r.all.bytes)
+	r.size.Store(r.all.size)
 }
 
 // matches does what the kernel's program was too small for.
