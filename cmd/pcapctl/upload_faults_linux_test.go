@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -298,7 +299,7 @@ func TestBlobRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := *r
 			r.t = t
-			r.env = append(r.env[:len(r.env):len(r.env)], tt.env...)
+			r.env = append(slices.Clip(r.env), tt.env...)
 			if len(tt.env) > 0 && tt.env[0] == "away" {
 				r.p.Rule(func(blobtest.Request) blobtest.Fault { return blobtest.Reset })
 				defer r.p.Rule(nil)

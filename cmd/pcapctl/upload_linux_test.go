@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -259,7 +260,7 @@ func TestBlobDestinations(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := *r
-			r.t, r.env = t, append(r.env[:len(r.env):len(r.env)], tt.env...)
+			r.t, r.env = t, append(slices.Clip(r.env), tt.env...)
 			args := []string{"--time-limit", "60"}
 			if tt.path != "" {
 				args = append(args, "--storage-path", r.a.Endpoint(r.p.Addr)+tt.path)

@@ -264,3 +264,9 @@ func (a *Azurite) Delete(path string) {
 		a.t.Fatalf("DELETE %s: %d", path, status)
 	}
 }
+
+// Head gives the headers of a blob, without its content.
+func (a *Azurite) Head(path string) (status int, h http.Header) {
+	a.t.Helper()
+	return a.request(http.MethodHead, path, "", nil, io.Discard)
+}
