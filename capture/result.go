@@ -27,6 +27,7 @@ type Result struct {
 	FilterMode   string
 	Interfaces   []LinkDrops
 	AnyInterface bool
+	ReadFile     *ReadFileResult // nil when packets came from interfaces
 	Files        []SavedFile
 	Blobs        []SavedFile   // complete ones
 	Upload       *UploadResult // nil when the capture goes to a file only
@@ -107,6 +108,13 @@ type Statistics struct {
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
 	Upload                    *UploadResult     `json:"upload,omitempty"`
+	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
+}
+
+// ReadFileResult is the file that packets were read from instead of interfaces.
+type ReadFileResult struct {
+	Path        string `json:"path"`
+	PacketsRead uint64 `json:"packetsRead"` // recorded or not
 }
 
 // UploadResult is how far the upload to a blob is, or was in the end.
@@ -214,6 +222,7 @@ func (r *Result) statistics() *Statistics {
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
 		Upload:                    r.Upload,
+		ReadFile:                  r.ReadFile,
 	}
 	for _, i := range r.Interfaces {
 		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})

@@ -244,7 +244,7 @@ func (s *Session) record(block *ring.Block) (StopReason, error) {
 	case errors.Is(err, ring.ErrCorrupt):
 		return CaptureBroken, Errorf(Failed, "%w", err)
 	case err != nil:
-		return FileFailed, s.fileError(err)
+		return FileFailed, fileError(err)
 	case full:
 		return SizeExceeded, nil
 	}
@@ -270,7 +270,7 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	}
 	if flush && time.Since(from) >= flushTime {
 		if err := s.rec.flush(); err != nil {
-			return FileFailed, s.fileError(err)
+			return FileFailed, fileError(err)
 		}
 		s.tell()
 	}
@@ -312,11 +312,11 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
 	}
 	if ferr := s.rec.flush(); ferr != nil && err == nil {
-		reason, err = FileFailed, s.fileError(ferr)
+		reason, err = FileFailed, fileError(ferr)
 	}
 	res := s.result(reason, end)
 	if ferr := s.file.Finish(); ferr != nil && err == nil {
-		reason, err = FileFailed, s.fileError(ferr)
+		reason, err = FileFailed, fileError(ferr)
 		res.StopReason = reason
 	}
 	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
@@ -327,7 +327,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	return res, err
 }
 
-func (s *Session) fileError(err error) error {
+func fileError(err error) error {
 	hint := "what was written before is kept and readable"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		hint = "free some space or set a smaller totalBytesPerSession; " + hint
