@@ -107,6 +107,14 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	return c, nil
 }
 
+// withoutICMPErrors is the same session with filters that leave out the ICMP
+// errors about their packets.
+func (c *Config) withoutICMPErrors() *Config {
+	other := *c
+	other.Filters = c.Filters.WithICMPErrors(false)
+	return &other
+}
+
 func (h Host) withDefaults() Host {
 	if h.StorageSuffix == "" {
 		h.StorageSuffix = "core.windows.net"

@@ -176,7 +176,7 @@ func TestSuperFramesOfATCPTransfer(t *testing.T) {
 	far.IP("addr", "add", "10.7.0.2/24", "dev", "big1")
 	far.IP("link", "set", "big1", "up")
 
-	data := make([]byte, 20<<20)
+	data := make([]byte, 4<<20) // less than the ring: nothing is dropped on a busy machine either
 	for i := range data {
 		data[i] = byte(i * 7 >> (i % 13))
 	}

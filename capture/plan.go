@@ -40,6 +40,8 @@ type Source struct {
 	// choice: every interface that is up, is not loopback and is not enslaved
 	// to another; loopback when there is none such.
 	Interfaces []string
+	// NoICMPErrors leaves out ICMP errors that quote a packet of the filters.
+	NoICMPErrors bool
 	// Promiscuous asks for frames that are meant for other stations, too.
 	Promiscuous bool
 	// Netns is the network namespace to capture in, as netif.In takes it; "" is
@@ -72,6 +74,9 @@ type Plan struct {
 // NewPlan looks at the machine, opens nothing and needs no privilege. Its
 // errors are of class NotFound for interfaces and Invalid for settings.
 func NewPlan(c *Config, s Source) (*Plan, error) {
+	if s.NoICMPErrors {
+		c = c.withoutICMPErrors()
+	}
 	p := &Plan{Config: c, promiscuous: s.Promiscuous, netns: s.Netns}
 	p.Warnings = slices.Clone(c.Warnings)
 	if err := p.sizeRing(s.BufferSize); err != nil {
@@ -233,6 +238,10 @@ func (p *Plan) compile() error {
 	if p.Config.Blob != nil {
 		o.Exclude = []filter.Flow{} // room for the upload's own connections
 	}
+	return p.compileWith(o)
+}
+
+func (p *Plan) compileWith(o filter.Options) error {
 	var err error
 	p.Program, err = p.Config.Filters.Compile(o)
 	if err == nil && !p.Program.Exact {
@@ -251,6 +260,23 @@ func (p *Plan) compile() error {
 	return nil
 }
 
+// shrinkFilter makes a shorter program, for a kernel that has no room for this
+// one. It is false when there is none.
+func (p *Plan) shrinkFilter() bool {
+	o := p.options
+	size := len(p.Program.Raw)
+	o.MaxInstructions = size / 2
+	if o.MaxInstructions == 0 || p.compileWith(o) != nil || len(p.Program.Raw) >= size {
+		return false
+	}
+	if !p.Program.Exact && !slices.Contains(p.Warnings, coarseWarning) {
+		p.Warnings = append(p.Warnings, coarseWarning)
+	}
+	return true
+}
+
+const coarseWarning = "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU"
+
 func (p *Plan) warn(all []netif.Interface) {
 	var own []netip.Addr
 	for _, i := range all {
@@ -268,7 +294,7 @@ func (p *Plan) warn(all []netif.Interface) {
 		p.Warnings = append(p.Warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
 	}
 	if !p.Program.Exact {
-		p.Warnings = append(p.Warnings, "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU")
+		p.Warnings = append(p.Warnings, coarseWarning)
 	}
 }
 
@@ -317,7 +343,7 @@ func (p *Plan) On() string {
 
 func (p *Plan) ringOptions() ring.Options {
 	o := ring.Options{
-		Filter: p.Program.Raw, BlockSize: p.blockSize, Blocks: p.blocks, Retire: retireTime,
+		Filter: p.Program.Raw, Replaceable: p.Config.Blob != nil, BlockSize: p.blockSize, Blocks: p.blocks, Retire: retireTime,
 	}
 	if len(p.Interfaces) == 1 && !p.Any {
 		o.Interface = p.Interfaces[0].Index

@@ -57,8 +57,8 @@ const (
 	vlanTagLen  = 4
 )
 
-func newRecorder(file *storage.File, link pcapfile.LinkType, snaplen uint32, limit int64, user *filter.Set) *recorder {
-	r := &recorder{file: file, link: link, snap: pcapfile.MaxSnapLen, limit: limit, user: user}
+func newRecorder(file *storage.File, link pcapfile.LinkType, snaplen uint32, limit int64) *recorder {
+	r := &recorder{file: file, link: link, snap: pcapfile.MaxSnapLen, limit: limit}
 	if snaplen != 0 {
 		r.snap = int(min(snaplen, pcapfile.MaxSnapLen))
 	}

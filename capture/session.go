@@ -11,7 +11,6 @@ import (
 
 	"pcapctl/capture/netif"
 	"pcapctl/capture/ring"
-	"pcapctl/filter"
 	"pcapctl/storage"
 )
 
@@ -110,11 +109,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	var user *filter.Set
-	if !p.Program.Exact {
-		user = &p.Config.Filters
-	}
-	s.rec = newRecorder(s.file, p.LinkType, p.Config.SnapLen, p.Config.MaxBytes, user)
+	s.rec = newRecorder(s.file, p.LinkType, p.Config.SnapLen, p.Config.MaxBytes)
 	if err := s.rec.start(); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
@@ -133,8 +128,15 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 // openSockets opens everything that packets come from. When it returns, they
 // are being captured.
 func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
-	if s.ring, err = ring.Open(s.Plan.ringOptions()); err != nil {
+	s.ring, err = ring.Open(s.Plan.ringOptions())
+	for errors.Is(err, ring.ErrFilterTooLarge) && s.Plan.shrinkFilter() {
+		s.ring, err = ring.Open(s.Plan.ringOptions())
+	}
+	if err != nil {
 		return openError(s.Plan, err)
+	}
+	if !s.Plan.Program.Exact {
+		s.rec.user = &s.Plan.Config.Filters
 	}
 	// Before the first packet: the connections that looked at the blob are open
 	// still, and the upload will use them.

@@ -585,3 +585,31 @@ func TestUnknownInterface(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A kernel with little room for filters (net.core.optmem_max is 20 KiB on many)
+// gets a program that it can take, and packets are chosen as exactly as ever.
+func TestLittleRoomForFilters(t *testing.T) {
+	r := newRig(t)
+	var err error
+	r.Do(func() { err = os.WriteFile("/proc/sys/net/core/optmem_max", []byte("4096"), 0) })
+	if err != nil {
+		t.Skip("this kernel has one optmem_max for all namespaces: ", err)
+	}
+	var filters []string
+	for i := range 100 {
+		filters = append(filters, fmt.Sprintf(`{"remoteIPAddress":"10.1.%d.1","remotePort":"%d"}`, i, 1000+i*7))
+	}
+	p := r.plan(`,"filters":[`+strings.Join(filters, ",")+`]`, "v1")
+	if !p.Program.Exact {
+		t.Fatal("this test needs a set that fits a program")
+	}
+	hit, miss := udp(t, "10.1.50.1", "10.0.0.2", 1350, 9, 50), udp(t, "10.1.50.1", "10.0.0.2", 1351, 9, 50)
+	s := r.Sender("v0")
+	res := r.capture(p, func() { s.Send(miss); s.Send(hit); s.Send(miss) })
+	if diff := cmp.Diff(whole(hit), readBack(t, res.Files[0].Path)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if res.FilterMode != "kernel+user" || res.Packets != 1 {
+		t.Errorf("%+v", res)
+	}
+}

@@ -33,6 +33,9 @@ type Options struct {
 	// Filter is the classic BPF program that says which packets are copied
 	// into the ring and how much of each. It must not be empty.
 	Filter []bpf.RawInstruction
+	// Replaceable asks for room for a second filter of the same size, which
+	// SetFilter needs: the kernel lets go of the old one last.
+	Replaceable bool
 	// BlockSize is the size of one block in bytes, a multiple of the page
 	// size. A packet that does not fit into a block is cut by the kernel, so it
 	// must be larger than the snap length.
@@ -60,6 +63,11 @@ type Stats struct {
 // bound to went down. The kernel binds it again when the interface comes back
 // up; whether it still exists is for the caller to find out. packet(7).
 var ErrInterfaceDown = errors.New("interface is down")
+
+// ErrFilterTooLarge is returned by Open when the kernel has no room for the
+// filter (net.core.optmem_max, about 20 KiB for long, bounds what a socket's
+// filter may take). A shorter one may fit.
+var ErrFilterTooLarge = errors.New("the kernel has no room for a filter of this size")
 
 // ErrUnsupported is returned by Open on systems other than Linux.
 var ErrUnsupported = errors.New("capturing is only supported on Linux in this build")

@@ -80,7 +80,14 @@ func Open(o Options) (_ *Ring, err error) {
 	}
 	// The filter comes first: a ring that is bound and has no filter would
 	// take in everything, and what is in it once is recorded.
-	if err := r.attach(o.Filter); err != nil {
+	err = r.attach(o.Filter)
+	if err == nil && o.Replaceable {
+		err = r.attach(o.Filter)
+	}
+	switch {
+	case errors.Is(err, unix.ENOMEM):
+		return nil, fmt.Errorf("%w (%d instructions): %w", ErrFilterTooLarge, len(o.Filter), err)
+	case err != nil:
 		return nil, fmt.Errorf("attach the filter (%d instructions): %w", len(o.Filter), err)
 	}
 	if err := r.mapRing(); err != nil {

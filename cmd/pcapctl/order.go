@@ -72,7 +72,7 @@ func (o *order) same(rec *registry.Record) bool {
 }
 
 func sameSource(a, b capture.Source) bool {
-	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns &&
+	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns && a.NoICMPErrors == b.NoICMPErrors &&
 		cmp.Or(a.BufferSize, capture.DefaultBufferSize) == cmp.Or(b.BufferSize, capture.DefaultBufferSize) &&
 		slices.Equal(names(a.Interfaces), names(b.Interfaces))
 }

@@ -31,6 +31,7 @@ type requestFlags struct {
 	bufferSize                                string
 	interfaces                                []string
 	promiscuous                               bool
+	read                                      readFlags
 }
 
 // aliases are the names of the older family of az flags.
@@ -61,8 +62,10 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
 	f.StringSliceVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
 	f.BoolVar(&r.promiscuous, setPromiscuous, true, "capture frames for other stations, too")
+	f.Bool(setICMPErrors, true, "with filters, record the ICMP errors about their packets, too")
 	netnsFlag(cmd)
 	f.StringVar(&r.bufferSize, setBufferSize, "", "`size` of the kernel's packet ring, such as 8MiB")
+	r.read.flags(f)
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if to, ok := aliases[name]; ok {
 			name = to

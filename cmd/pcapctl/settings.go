@@ -31,6 +31,7 @@ const (
 	setInterface   = "interface"
 	setPromiscuous = "promiscuous"
 	setNetns       = "netns"
+	setICMPErrors  = "icmp-errors"
 	setBufferSize  = "buffer-size"
 	setSuffix      = "storage-suffix"
 	setEndpoint    = "blob-endpoint"
@@ -44,7 +45,7 @@ const (
 )
 
 var settingNames = []string{
-	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setNetns, setBufferSize,
+	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize,
 	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setPerPacket, setTotal, setTime,
 }
 
@@ -74,7 +75,8 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
+	s.v.SetDefault(setICMPErrors, true)
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -199,9 +201,10 @@ func (s *settings) target() string {
 // source is where packets come from.
 func (s *settings) source() (capture.Source, error) {
 	src := capture.Source{
-		Interfaces:  s.v.GetStringSlice(setInterface),
-		Promiscuous: s.v.GetBool(setPromiscuous),
-		Netns:       s.v.GetString(setNetns),
+		Interfaces:   s.v.GetStringSlice(setInterface),
+		Promiscuous:  s.v.GetBool(setPromiscuous),
+		NoICMPErrors: !s.v.GetBool(setICMPErrors),
+		Netns:        s.v.GetString(setNetns),
 	}
 	text := s.v.GetString(setBufferSize)
 	if text == "" {
