@@ -16,8 +16,8 @@ import (
 // come to its end.
 const EndOfFile StopReason = "EndOfFile"
 
-// filterModeUser is the filter mode of a capture that was made of a file.
-const filterModeUser = "user"
+// FilterModeUser is the filter mode of a capture that was made of a file.
+const FilterModeUser = "user"
 
 // StandardInput as the path of a FileSource is the stream that is handed over
 // with it.

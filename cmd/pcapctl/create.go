@@ -48,7 +48,8 @@ wait and delete.
 ` + exitCodeHelp(),
 		Example: `  pcapctl create -f request.json
   pcapctl create --no-wait -n web --file-path /var/captures/web.cap --filter protocol=TCP,localPort=443
-  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60`,
+  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60
+  pcapctl create --read-file big.pcapng --file-path /var/captures/web.cap --filter remotePort=443 --local-address 10.0.0.5`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
@@ -71,6 +72,12 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 		return err
 	}
 	defer ready.close()
+	if fromFile, err := o.request.read.given(cmd.Flags()); err != nil || fromFile {
+		if err == nil {
+			err = a.createFromFile(cmd, o, ready)
+		}
+		return err
+	}
 	ord, plan, err := a.plan(cmd, &o.request)
 	if err != nil {
 		return err
@@ -280,9 +287,13 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
 func announce(p *capture.Plan, end string) string {
-	c := p.Config
+	return announceFrom(p.On(), p.Config, end)
+}
+
+// announceFrom does it for any source of packets, which may have several ends.
+func announceFrom(source string, c *capture.Config, ends ...string) string {
 	var b strings.Builder
-	_, _ = fmt.Fprintf(&b, "%s: %s", p.On(), c.Filters)
+	_, _ = fmt.Fprintf(&b, "%s: %s", source, c.Filters)
 	if c.SnapLen != 0 {
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
@@ -293,7 +304,7 @@ func announce(p *capture.Plan, end string) string {
 	if c.MaxBytes != 0 {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
-	until = append(until, end)
+	until = append(until, ends...)
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
 	return b.String()
 }

@@ -25,13 +25,23 @@ const (
 
 // startProgress does nothing unless stderr is a terminal.
 func (a *app) startProgress(s *capture.Session) *progress {
+	c := s.Plan.Config
+	return a.startBar(c.MaxTime != 0 || c.MaxBytes != 0, func() (string, float64) {
+		now := s.Progress()
+		return describeProgress(c, now), fraction(c, now)
+	})
+}
+
+// startBar shows what look says until it is stopped: a text, and how much is
+// done, from 0 to 1, if there is an end to measure against.
+func (a *app) startBar(hasEnd bool, look func() (string, float64)) *progress {
 	p := &progress{done: make(chan struct{})}
 	if !isTerminal(a.err) {
 		return p
 	}
 	steps := progressSteps
-	if c := s.Plan.Config; c.MaxTime == 0 && c.MaxBytes == 0 {
-		steps = -1 // no end to measure against: a spinner
+	if !hasEnd {
+		steps = -1 // a spinner
 	}
 	bar := progressbar.NewOptions(steps,
 		progressbar.OptionSetWriter(a.err),
@@ -45,10 +55,10 @@ func (a *app) startProgress(s *capture.Session) *progress {
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
 		for {
-			now := s.Progress()
-			bar.Describe(describeProgress(s.Plan.Config, now))
+			text, part := look()
+			bar.Describe(text)
 			// The last step is left to the end: a full bar would be cleared.
-			_ = bar.Set(int(fraction(s.Plan.Config, now) * (progressSteps - 1)))
+			_ = bar.Set(int(part * (progressSteps - 1)))
 			select {
 			case <-p.done:
 				_ = bar.Clear()

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/filter"
 )
 
 type validateOptions struct {
@@ -40,13 +41,14 @@ type planView struct {
 }
 
 type planDetails struct {
-	Interfaces   []string     `json:"interfaces"`
-	AnyInterface bool         `json:"anyInterface"`
-	LinkType     string       `json:"linkType"`
-	Filter       string       `json:"filter"`
-	FilterMode   string       `json:"filterMode"`
-	Filters      []filterView `json:"filters"`
-	Instructions int          `json:"instructions"`
+	Interfaces   []string      `json:"interfaces"`
+	AnyInterface bool          `json:"anyInterface"`
+	ReadFile     *readFileView `json:"readFile,omitempty"`
+	LinkType     string        `json:"linkType"`
+	Filter       string        `json:"filter"`
+	FilterMode   string        `json:"filterMode"`
+	Filters      []filterView  `json:"filters"`
+	Instructions int           `json:"instructions"`
 	// One line each, as tcpdump -d and tcpdump -ddd print them.
 	Program    []string `json:"program,omitempty"`
 	ProgramDDD []string `json:"programDecimal,omitempty"`
@@ -61,6 +63,12 @@ type filterView struct {
 }
 
 func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
+	if fromFile, err := o.request.read.given(cmd.Flags()); err != nil || fromFile {
+		if err == nil {
+			err = a.validateFile(cmd, o)
+		}
+		return err
+	}
 	_, plan, err := a.plan(cmd, &o.request)
 	if err != nil {
 		return err
@@ -76,20 +84,13 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			LinkType:     plan.LinkType.String(),
 			Filter:       plan.Config.Filters.String(),
 			FilterMode:   plan.FilterMode(),
-			Filters:      []filterView{},
+			Filters:      filterViews(plan.Config.Filters),
 			Instructions: len(plan.Program.Raw),
 		},
 		Warnings: append([]string{}, plan.Warnings...),
 	}
 	for _, i := range plan.Interfaces {
 		v.Plan.Interfaces = append(v.Plan.Interfaces, i.Name)
-	}
-	for _, f := range plan.Config.Filters.Filters() {
-		view := filterView{Words: f.String()}
-		if expr, ok := f.PcapExpression(); ok {
-			view.PcapFilter = expr
-		}
-		v.Plan.Filters = append(v.Plan.Filters, view)
 	}
 	if o.showProgram {
 		v.Plan.Program = lines(plan.Program.Disassemble())
@@ -99,3 +100,15 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 }
 
 func lines(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
+
+func filterViews(set filter.Set) []filterView {
+	views := []filterView{}
+	for _, f := range set.Filters() {
+		view := filterView{Words: f.String()}
+		if expr, ok := f.PcapExpression(); ok {
+			view.PcapFilter = expr
+		}
+		views = append(views, view)
+	}
+	return views
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture"
+)
+
+const (
+	flagReadFile     = "read-file"
+	flagLocalAddress = "local-address"
+)
+
+// readFlags say which file packets are read from instead of an interface.
+type readFlags struct {
+	path  string
+	local []string
+}
+
+func (r *readFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&r.path, flagReadFile, "", "take the packets from this pcap or pcapng `file` instead of an interface; - is standard input")
+	f.StringSliceVar(&r.local, flagLocalAddress, nil, "with --read-file: an `address` or prefix of the local side, may be repeated (default: as the file tells the direction, else either end)")
+}
+
+// given tells whether packets come from a file.
+func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
+	if f.Changed(flagLocalAddress) && !f.Changed(flagReadFile) {
+		return false, &capture.Error{Class: capture.Invalid, Target: "--" + flagLocalAddress, Message: "it goes with --" + flagReadFile + " only: on an interface the kernel tells the local side"}
+	}
+	return f.Changed(flagReadFile), nil
+}
+
+// notWithFile are flags that mean nothing for packets of a file, and why.
+var notWithFile = []struct{ name, why string }{
+	{setInterface, "packets come either from interfaces or from a file"},
+	{setPromiscuous, "there is no interface"},
+	{setBufferSize, "there is no packet ring"},
+	{"no-wait", "a file is read in the foreground"},
+	{"if-exists", "no session is made"},
+	{"fail-on-drops", "nothing is dropped"},
+	{"show-program", "the filters run without a program of the kernel's"},
+}
+
+// check finds what is wrong with the flags themselves.
+func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]netip.Prefix, error) {
+	var faults []capture.Fault
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "--" + name, Message: fmt.Sprintf(format, args...)})
+	}
+	for _, f := range notWithFile {
+		if given.Changed(f.name) {
+			fault(f.name, "not together with --%s: %s", flagReadFile, f.why)
+		}
+	}
+	switch {
+	case r.path == "":
+		fault(flagReadFile, "no file is named; allowed: the path of a pcap or pcapng file, or - for standard input")
+	case r.path == capture.StandardInput && requestFile == "-":
+		fault(flagReadFile, "standard input is the request already: name a file for one of them")
+	case r.path == capture.StandardInput && isTerminal(a.in):
+		fault(flagReadFile, "standard input is a terminal: redirect a capture into it")
+	}
+	var local []netip.Prefix
+	for _, text := range r.local {
+		p, ok := parseLocal(text)
+		if !ok {
+			fault(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
+			continue
+		}
+		local = append(local, p)
+	}
+	return local, capture.InvalidRequest(faults)
+}
+
+func parseLocal(text string) (netip.Prefix, bool) {
+	text = strings.TrimSpace(text)
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p, !p.Addr().Is4In6()
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, false
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()), true
+}
+
+// planFile checks everything that can be checked before anything is made. The
+// plan is to be closed.
+func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePlan, error) {
+	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
+	_, config, err := a.config(cmd, r, a.settings.host())
+	if err := capture.JoinFaults(flagErr, err); err != nil {
+		return nil, err
+	}
+	return capture.PlanOffline(config, capture.FileSource{Path: r.read.path, Stdin: a.in, Local: local})
+}
+
+// createFromFile makes a capture of packets of a file. It is no session: no
+// list has it, and its name may be taken.
+func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readiness) error {
+	plan, err := a.planFile(cmd, &o.request)
+	if err != nil {
+		return err
+	}
+	ctx, stop := a.untilSignal(cmd.Context())
+	defer stop()
+	session, err := plan.Start(guardProgram())
+	if err != nil {
+		_ = plan.Close()
+		return err
+	}
+	a.warn(plan.Warnings...)
+	a.say("reading %s (%s, %s)", announceFrom(plan.Name(), plan.Config, "the end of the file", "Ctrl-C"), plan.Format, plan.LinkType)
+	ready.tell("reading " + plan.Name())
+	return a.runFile(ctx, session)
+}
+
+func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
+	bar := a.startReadProgress(s)
+	result, err := s.Run(ctx)
+	bar.stop()
+	a.say("%s: %d of %s in %s, %s", strings.ToLower(string(result.StopReason)), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
+		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
+	if perr := a.print(result.Resource()); err == nil {
+		err = perr
+	}
+	return err
+}
+
+// startReadProgress shows how much of the file has been read. It does nothing
+// unless stderr is a terminal.
+func (a *app) startReadProgress(s *capture.OfflineSession) *progress {
+	size := s.Plan.Size()
+	return a.startBar(size > 0, func() (string, float64) {
+		now := s.Progress()
+		text := humanize.IBytes(uint64(now.Read))
+		var part float64
+		if size > 0 {
+			text += " of " + humanize.IBytes(uint64(size))
+			part = min(float64(now.Read)/float64(size), 1)
+		}
+		return fmt.Sprintf("%s read, %d of %s kept, %s", text, now.Packets, plural(now.PacketsRead, "packet"), humanize.IBytes(uint64(now.Size))), part
+	})
+}
+
+// readFileView is what validate says of the file.
+type readFileView struct {
+	Path   string `json:"path"`
+	Format string `json:"format"`
+	Size   *int64 `json:"sizeInBytes"` // null for a pipe
+}
+
+// validateFile shows what create would do with a file. It reads as far as the
+// file's first packet.
+func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
+	plan, err := a.planFile(cmd, &o.request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = plan.Close() }()
+	if err := plan.CheckFile(); err != nil {
+		return err
+	}
+	read := &readFileView{Path: plan.Path, Format: plan.Format}
+	if size := plan.Size(); size >= 0 {
+		read.Size = &size
+	}
+	return a.print(planView{
+		Name:       plan.Config.Name,
+		Properties: plan.Config.Properties(),
+		Plan: planDetails{
+			Interfaces: []string{},
+			ReadFile:   read,
+			LinkType:   plan.LinkType.String(),
+			Filter:     plan.Config.Filters.String(),
+			FilterMode: capture.FilterModeUser,
+			Filters:    filterViews(plan.Config.Filters),
+		},
+		Warnings: append([]string{}, plan.Warnings...),
+	})
+}
