@@ -55,6 +55,7 @@ func setupScript(env *testscript.Env) error {
 	} {
 		env.Setenv(key, filepath.Join(env.WorkDir, dir))
 	}
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // a second at each exit of the program else
 	env.Setenv("CAPTURES", filepath.Join(env.WorkDir, "captures"))
 	return nil
 }

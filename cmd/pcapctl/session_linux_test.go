@@ -51,7 +51,7 @@ func newHost(t *testing.T) *host {
 	must(t, os.Mkdir(h.path("captures"), 0o700))
 	must(t, os.Mkdir(h.path("config"), 0o755))
 	h.env = append(os.Environ(), "PCAPCTL_CAPTURES_DIR="+h.path("captures"), "PCAPCTL_STATE_DIR="+h.path("state"),
-		"XDG_CONFIG_HOME="+h.path("config"))
+		"XDG_CONFIG_HOME="+h.path("config"), "GORACE=atexit_sleep_ms=0") // a second at each exit else
 	t.Cleanup(func() {
 		stop := exec.Command(h.path("pcapctl"), "stop", "--all") //nolint:noctx // the test's context has ended
 		stop.Env = h.env
@@ -291,18 +291,17 @@ func (h *host) foreground(cmd *exec.Cmd, packets int) outcome {
 	defer func() { _ = r.Close() }()
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.Args = append(cmd.Args, "--ready-fd", "3")
-	done := make(chan outcome)
-	go func() { done <- runCmd(h.t, cmd) }()
-	for cmd.Process == nil {
-		time.Sleep(time.Millisecond)
-	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	must(h.t, cmd.Start())
 	_ = w.Close()
 	if _, err := io.ReadAll(r); err != nil {
 		h.t.Error(err)
 	}
 	h.send(packets)
 	must(h.t, cmd.Process.Signal(syscall.SIGTERM))
-	return <-done
+	_ = cmd.Wait()
+	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
 // The state folder is of no use. In the background a session cannot do without
