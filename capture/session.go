@@ -96,7 +96,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	folder, path := p.File()
 	s.file, err = storage.Create(folder, path)
 	if err != nil {
-		return nil, createError(folder, err)
+		return nil, p.createError(folder, err)
 	}
 	defer func() {
 		if err != nil {

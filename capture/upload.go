@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -83,6 +84,14 @@ func (p *Plan) File() (folder, path string) {
 		return p.upload.SpoolDir, p.spool
 	}
 	return p.Config.CapturesDir, p.Config.FilePath
+}
+
+// createError is that of the file that the packets are written to.
+func (p *Plan) createError(folder string, err error) error {
+	if p.Config.FilePath == "" && errors.Is(err, fs.ErrPermission) {
+		return Errorf(Forbidden, "%w: a capture that goes to a blob only is written to a spool before; run pcapctl as a user who may write there, or name another folder with --spool-dir", err)
+	}
+	return createError(folder, err)
 }
 
 // BlobTarget is the blob of a session, found good.

@@ -19,7 +19,6 @@ import (
 // capture has ended.
 type UploadJob struct {
 	Path     string // of the file
-	Spool    bool   // it is a spool, of which some may have been given back to the disk
 	Settings UploadSettings
 	Host     Host
 	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
@@ -48,7 +47,7 @@ func UploadFile(ctx context.Context, j *UploadJob) (*UploadDone, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, size, err := openSource(j.Path, j.Spool)
+	src, size, err := openSource(j.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -77,31 +76,25 @@ func UploadFile(ctx context.Context, j *UploadJob) (*UploadDone, error) {
 	return &UploadDone{URL: t.URL, Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
 }
 
-// openSource opens a file that is complete.
-func openSource(path string, spool bool) (source, int64, error) {
-	var src source
-	if spool {
-		const all = 1 << 62 // nothing more is given back
-		s, err := storage.OpenSpool(path, all)
-		if err != nil {
-			return nil, 0, sourceError(err)
-		}
-		src = s
-	} else {
-		f, err := os.Open(filepath.Clean(path))
-		if err != nil {
-			return nil, 0, sourceError(err)
-		}
-		src = plainFile{f}
+// openSource opens a file that is complete, and finds what of it was given back
+// to the disk.
+func openSource(path string) (source, int64, error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, 0, sourceError(err)
 	}
-	st, err := os.Stat(path)
+	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
 		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
 	}
 	if err != nil {
-		return nil, 0, errors.Join(sourceError(err), src.Close())
+		return nil, 0, errors.Join(sourceError(err), f.Close())
 	}
-	return src, st.Size(), nil
+	given, err := storage.Given(f)
+	if err != nil {
+		return nil, 0, errors.Join(sourceError(err), f.Close())
+	}
+	return plainFile{f, given}, st.Size(), nil
 }
 
 func sourceError(err error) error {

@@ -37,11 +37,14 @@ type source interface {
 	Close() error
 }
 
-// plainFile is a file of which nothing is given back.
-type plainFile struct{ *os.File }
+// plainFile is a file of which nothing is given back any more.
+type plainFile struct {
+	*os.File
+	given int64
+}
 
 // Given is azblob.Source's.
-func (plainFile) Given() int64 { return 0 }
+func (f plainFile) Given() int64 { return f.given }
 
 // How often the upload looks whether the file has grown, and how often the
 // watcher hears of it. Blocks have megabytes.
@@ -67,7 +70,7 @@ func startUpload(p *Plan, t *BlobTarget, path string) (*upload, error) {
 		if err != nil {
 			return nil, Errorf(LocalFile, "%w", err)
 		}
-		u.source = plainFile{f}
+		u.source = plainFile{File: f}
 	}
 	u.ctx, u.abandon = context.WithCancel(context.Background())
 	u.up = t.client.Upload(u.source, o)
@@ -140,6 +143,9 @@ func (u *upload) leaveOut(p *Plan, attach func(*filter.Program) error) error {
 			o.Exclude[i] = filter.Flow(f)
 		}
 		program, err := p.Config.Filters.Compile(o)
+		if err == nil && program.Exact != p.Program.Exact {
+			err = errTooManyToLeaveOut // the recorder goes by what the first program was
+		}
 		if err == nil {
 			err = attach(program)
 		}
@@ -149,6 +155,8 @@ func (u *upload) leaveOut(p *Plan, attach func(*filter.Program) error) error {
 		return nil
 	})
 }
+
+var errTooManyToLeaveOut = errors.New("the filters and all its connections do not fit in one program")
 
 // finish sends what is left of a file that has size bytes and makes the blob.
 // It takes as long as there is progress, and the grace after that.
@@ -200,16 +208,19 @@ func watchProgress(done <-chan struct{}, grace time.Duration, up *azblob.Upload,
 }
 
 // uploadError says why the blob is not complete, where the packets are, and how
-// to go on. name is the session's.
-func uploadError(err error, url, path, name string) error {
-	reason := err.Error()
-	e, ok := errors.AsType[*azblob.Error](err)
-	next := fmt.Sprintf("`pcapctl upload %s` goes on with it", name)
-	if ok && e.Kind == azblob.Conflict {
-		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", name)
+// to go on.
+func (s *Session) uploadError(err error) error {
+	path, url := s.upload.path, s.upload.target.URL
+	what := s.Plan.Config.Name
+	if s.watcher == nil { // nobody keeps books of this session
+		what = path + " --storage-path " + url
+	}
+	next := fmt.Sprintf("`pcapctl upload %s` goes on with it", what)
+	if e, ok := errors.AsType[*azblob.Error](err); ok && e.Kind == azblob.Conflict {
+		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", s.Plan.Config.Name)
 	}
 	return &Error{Class: Storage, Target: url, Err: err,
-		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", reason, path, next)}
+		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), path, next)}
 }
 
 // finishUpload is the last part of a session: what is left of the file is sent.
@@ -224,7 +235,7 @@ func (s *Session) finishUpload(res *Result, err error) error {
 	done, uerr := u.finish(size, res.Resource().Metadata(), s.watcher)
 	res.Upload = u.result(size, uerr)
 	if uerr != nil {
-		uerr = uploadError(uerr, u.target.URL, u.path, s.Plan.Config.Name)
+		uerr = s.uploadError(uerr)
 		if err == nil {
 			return uerr
 		}

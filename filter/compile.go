@@ -35,7 +35,8 @@ type Options struct {
 	MaxInstructions int
 
 	// Exclude are flows whose packets are not recorded, whatever the set says, at most MaxFlows. When it is not
-	// nil, room is kept for as many, so that Program.Exact is the same however many there are. Set.Match knows
+	// nil, room is kept for as many, so that Program.Exact is the same however many there are; where
+	// MaxInstructions is small, for as many as half of it holds. Set.Match knows
 	// nothing of them; the program leaves them out exactly, also when it is not exact otherwise.
 	Exclude []Flow
 }
@@ -121,7 +122,8 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 		// A second end for what is rejected: seen from here the program is the same however many flows there
 		// are. And what is not used of the room is not to be had by the filters either.
 		c.reject = c.ret(0)
-		limit -= flowRoom - len(c.code)
+		room := min(flowRoom, limit/2)
+		limit = min(limit, limit-room+len(c.code))
 	}
 	c.decisions = map[string]label{}
 	start := c.accept

@@ -174,15 +174,17 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,
 	}
 	a.say("%s is complete: %s, of which %s had been sent before", res.URL, humanize.IBytes(uint64(res.Size)), humanize.IBytes(uint64(res.Reused)))
+	// A spool is there for the upload alone.
+	spool := filepath.Dir(j.Path) == settings.SpoolDir
 	files := []capture.FileResult{{Path: j.Path, SizeInBytes: res.Size}}
 	if session != nil {
-		if j.Spool {
+		if spool {
 			files = []capture.FileResult{}
 		}
 		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
 			capture.UploadResult{State: capture.UploadComplete, BytesStaged: res.Size, Retries: res.Retries})
 	}
-	if err == nil && j.Spool {
+	if err == nil && spool {
 		if err := os.Remove(j.Path); err == nil {
 			view.File = ""
 		}
@@ -244,7 +246,7 @@ func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 	if len(st.Files) == 0 {
 		return capture.Errorf(capture.NotFound, "session %q has left no file on this machine", s.Name)
 	}
-	j.Path, j.Spool = st.Files[0].Path, p.StorageLocation.FilePath == nil || *p.StorageLocation.FilePath == ""
+	j.Path = st.Files[0].Path
 	if j.StoragePath == "" && p.StorageLocation.StoragePath != nil {
 		j.StoragePath = *p.StorageLocation.StoragePath
 	}
