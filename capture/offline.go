@@ -32,6 +32,8 @@ type FileSource struct {
 	// that the file tells for a packet decides, and where it tells none, either
 	// end may be the local one.
 	Local []netip.Prefix
+	// NoICMPErrors leaves out ICMP errors that quote a packet of the filters.
+	NoICMPErrors bool
 }
 
 // OfflinePlan is a valid session on packets of a file, of which the start has
@@ -64,6 +66,9 @@ func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
 	if c.Blob != nil {
 		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.storageLocation.storageId", Message: "a capture that is read from a file is not saved to a storage account: " +
 			"name a file by storageLocation.filePath and no storageId"}
+	}
+	if s.NoICMPErrors {
+		c = c.withoutICMPErrors()
 	}
 	p := &OfflinePlan{Config: c, Path: s.Path, Warnings: slices.Clone(c.Warnings)}
 	if p.in, err = openInput(s); err != nil {

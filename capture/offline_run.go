@@ -53,7 +53,7 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	s.rec = newRecorder(s.file, p.header, c.SnapLen, c.MaxBytes, nil)
+	s.rec = newRecorder(s.file, p.header, c.SnapLen, c.MaxBytes)
 	if err := s.rec.start(); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
@@ -196,7 +196,7 @@ func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 		Received:   s.matched,
 		Dropped:    Drops{ByFile: s.rec.lost.Load()},
 		LinkType:   p.LinkType,
-		FilterMode: filterModeUser,
+		FilterMode: FilterModeUser,
 		Files:      []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}},
 		ReadFile:   &ReadFileResult{Path: p.Path, PacketsRead: s.count},
 	}, err

@@ -42,6 +42,7 @@ func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
 var notWithFile = []struct{ name, why string }{
 	{setInterface, "packets come either from interfaces or from a file"},
 	{setPromiscuous, "there is no interface"},
+	{setNetns, "there is no interface"},
 	{setBufferSize, "there is no packet ring"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
@@ -101,7 +102,9 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePla
 	if err := capture.JoinFaults(flagErr, err); err != nil {
 		return nil, err
 	}
-	return capture.PlanOffline(config, capture.FileSource{Path: r.read.path, Stdin: a.in, Local: local})
+	return capture.PlanOffline(config, capture.FileSource{
+		Path: r.read.path, Stdin: a.in, Local: local, NoICMPErrors: !a.settings.v.GetBool(setICMPErrors),
+	})
 }
 
 // createFromFile makes a capture of packets of a file. It is no session: no
