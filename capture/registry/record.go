@@ -140,11 +140,15 @@ func (f *folder) readRecord() (*Record, error) {
 }
 
 // spareSize is how large the last version of a record may become. It has what
-// the first has, counters with all their digits, an error, and drops for each
-// interface.
+// the first has, counters with all their digits, an error, drops for each
+// interface, and the blob's URL twice more: as a blob, and as what was at fault.
 func spareSize(rec *Record, size int) int64 {
 	const counters, perInterface = 4 << 10, 64
-	return int64(size + counters + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces))
+	size += counters + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
+	if l := rec.Resource.Properties.StorageLocation; l != nil && l.StoragePath != nil {
+		size += 2 * len(*l.StoragePath)
+	}
+	return int64(size)
 }
 
 // replace puts a new version of the record in the place of the old one. A

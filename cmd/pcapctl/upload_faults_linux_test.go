@@ -416,3 +416,63 @@ func tshark(t *testing.T, path, filter, field string) []string {
 	}
 	return strings.Fields(string(out))
 }
+
+// Files without a session can be uploaded, too: any file, and the spool of a
+// session that was deleted, of which some was given back to the disk.
+func TestBlobUploadOfAFile(t *testing.T) {
+	r := newBlobRig(t)
+	file := r.path("captures/file.cap")
+	run := r.start("create", "-n", "s", "-i", "v1", "--promiscuous=false", "--file-path", file)
+	run.waitFor("capturing on")
+	r.send(halfFrames)
+	run.end(0)
+	r.run(2, "upload", "s")
+	r.run(0, "delete", "s")
+	r.run(2, "upload", file)
+	up := r.run(0, "upload", file, "--storage-path", r.url("captures/file.cap"))
+	if !strings.Contains(up.out.String(), `"bytesThereBefore": 0`) {
+		t.Errorf("printed %s", &up.out)
+	}
+	again := r.run(0, "upload", file, "--storage-path", r.url("captures/file.cap"))
+	if !strings.Contains(again.out.String(), `"bytesSent": 0`) {
+		t.Errorf("printed %s", &again.out)
+	}
+	if sumOf(t, r.blob("captures/file.cap")) != sumOf(t, file) {
+		t.Error("blob and file differ")
+	}
+	r.onlyOnce()
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("more")
+		_ = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := r.run(5, "upload", file, "--storage-path", r.url("captures/file.cap"))
+	if !strings.Contains(other.err.String(), "another content") {
+		t.Errorf("said %s", &other.err)
+	}
+	r.run(4, "upload", r.path("captures/missing.cap"), "--storage-path", r.url("captures/missing.cap"))
+	r.run(4, "upload", "nosuch")
+
+	r.env = append(r.env, "PCAPCTL_UPLOAD_GRACE=1s", "PCAPCTL_SPOOL_SIZE=1MiB")
+	run = r.capture("--storage-path", r.url("captures/spool.cap"))
+	r.run(5, "upload", "s") // it uploads by itself
+	from := len(r.p.Blocks())
+	r.send(halfFrames)
+	r.blocksStaged(from + 2)
+	time.Sleep(300 * time.Millisecond)
+	r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
+	r.send(halfFrames)
+	run.end(8)
+	r.p.Rule(nil)
+	spool := r.spool()
+	r.run(0, "delete", "s")
+	r.run(0, "upload", spool, "--storage-path", r.url("captures/spool.cap"))
+	r.packets(r.blob("captures/spool.cap"), allFrames)
+	r.onlyOnce()
+	if r.spool() != "" {
+		t.Error("the spool is left")
+	}
+}

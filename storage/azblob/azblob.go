@@ -134,6 +134,8 @@ func (c *Client) connect(cred *credential, parent string) error {
 	case !cred.sas.IsZero():
 		c.blob, err = blockblob.NewClientWithNoCredential(c.url+"?"+cred.sas.Reveal(), blobOptions)
 		c.parent, cerr = container.NewClientWithNoCredential(parent+"?"+cred.sas.Reveal(), containerOptions)
+	case strings.HasPrefix(c.url, "http://"):
+		return errorf(Forbidden, nil, "a login is for https only, and the endpoint is http: use a key or a SAS with an emulator")
 	default:
 		token, terr := login(c.url, c.transport)
 		if terr != nil {

@@ -158,3 +158,13 @@ func FuzzSAS(f *testing.F) {
 		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
 	})
 }
+
+func TestLoginIsForHTTPSOnly(t *testing.T) {
+	_, err := New(Options{URL: "http://127.0.0.1:1/pcstore/c/b.cap", Account: "pcstore", Mode: AuthLogin})
+	wantKind(t, err, Forbidden, "https only")
+	c, err := New(Options{URL: "https://pcstore.blob.core.usgovcloudapi.net/c/b.cap", Account: "pcstore", Mode: AuthLogin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
