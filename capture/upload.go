@@ -168,6 +168,3 @@ type UploadProgress struct {
 	Retries int64 // requests that failed and were repeated
 	Problem string
 }
-
-// Lag is how many bytes the service does not have yet.
-func (p UploadProgress) Lag() int64 { return max(0, p.Size-p.Staged) }

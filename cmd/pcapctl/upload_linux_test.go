@@ -114,7 +114,8 @@ func (r *blobRig) start(args ...string) *blobRun {
 // capture starts to capture on v1, with the flags given, and returns when it does.
 func (r *blobRig) capture(args ...string) *blobRun {
 	r.t.Helper()
-	run := r.start(append([]string{"create", "-n", "s", "-i", "v1", "--promiscuous=false", "--storage-account", testAccountID}, args...)...)
+	run := r.start(append([]string{"create", "-n", "s", "-i", "v1", "--promiscuous=false",
+		"--buffer-size", "64MiB", "--storage-account", testAccountID}, args...)...)
 	run.waitFor("capturing on")
 	return run
 }

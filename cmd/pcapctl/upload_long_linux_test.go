@@ -23,7 +23,7 @@ func TestBlobOfOneGiB(t *testing.T) {
 	}
 	r := newBlobRig(t, "65000")
 	r.frame = 60_000
-	run := r.capture("--storage-path", r.url("captures/large.cap"), "--buffer-size", "64MiB", "--time-limit", "120")
+	run := r.capture("--storage-path", r.url("captures/large.cap"), "--time-limit", "120")
 	var most int
 	var last time.Time
 	for sent := 0; ; sent++ {

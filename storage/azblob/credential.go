@@ -36,9 +36,6 @@ const (
 	envKey        = "AZURE_STORAGE_KEY"
 )
 
-// SecretVariables are the variables of the environment that hold secrets.
-var SecretVariables = []string{envSAS, envConnection, envKey}
-
 // credential is who asks: one of key and sas, or neither for a login.
 type credential struct {
 	key *blob.SharedKeyCredential
