@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pcapctl/capture/pcapfile"
 	"pcapctl/filter"
 )
 
@@ -37,21 +38,26 @@ type Host struct {
 	StorageSuffix string    // DNS suffix of blob endpoints; "" is core.windows.net
 	BlobEndpoint  string    // URL that stands for the account's own blob endpoint, such as an emulator's; http to loopback only; "" for none
 	Now           time.Time // when the session is made
+	Output        Output    // what the files shall look like
+	Application   string    // version of the program, for those who read its files
 }
 
 // Config is a valid session: plain values, defaults filled in. NewConfig makes
 // one, and it is not changed afterwards.
 type Config struct {
-	Name       string // 1 to 80 characters
-	Target     ResourceID
-	TargetType string // "AzureVM"
+	Name        string // 1 to 80 characters
+	HostName    string
+	Application string // version of the program that captures
+	Target      ResourceID
+	TargetType  string // "AzureVM"
 
 	SnapLen  uint32        // bytes recorded of each packet, 0 = whole
 	MaxBytes int64         // of one file, its header included; 0 = no limit
 	MaxTime  time.Duration // of the session; 0 = no limit
 
-	CapturesDir string      // the captures folder, clean and absolute
-	FilePath    string      // clean absolute path under the captures folder, "" when none
+	CapturesDir string // the captures folder, clean and absolute
+	FilePath    string // clean absolute path under the captures folder, "" when none
+	Format      pcapfile.Format
 	Blob        *Blob       // nil when none
 	Continuous  *Continuous // nil for a classic capture
 
@@ -84,7 +90,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 		req = &Request{}
 	}
 	j := &judge{host: host.withDefaults()}
-	c := &Config{Name: j.name(req.Name), CapturesDir: j.host.CapturesDir}
+	c := &Config{Name: j.name(req.Name), CapturesDir: j.host.CapturesDir, HostName: j.host.Name, Application: j.host.Application}
 	p := req.Properties
 	if p == nil {
 		j.missing("properties", `the member "properties" is missing: everything that describes a capture stands within it`)
@@ -99,6 +105,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	if req.Properties != nil {
 		j.destination(c, p)
 	}
+	j.output(c)
 	c.Filters = j.filters(p.Filters)
 	c.Warnings = j.warnings
 	if err := InvalidRequest(j.faults); err != nil {

@@ -116,7 +116,7 @@ func (j *judge) defaultBlob(c *Config, account ResourceID) string {
 	}
 	name := strings.ToLower(fmt.Sprintf("subscriptions/%s/resourcegroups/%s/providers/microsoft.compute/virtualmachines/%s/",
 		c.Target.Subscription, c.Target.ResourceGroup, c.Target.Name)) +
-		j.host.Now.Format("2006/01/02/packetcapture_15_04_05_") + fmt.Sprintf("%03d.cap", j.host.Now.Nanosecond()/1e6)
+		j.host.Now.Format("2006/01/02/packetcapture_15_04_05_") + j.host.Output.capName(fmt.Sprintf("%03d", j.host.Now.Nanosecond()/1e6))
 	return base + "/" + logsContainer + "/" + (&url.URL{Path: name}).EscapedPath()
 }
 
@@ -154,7 +154,7 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 		return "", Secret{}
 	}
 	container, name, _ := strings.Cut(rest, "/")
-	return base + "/" + (&url.URL{Path: container + "/" + capName(name)}).EscapedPath(), NewSecret(query)
+	return base + "/" + (&url.URL{Path: container + "/" + j.host.Output.capName(name)}).EscapedPath(), NewSecret(query)
 }
 
 // fillBlob fills the placeholders of the path and refuses those of the host,
@@ -242,7 +242,7 @@ func (j *judge) blobName(rest, at string) {
 	if fault := unprintable(name); fault != "" {
 		j.fault(at, "%s", fault)
 	}
-	if _, fault := extend(segments[len(segments)-1]); fault != "" {
+	if _, fault := j.host.Output.extend(segments[len(segments)-1]); fault != "" {
 		j.fault(at, "%s", fault)
 	}
 	for _, s := range segments {
@@ -253,7 +253,7 @@ func (j *judge) blobName(rest, at string) {
 	if strings.ContainsAny(name, "{}") {
 		j.fault(at, "the blob's name %s holds an encoded brace; write placeholders as they are, such as {startTime}", show(name))
 	}
-	if n := utf8.RuneCountInString(capName(name)); n > 1024 || len(segments) > 254 {
+	if n := utf8.RuneCountInString(j.host.Output.capName(name)); n > 1024 || len(segments) > 254 {
 		j.fault(at, "the blob's name has %d characters, its extension included, in %d segments; allowed: up to 1024 in 254", n, len(segments))
 	}
 }

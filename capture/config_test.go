@@ -106,7 +106,7 @@ func TestNewConfigDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Name: "pc1", Target: vm, TargetType: "AzureVM", MaxBytes: 1073741824, MaxTime: 5 * time.Hour,
-		CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap",
+		CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap", HostName: testHost().Name,
 	}
 	if diff := cmp.Diff(want, c, compareConfigs); diff != "" {
 		t.Error(diff)
@@ -222,7 +222,7 @@ func TestNewConfigFaults(t *testing.T) {
 		{"empty segment", blob("https://pcstore.blob.core.windows.net/abc/a//x"), []string{loc + ".storagePath: …an empty segment"}, CodeInvalidValue},
 		{"dots", blob("https://pcstore.blob.core.windows.net/abc/%2e%2e/x"), []string{loc + ".storagePath: …an empty segment"}, CodeInvalidValue},
 		{"dot at the end", blob("https://pcstore.blob.core.windows.net/abc/a./x"), []string{loc + ".storagePath: the segment \"a.\""}, CodeInvalidValue},
-		{"pcapng", blob("https://pcstore.blob.core.windows.net/abc/x.pcapng"), []string{loc + ".storagePath: …pcapng"}, CodeInvalidValue},
+		{"old pcapng", blob("https://pcstore.blob.core.windows.net/abc/x.ntar"), []string{loc + ".storagePath: …pcapng"}, CodeInvalidValue},
 		{"encoded brace", blob("https://pcstore.blob.core.windows.net/abc/%7BstartTime%7D"), []string{loc + ".storagePath: …encoded brace"}, CodeInvalidValue},
 		{"control character", blob("https://pcstore.blob.core.windows.net/abc/a%00b"), []string{loc + ".storagePath: …U+0000"}, CodeInvalidValue},
 		{"long name", blob("https://pcstore.blob.core.windows.net/abc/" + strings.Repeat("n", 1021)), []string{loc + ".storagePath: the blob's name has 1025 characters"}, CodeInvalidValue},

@@ -64,7 +64,7 @@ func (j *judge) file(given string) (string, []string) {
 	if fault := rules.foreign(given, j.host.CapturesDir); fault != "" {
 		return "", append(faults, fault)
 	}
-	file, fault := rules.under(filled, j.host.CapturesDir)
+	file, fault := rules.under(filled, j.host.CapturesDir, j.host.Output)
 	if fault != "" {
 		faults = append(faults, fault)
 	}
@@ -97,8 +97,9 @@ type pathRules interface {
 	// foreign, given a clean dir, says what is wrong with a path of another system, and how it is
 	// written on this one; "" when it is none.
 	foreign(given, dir string) string
-	// under makes the clean path of a file under a clean dir, or says what is wrong.
-	under(given, dir string) (file, fault string)
+	// under makes the clean path of a file under a clean dir, with the extension
+	// that the output asks for, or says what is wrong.
+	under(given, dir string, o Output) (file, fault string)
 }
 
 func rulesOf(h Host) pathRules {
@@ -127,7 +128,7 @@ func (linuxRules) foreign(given, dir string) string {
 	return ""
 }
 
-func (linuxRules) under(given, dir string) (string, string) {
+func (linuxRules) under(given, dir string, o Output) (string, string) {
 	if !path.IsAbs(dir) {
 		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", show(dir))
 	}
@@ -143,9 +144,9 @@ func (linuxRules) under(given, dir string) (string, string) {
 	case file == dir || last == "" || last == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", show(given), show(path.Join(file, "x.cap")))
 	case !ok:
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(path.Join(dir, capName(path.Base(file)))))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(path.Join(dir, o.capName(path.Base(file)))))
 	}
-	name, fault := extend(path.Base(inside))
+	name, fault := o.extend(path.Base(inside))
 	if fault != "" {
 		return "", fault
 	}
@@ -168,26 +169,6 @@ func tooLong(parts []string, file string) string {
 	return ""
 }
 
-// extend gives a file's name its extension: .cap and .pcap stay, whatever else
-// there is gets .cap behind it, because a dot in a name (a version, a host's
-// name) makes no extension. A name that promises another format is refused.
-func extend(name string) (string, string) {
-	switch lower := strings.ToLower(name); {
-	case lower == ".cap" || lower == ".pcap" || strings.Trim(name, ".") == "":
-		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", show(name))
-	case strings.HasSuffix(lower, ".pcapng") || strings.HasSuffix(lower, ".ntar"):
-		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap is what is written: write .cap or .pcap", show(name))
-	}
-	return capName(name), ""
-}
-
-func capName(name string) string {
-	if ext := strings.ToLower(path.Ext(name)); ext == ".cap" || ext == ".pcap" {
-		return name
-	}
-	return strings.TrimRight(name, ".") + ".cap"
-}
-
 // suggest rewrites a path of whatever form as one under the captures folder,
 // for a message. Folders that only say "here are captures" are not repeated.
 func suggest(dir, given, separator string) string {
@@ -207,7 +188,7 @@ func suggest(dir, given, separator string) string {
 	if len(parts) == 0 {
 		parts = []string{"x"}
 	}
-	parts[len(parts)-1] = capName(parts[len(parts)-1])
+	parts[len(parts)-1] = Output{}.capName(parts[len(parts)-1])
 	return strings.TrimSuffix(dir, separator) + separator + strings.Join(parts, separator)
 }
 

@@ -69,7 +69,8 @@ func TestFilePath(t *testing.T) {
 		{"a folder in it", linux, "/var/captures/a/", "", []string{`such as "/var/captures/a/x.cap"`}},
 		{"a dot at the end of the way", linux, "/var/captures/a/.", "", []string{"is a folder"}},
 		{"root", linux, "/", "", []string{"is a folder"}},
-		{"pcapng", linux, "/var/captures/x.pcapNG", "", []string{"has the extension of pcapng"}},
+		{"pcapng", linux, "/var/captures/x.pcapNG", "/var/captures/x.pcapNG", nil},
+		{"not yet pcapng", linux, "/var/captures/x.ntar", "", []string{"write .pcapng"}},
 		{"extension alone", linux, "/var/captures/.cap", "", []string{`".cap" is no name of a file`}},
 		{"dots alone", linux, "/var/captures/...", "", []string{"is no name of a file"}},
 		{"NUL", linux, "/var/captures/x\x00.cap", "", []string{"U+0000"}},
@@ -101,7 +102,7 @@ func TestFilePath(t *testing.T) {
 		{"windows: device of a folder", windows, `C:\Captures\com1\x`, "", []string{"name of a device"}},
 		{"windows: no device", windows, `C:\Captures\console`, `C:\Captures\console.cap`, nil},
 		{"windows: URI", windows, `https://a/c/b`, "", []string{"is a URI"}},
-		{"windows: pcapng", windows, `C:\Captures\x.pcapng`, "", []string{"has the extension of pcapng"}},
+		{"windows: pcapng", windows, `C:\Captures\x.pcapng`, `C:\Captures\x.pcapng`, nil},
 		{"windows: too long", windows, `C:\Captures\` + long, "", []string{"has 256 bytes"}},
 	}
 	for _, tt := range tests {
@@ -167,7 +168,7 @@ func FuzzFilePath(f *testing.F) {
 				t.Fatalf("segment %q in %q", part, file)
 			}
 		}
-		if lower := strings.ToLower(file); !strings.HasSuffix(lower, ".cap") && !strings.HasSuffix(lower, ".pcap") {
+		if lower := strings.ToLower(file); !strings.HasSuffix(lower, ".cap") && !strings.HasSuffix(lower, ".pcap") && !strings.HasSuffix(lower, ".pcapng") {
 			t.Fatalf("no extension: %q", file)
 		}
 		if again, faults := resolve(h, "other", file); again != file {

@@ -29,7 +29,7 @@ func (windowsRules) foreign(given, dir string) string {
 	return ""
 }
 
-func (windowsRules) under(given, dir string) (string, string) {
+func (windowsRules) under(given, dir string, o Output) (string, string) {
 	if !windowsAbsolute(dir) {
 		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", show(dir))
 	}
@@ -44,7 +44,7 @@ func (windowsRules) under(given, dir string) (string, string) {
 	case sameName(file, dir) || isWindowsSeparator(rune(given[len(given)-1])) || parts[len(parts)-1] == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", show(given), show(strings.TrimSuffix(file, `\`)+`\x.cap`))
 	case len(file) < len(prefix) || !sameName(file[:len(prefix)], prefix):
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(prefix+capName(parts[len(parts)-1])))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(prefix+o.capName(parts[len(parts)-1])))
 	}
 	inside := strings.Split(file[len(prefix):], `\`)
 	for _, part := range inside {
@@ -57,7 +57,7 @@ func (windowsRules) under(given, dir string) (string, string) {
 			return "", fmt.Sprintf("%s is the name of a device on Windows", show(part))
 		}
 	}
-	name, fault := extend(inside[len(inside)-1])
+	name, fault := o.extend(inside[len(inside)-1])
 	if fault != "" {
 		return "", fault
 	}

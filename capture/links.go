@@ -115,6 +115,22 @@ func (w *linkWatch) find(index int) *link {
 	return nil
 }
 
+// lookUp is the interface of an index, as it was known last. One that nobody
+// has told of yet is asked for.
+func (w *linkWatch) lookUp(index int) (netif.Interface, bool) {
+	for range 2 {
+		w.mu.Lock()
+		l := w.find(index)
+		if l != nil {
+			defer w.mu.Unlock()
+			return l.Interface, true
+		}
+		w.mu.Unlock()
+		w.look()
+	}
+	return netif.Interface{}, false
+}
+
 // gone says that none of the interfaces is left. A capture on any interface
 // goes on without one.
 func (w *linkWatch) gone() bool {

@@ -53,7 +53,11 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	s.rec = newRecorder(s.file, p.header, c.SnapLen, c.MaxBytes)
+	ng, err := p.sections()
+	if err != nil {
+		return nil, err
+	}
+	s.rec = newRecorder(s.file, c, p.header, ng)
 	if err := s.rec.start(); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
@@ -139,6 +143,9 @@ func (s *OfflineSession) packet(p *pcapfile.Packet) (StopReason, error) {
 		return "", nil
 	}
 	s.matched++
+	if ng := s.rec.ng; ng != nil {
+		ng.flags = uint32(p.Direction)
+	}
 	full, err := s.rec.add(p.Sec, p.Nsec, nil, p.Data, p.Length)
 	switch {
 	case err != nil:
@@ -176,6 +183,11 @@ func (s *OfflineSession) readError(err error) error {
 func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 	s.rec.publish()
 	s.packets.Store(s.count)
+	if s.rec.ng != nil {
+		e := ngEnd{start: s.Started, end: time.Now()}
+		e.keys, e.packets = s.rec.ng.counts()
+		s.rec.appendEnd(appendStatistics(nil, &e))
+	}
 	if ferr := s.rec.flush(); ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}

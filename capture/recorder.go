@@ -16,14 +16,17 @@ import (
 // only take memory. A record of the greatest length fits behind it.
 const (
 	bufferSize    = 256 << 10
-	maxRecordSize = pcapfile.RecordHeaderLen + pcapfile.MaxSnapLen
+	maxRecordSize = 64 + pcapfile.MaxSnapLen // with what stands around the packet
 )
 
 // recorder turns packets of the ring into records of the file. It belongs to
 // the packet loop; others look at it through the counters.
 type recorder struct {
 	file   *storage.File
-	link   pcapfile.LinkType
+	format pcapfile.Format
+	link   pcapfile.LinkType // of the next packet
+	rawIP  bool              // all packets are raw IP
+	ng     *sections         // of a pcapng file, else nil
 	snap   int
 	limit  int64       // bytes of the whole file; 0 is none
 	user   *filter.Set // when the kernel's program lets too much through
@@ -57,13 +60,19 @@ const (
 	vlanTagLen  = 4
 )
 
-func newRecorder(file *storage.File, link pcapfile.LinkType, snaplen uint32, limit int64) *recorder {
-	r := &recorder{file: file, link: link, snap: pcapfile.MaxSnapLen, limit: limit}
-	if snaplen != 0 {
-		r.snap = int(min(snaplen, pcapfile.MaxSnapLen))
+// newRecorder makes the recorder of a capture of packets of a link type. ng is
+// for pcapng files, and nil for others.
+func newRecorder(file *storage.File, c *Config, link pcapfile.LinkType, ng *sections) *recorder {
+	r := &recorder{
+		file: file, format: c.Format, link: link, rawIP: link == pcapfile.RawIP, ng: ng,
+		snap: int(c.snapLen()), limit: c.MaxBytes,
 	}
 	r.buf = make([]byte, 0, bufferSize+maxRecordSize)
-	r.buf = pcapfile.AppendHeader(r.buf, link, uint32(r.snap))
+	if ng != nil {
+		r.buf = ng.header(r.buf)
+	} else {
+		r.buf = pcapfile.AppendHeader(r.buf, r.format, link, uint32(r.snap))
+	}
 	r.all.size = int64(len(r.buf))
 	r.size.Store(r.all.size)
 	return r
@@ -97,6 +106,9 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 		if r.user != nil && !r.matches(&p) {
 			continue
 		}
+		if r.ng != nil {
+			r.link = r.ng.choose(&p)
+		}
 		prefix, data, length := r.frame(&p)
 		if full, err := r.add(p.Sec, p.Nsec, prefix, data, length); full || err != nil {
 			return full, err
@@ -108,6 +120,9 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 // the whole on the wire. full says that it would have taken the file over its
 // limit and is not recorded.
 func (r *recorder) add(sec, nsec uint32, prefix, data []byte, length int) (full bool, err error) {
+	if r.ng != nil {
+		return r.addNG(sec, nsec, prefix, data, length)
+	}
 	caplen := min(len(prefix)+len(data), r.snap)
 	record := pcapfile.RecordHeaderLen + caplen
 	if r.limit > 0 && r.all.size+int64(record) > r.limit {
@@ -120,6 +135,9 @@ func (r *recorder) add(sec, nsec uint32, prefix, data []byte, length int) (full 
 	}
 	at := len(r.buf)
 	r.buf = r.buf[:at+record]
+	if r.format == pcapfile.Micro {
+		nsec /= 1000
+	}
 	pcapfile.PutRecordHeader(r.buf[at:], sec, nsec, caplen, length)
 	body := r.buf[at+pcapfile.RecordHeaderLen:]
 	copy(body[copy(body, prefix):], data)
@@ -149,7 +167,7 @@ func (r *recorder) matches(p *ring.Packet) bool {
 	switch {
 	case netif.HWType(p.HWType).HasMAC():
 		m.Framing = filter.Ethernet
-	case r.link == pcapfile.RawIP:
+	case r.rawIP:
 		m.Framing = filter.RawIP
 	default:
 		m.Framing = filter.Cooked
@@ -210,6 +228,15 @@ func (r *recorder) cooked(p *ring.Packet) (prefix, data []byte, length int) {
 // an 802.3 frame.
 const minEtherType = 0x600
 
+// whole tells the packets that b begins with, their bytes, and their records'.
+func (r *recorder) whole(b []byte) (packets, data, size int) {
+	if r.ng != nil {
+		return pcapfile.WholeNG(b)
+	}
+	packets, size = pcapfile.Whole(b)
+	return packets, size - packets*pcapfile.RecordHeaderLen, size
+}
+
 // flush writes what is in the buffer. When it fails, the file ends behind the
 // last whole record that the disk took, and the rest is counted as lost.
 func (r *recorder) flush() error {
@@ -218,10 +245,10 @@ func (r *recorder) flush() error {
 	}
 	n, err := r.file.Write(r.buf)
 	if err != nil {
-		kept, size := pcapfile.Whole(r.buf[:n])
-		whole, all := pcapfile.Whole(r.buf)
-		r.lost.Add(uint64(whole - kept))
-		r.lostBytes.Add(uint64(all - size - (whole-kept)*pcapfile.RecordHeaderLen))
+		kept, keptBytes, size := r.whole(r.buf[:n])
+		all, allBytes, _ := r.whole(r.buf)
+		r.lost.Add(uint64(all - kept))
+		r.lostBytes.Add(uint64(allBytes - keptBytes))
 		if cutErr := r.file.Cut(r.file.Size() + int64(size)); cutErr != nil {
 			err = cutErr
 		}

@@ -157,7 +157,7 @@ func (r *Result) Resource() *Resource {
 
 // Resource makes the API's resource of a session that has not begun.
 func (p *Plan) Resource() *Resource {
-	r := Result{Config: p.Config, LinkType: p.LinkType, FilterMode: p.FilterMode()}
+	r := Result{Config: p.Config, LinkType: p.LinkType, FilterMode: p.FilterMode(), AnyInterface: p.Any}
 	for _, i := range p.Interfaces {
 		r.Interfaces = append(r.Interfaces, LinkDrops{Name: i.Name, Index: i.Index})
 	}
@@ -206,6 +206,14 @@ func (r *Resource) Seal() {
 	}
 }
 
+// linkType is what records begin with, in words.
+func (r *Result) linkType() string {
+	if r.Config.Format == pcapfile.NG && r.LinkType == pcapfile.SLL2 && (r.AnyInterface || len(r.Interfaces) > 1) {
+		return "that of each interface"
+	}
+	return r.LinkType.String()
+}
+
 func (r *Result) statistics() *Statistics {
 	s := &Statistics{
 		DurationInSeconds:         r.Elapsed.Round(time.Millisecond).Seconds(),
@@ -217,7 +225,7 @@ func (r *Result) statistics() *Statistics {
 		PacketsNotWritten:         r.Dropped.ByFile,
 		RingFreezes:               r.Freezes,
 		FilterMode:                r.FilterMode,
-		LinkType:                  r.LinkType.String(),
+		LinkType:                  r.linkType(),
 		Interfaces:                make([]InterfaceResult, 0, len(r.Interfaces)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),

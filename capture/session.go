@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/ring"
 	"pcapctl/storage"
 )
@@ -93,6 +94,13 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		return nil, privilege(err)
 	}
 	s := &Session{Plan: p, watcher: o.Watcher}
+	var ng *sections
+	if p.Config.Format == pcapfile.NG {
+		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })
+		if err := p.Config.fits(ng); err != nil {
+			return nil, err
+		}
+	}
 	folder, path := p.File()
 	s.file, err = storage.Create(folder, path)
 	if err != nil {
@@ -109,7 +117,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	s.rec = newRecorder(s.file, p.LinkType, p.Config.SnapLen, p.Config.MaxBytes)
+	s.rec = newRecorder(s.file, p.Config, p.LinkType, ng)
 	if err := s.rec.start(); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
@@ -313,6 +321,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if s.upload != nil {
 		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
 	}
+	s.endSection(end)
 	if ferr := s.rec.flush(); ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
@@ -327,6 +336,17 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	err = s.finishUpload(res, err)
 	res.Err = err
 	return res, err
+}
+
+// endSection puts the statistics behind the packets of a pcapng file.
+func (s *Session) endSection(end time.Time) {
+	if s.rec.ng == nil {
+		return
+	}
+	st, _ := s.ring.Stats()
+	e := ngEnd{start: s.Started, end: end, links: s.links.dropped(), byKernel: st.Dropped}
+	e.keys, e.packets = s.rec.ng.counts()
+	s.rec.appendEnd(appendStatistics(nil, &e))
 }
 
 func fileError(err error) error {

@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 // rig is a namespace with v0 and v1 connected, and a captures folder.
 type rig struct {
 	*testnet.NS
-	t   *testing.T
-	dir string
+	t      *testing.T
+	dir    string
+	output Output
 }
 
 func newRig(t *testing.T) *rig {
@@ -65,7 +66,7 @@ func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, err := NewConfig(req, Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now()})
+	c, err := NewConfig(req, Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Application: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}

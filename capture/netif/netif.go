@@ -10,6 +10,7 @@ import (
 // Interface is one network interface as the kernel describes it at one moment.
 type Interface struct {
 	Name      string
+	Alias     string // what the administrator calls it, IFLA_IFALIAS; mostly ""
 	Index     int
 	HWType    HWType
 	Up        bool // administratively up (IFF_UP)

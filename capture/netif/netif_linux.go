@@ -238,6 +238,8 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 		switch {
 		case kind == unix.IFLA_IFNAME && len(value) > 1:
 			i.Name = string(value[:len(value)-1])
+		case kind == unix.IFLA_IFALIAS && len(value) > 1:
+			i.Alias = string(value[:len(value)-1])
 		case kind == unix.IFLA_MTU && len(value) >= 4:
 			i.MTU = int(n.Uint32(value))
 		case kind == unix.IFLA_MASTER && len(value) >= 4:

@@ -69,10 +69,14 @@ func (l LinkType) String() string {
 	return fmt.Sprintf("link type %d", uint32(l&linkTypeOf))
 }
 
-// AppendHeader appends the file header: microseconds, version 2.4, little
+// AppendHeader appends the file header of classic pcap: version 2.4, little
 // endian on every machine, so that the same packets make the same file.
-func AppendHeader(b []byte, link LinkType, snaplen uint32) []byte {
-	b = binary.LittleEndian.AppendUint32(b, 0xa1b2c3d4)
+func AppendHeader(b []byte, f Format, link LinkType, snaplen uint32) []byte {
+	magic := uint32(0xa1b2c3d4)
+	if f == Nano {
+		magic = 0xa1b23c4d
+	}
+	b = binary.LittleEndian.AppendUint32(b, magic)
 	b = binary.LittleEndian.AppendUint16(b, 2)
 	b = binary.LittleEndian.AppendUint16(b, 4)
 	b = binary.LittleEndian.AppendUint64(b, 0) // two members that were never used
@@ -81,11 +85,12 @@ func AppendHeader(b []byte, link LinkType, snaplen uint32) []byte {
 }
 
 // PutRecordHeader writes the header of a record with caplen bytes of a packet
-// that had length bytes. b must have room for RecordHeaderLen bytes.
-func PutRecordHeader(b []byte, sec, nsec uint32, caplen, length int) {
+// that had length bytes. b must have room for RecordHeaderLen bytes. fraction
+// is the part of the second in the units of the file's format.
+func PutRecordHeader(b []byte, sec, fraction uint32, caplen, length int) {
 	h := b[:RecordHeaderLen:RecordHeaderLen]
 	binary.LittleEndian.PutUint32(h[0:], sec)
-	binary.LittleEndian.PutUint32(h[4:], nsec/1000)
+	binary.LittleEndian.PutUint32(h[4:], fraction)
 	binary.LittleEndian.PutUint32(h[8:], uint32(caplen))
 	binary.LittleEndian.PutUint32(h[12:], uint32(length))
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestHeaderToTheByte(t *testing.T) {
-	got := hex.EncodeToString(AppendHeader(nil, SLL2, 40))
+	got := hex.EncodeToString(AppendHeader(nil, Micro, SLL2, 40))
 	// magic, version 2.4, two unused words, snap length, link type
 	if want := "d4c3b2a1" + "02000400" + "0000000000000000" + "28000000" + "14010000"; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -19,9 +19,9 @@ func TestHeaderToTheByte(t *testing.T) {
 }
 
 func TestRecordIsReadBack(t *testing.T) {
-	file := AppendHeader(nil, Ethernet, MaxSnapLen)
+	file := AppendHeader(nil, Micro, Ethernet, MaxSnapLen)
 	record := make([]byte, RecordHeaderLen+3)
-	PutRecordHeader(record, 1_700_000_000, 999_999_999, 3, 1500)
+	PutRecordHeader(record, 1_700_000_000, 999_999, 3, 1500)
 	copy(record[RecordHeaderLen:], "abc")
 	r, err := pcapgo.NewReader(bytes.NewReader(append(file, record...)))
 	if err != nil {
@@ -31,7 +31,6 @@ func TestRecordIsReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Microseconds are cut, not rounded: a packet is never later than it was.
 	if want := time.Unix(1_700_000_000, 999_999_000).UTC(); !info.Timestamp.Equal(want) || info.Length != 1500 || string(data) != "abc" {
 		t.Errorf("%+v %q", info, data)
 	}

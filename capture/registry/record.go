@@ -28,6 +28,7 @@ type Record struct {
 	PID         int            `json:"pid"`
 	BootID      string         `json:"bootId"`
 	Source      capture.Source `json:"source"`
+	Output      capture.Output `json:"output,omitzero"`
 	FailOnDrops bool           `json:"failOnDrops,omitempty"`
 	// Resource is as it was when the session was made until Outcome is there,
 	// and from then on as it was in the end. The files and blobs of the session

@@ -317,7 +317,7 @@ func TestRemaining(t *testing.T) {
 // capFile is a capture file with that many records of 100 bytes, and a tail.
 func capFile(t *testing.T, records int, tail string) string {
 	t.Helper()
-	b := pcapfile.AppendHeader(nil, pcapfile.Ethernet, 0)
+	b := pcapfile.AppendHeader(nil, pcapfile.Micro, pcapfile.Ethernet, 0)
 	for range records {
 		b = append(b, make([]byte, pcapfile.RecordHeaderLen)...)
 		pcapfile.PutRecordHeader(b[len(b)-pcapfile.RecordHeaderLen:], 1, 0, 100, 100)

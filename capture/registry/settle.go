@@ -116,19 +116,20 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 	if err != nil {
 		return known, false
 	}
-	if st.Size() < known.Size || known.Size < pcapfile.HeaderLen {
+	start, whole := begin(file)
+	if st.Size() < known.Size || known.Size < start {
 		// Records that were given back to the disk cannot be walked.
 		if given, err := storage.Given(file); err != nil || given > 0 {
 			known.Size = st.Size()
 			return known, true
 		}
-		known = capture.Written{Size: pcapfile.HeaderLen}
+		known = capture.Written{Size: start}
 	}
 	if st.Size() <= known.Size {
 		known.Size = st.Size()
 		return known, true
 	}
-	kept, err = walk(file, known)
+	kept, err = walk(file, known, whole)
 	if err != nil {
 		return known, false
 	}
@@ -140,20 +141,34 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 	return kept, true
 }
 
-// walk counts the whole records behind w.
-func walk(file io.ReaderAt, w capture.Written) (capture.Written, error) {
+// begin tells where the first record or block behind a file's header is, and
+// how those that are whole are told from what is cut. A pcapng file is blocks
+// from its first byte on.
+func begin(file io.ReaderAt) (int64, func([]byte) (packets, data, size int)) {
+	var magic [4]byte
+	if _, err := file.ReadAt(magic[:], 0); err == nil && pcapfile.IsNG(magic) {
+		return 0, pcapfile.WholeNG
+	}
+	return pcapfile.HeaderLen, func(b []byte) (packets, data, size int) {
+		packets, size = pcapfile.Whole(b)
+		return packets, size - packets*pcapfile.RecordHeaderLen, size
+	}
+}
+
+// walk counts what is whole behind w.
+func walk(file io.ReaderAt, w capture.Written, whole func([]byte) (packets, data, size int)) (capture.Written, error) {
 	buf := make([]byte, 1<<20) // more than the longest record
 	for {
 		n, err := file.ReadAt(buf, w.Size)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return w, err
 		}
-		records, size := pcapfile.Whole(buf[:n])
-		if records == 0 {
+		packets, data, size := whole(buf[:n])
+		if size == 0 {
 			return w, nil
 		}
-		w.Packets += uint64(records)
-		w.Bytes += uint64(size - records*pcapfile.RecordHeaderLen)
+		w.Packets += uint64(packets)
+		w.Bytes += uint64(data)
 		w.Size += int64(size)
 	}
 }

@@ -49,6 +49,7 @@ func (o *order) record(plan *capture.Plan) registry.Record {
 		Name:        plan.Config.Name,
 		Created:     o.Host.Now,
 		Source:      o.Source,
+		Output:      o.Host.Output,
 		FailOnDrops: o.FailOnDrops,
 		Resource:    plan.Resource(),
 	}
@@ -68,7 +69,7 @@ func (o *order) same(rec *registry.Record) bool {
 	a, err1 := json.Marshal(config.Properties())
 	b, err2 := json.Marshal(rec.Resource.Properties.Properties)
 	return err1 == nil && err2 == nil && bytes.Equal(a, b) &&
-		o.FailOnDrops == rec.FailOnDrops && sameSource(o.Source, rec.Source)
+		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && sameSource(o.Source, rec.Source)
 }
 
 func sameSource(a, b capture.Source) bool {

@@ -63,6 +63,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringSliceVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
 	f.BoolVar(&r.promiscuous, setPromiscuous, true, "capture frames for other stations, too")
 	f.Bool(setICMPErrors, true, "with filters, record the ICMP errors about their packets, too")
+	outputFlags(cmd)
 	netnsFlag(cmd)
 	f.StringVar(&r.bufferSize, setBufferSize, "", "`size` of the kernel's packet ring, such as 8MiB")
 	r.read.flags(f)

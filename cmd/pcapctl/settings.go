@@ -40,13 +40,15 @@ const (
 	setSpoolDir    = "spool-dir"
 	setSpoolSize   = "spool-size"
 	setPerPacket   = "bytes-to-capture-per-packet"
+	setFormat      = "format"
+	setPrecision   = "timestamp-precision"
 	setTotal       = "total-bytes-per-session"
 	setTime        = "time-limit-in-seconds"
 )
 
 var settingNames = []string{
 	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize,
-	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setPerPacket, setTotal, setTime,
+	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setPerPacket, setTotal, setTime,
 }
 
 // settings reads the host's settings through viper, whose keys know no letter
@@ -76,7 +78,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
 	s.v.SetDefault(setICMPErrors, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -158,6 +160,8 @@ func (s *settings) host() capture.Host {
 		StorageSuffix: s.v.GetString(setSuffix),
 		BlobEndpoint:  s.v.GetString(setEndpoint),
 		Now:           time.Now(),
+		Output:        capture.Output{Format: s.v.GetString(setFormat), Precision: s.v.GetString(setPrecision)},
+		Application:   buildVersion().Version,
 	}
 }
 

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"pcapctl/capture"
+)
+
+// outputFlags are the settings of what capture files look like.
+func outputFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.String(setFormat, "", "`format` of the file: pcap, pcapng (default: what the extension says, else pcap)")
+	f.String(setPrecision, "", "resolution of the times in pcap files: `micro`, nano (default micro; pcapng has nanoseconds)")
+	for flag, values := range map[string][]string{
+		setFormat:    {capture.FormatPcap, capture.FormatPcapng},
+		setPrecision: {capture.PrecisionMicro, capture.PrecisionNano},
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
