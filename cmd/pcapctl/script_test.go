@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if storage.GuardMain() {
 		return
 	}
-	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send})
+	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send, "mkpcap": makeCapture})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
