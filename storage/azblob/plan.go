@@ -200,7 +200,9 @@ func (u *Upload) lookUp(j *job) (found blockName, ok bool) {
 	for _, name := range u.existing.committed {
 		match(name)
 	}
-	return found, len(matches) == 1
+	// A block that ends within what was given back is of a file that a crash has
+	// cut: where its hash would go on from is not known.
+	return found, len(matches) == 1 && j.length == u.o.BlockSize
 }
 
 // hand gives a block to those who send, unless the service has it.
