@@ -73,6 +73,7 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 		order.PutUint32(b, family)
 	case pcapfile.Loop:
 		b = binary.BigEndian.AppendUint32(b, family)
+	default: // raw IP
 	}
 	return append(b, ip...)
 }

@@ -27,18 +27,21 @@ type LinkType uint32
 // The link types that pcapctl knows. A capture of its own is written with
 // Ethernet, RawIP or SLL2; one that is made of a file keeps the file's.
 const (
-	Null       LinkType = 0  // BSD loopback, address family in the byte order of the machine
-	Ethernet   LinkType = 1  //
-	RawIPBSD   LinkType = 12 // DLT_RAW of most systems, found in files although LINKTYPE_RAW is meant
-	RawIPOpen  LinkType = 14 // DLT_RAW of OpenBSD, the same
-	RawIP      LinkType = 101
-	Loop       LinkType = 108 // OpenBSD loopback, address family in network byte order
-	SLL        LinkType = 113
-	RawIPv4    LinkType = 228
-	RawIPv6    LinkType = 229
-	SLL2       LinkType = 276
-	linkTypeOf LinkType = 0xffff // the part of a file header's member that is the link type
+	Null      LinkType = 0 // BSD loopback, address family in the byte order of the machine
+	Ethernet  LinkType = 1
+	RawIPBSD  LinkType = 12 // DLT_RAW of most systems, found in files although LINKTYPE_RAW is meant
+	RawIPOpen LinkType = 14 // DLT_RAW of OpenBSD, the same
+	RawIP     LinkType = 101
+	Loop      LinkType = 108 // OpenBSD loopback, address family in network byte order
+	SLL       LinkType = 113
+	RawIPv4   LinkType = 228
+	RawIPv6   LinkType = 229
+	SLL2      LinkType = 276
 )
+
+// Kind is the link type without what a file header may say beside it, in the
+// bits above the lower 16: how long a frame check sequence the packets have.
+func (l LinkType) Kind() LinkType { return l & 0xffff }
 
 // Lengths of the headers that stand before the network layer, in bytes.
 const (
@@ -48,7 +51,7 @@ const (
 )
 
 func (l LinkType) String() string {
-	switch l & linkTypeOf {
+	switch l.Kind() {
 	case Null:
 		return "NULL (BSD loopback)"
 	case Ethernet:
@@ -66,7 +69,7 @@ func (l LinkType) String() string {
 	case SLL2:
 		return "LINUX_SLL2 (Linux cooked v2)"
 	}
-	return fmt.Sprintf("link type %d", uint32(l&linkTypeOf))
+	return fmt.Sprintf("link type %d", uint32(l.Kind()))
 }
 
 // AppendHeader appends the file header of classic pcap: version 2.4, little

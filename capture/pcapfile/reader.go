@@ -145,9 +145,6 @@ func (r *Reader) Format() string { return r.format }
 // have. Kind takes that away.
 func (r *Reader) LinkType() (link LinkType, ok bool) { return r.link, r.known }
 
-// Kind is the link type without what a file header may say beside it.
-func (l LinkType) Kind() LinkType { return l & linkTypeOf }
-
 // Next reads the next packet. Its error is io.EOF at the end of the file, and
 // then only when the file ends behind a whole record. After an error there is
 // nothing more to be read.

@@ -294,8 +294,7 @@ func (r *Reader) packet(p *Packet, id uint32, head []byte) error {
 	}
 	return r.options(func(code, length uint16, value uint64) error {
 		if code == optFlags && length == 4 {
-			switch d := Direction(value & 3); d {
-			case Inbound, Outbound:
+			if d := Direction(value & 3); d <= Outbound { // 3 means nothing
 				p.Direction = d
 			}
 		}
