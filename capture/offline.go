@@ -82,8 +82,8 @@ func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
 	if err := p.begin(); err != nil {
 		return nil, p.readError(err)
 	}
-	if err := p.checkLink(); err != nil {
-		return nil, err
+	if err := p.checkLink(p.LinkType); err != nil {
+		return nil, &Error{Class: Invalid, Target: "--read-file", Message: p.Name() + ": " + err.Error()}
 	}
 	if p.match, err = newMatcher(c.Filters, s.Local); err != nil {
 		return nil, err
@@ -128,12 +128,12 @@ func (p *OfflinePlan) readError(err error) error {
 	return e
 }
 
-func (p *OfflinePlan) checkLink() error {
-	if knowsLink(p.LinkType) || recordsAll(p.Config.Filters) {
+// checkLink refuses link types that the filters know nothing of.
+func (p *OfflinePlan) checkLink(l pcapfile.LinkType) error {
+	if knowsLink(l) || recordsAll(p.Config.Filters) {
 		return nil
 	}
-	return &Error{Class: Invalid, Target: "--read-file", Message: fmt.Sprintf("%s: filters cannot look into packets of %s; allowed: "+
-		"Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback; without filters, every link type", p.Name(), p.LinkType)}
+	return fmt.Errorf("filters cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback; without filters, every link type", l)
 }
 
 // recordsAll tells a set that no packet has to be looked into for.

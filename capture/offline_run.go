@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +24,10 @@ type OfflineSession struct {
 	packets atomic.Uint64 // read
 	count   uint64        // the same; the packet loop's own
 	matched uint64
-	begin   int64 // time of the first packet that has one, in nanoseconds since 1970
-	timed   bool  // there was one
-	fileErr error // the file that is written failed within a read
+	begin   int64             // time of the first packet that has one, in nanoseconds since 1970
+	timed   bool              // there was one
+	link    pcapfile.LinkType // of the packet before
+	fileErr error             // the file that is written failed within a read
 }
 
 // tellPackets is how many packets are read between two times that others are
@@ -38,7 +40,7 @@ const tellPackets = 256
 // Error classes: Conflict (the file exists), NotFound (its folder does not),
 // Forbidden, Invalid, LocalFile.
 func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
-	s := &OfflineSession{Plan: p}
+	s := &OfflineSession{Plan: p, link: p.LinkType}
 	c := p.Config
 	if s.file, err = storage.Create(c.CapturesDir, c.FilePath); err != nil {
 		return nil, p.writeError(createError(c.CapturesDir, err))
@@ -130,10 +132,10 @@ func (s *OfflineSession) loop() (StopReason, error) {
 
 // packet judges one packet. A limit that it goes beyond is told as the reason.
 func (s *OfflineSession) packet(p *pcapfile.Packet) (StopReason, error) {
-	if p.LinkType.Kind() != s.Plan.LinkType {
-		return CaptureBroken, s.readError(&pcapfile.FormatError{Offset: p.Offset, Reason: fmt.Sprintf(
-			"a packet of %s, while those before are of %s, and one pcap file has one link type: take out the packets of one interface, as in "+
-				"`tshark -r FILE -Y 'frame.interface_id == 0' -w one.pcapng`, and read these", p.LinkType, s.Plan.LinkType)})
+	if p.LinkType != s.link {
+		if err := s.turnTo(p); err != nil {
+			return CaptureBroken, err
+		}
 	}
 	s.count++
 	if s.late(p) {
@@ -154,6 +156,42 @@ func (s *OfflineSession) packet(p *pcapfile.Packet) (StopReason, error) {
 		return SizeExceeded, nil
 	}
 	return "", nil
+}
+
+// turnTo prepares for packets of another link type than that of the one before.
+func (s *OfflineSession) turnTo(p *pcapfile.Packet) error {
+	if ng := s.rec.ng; ng != nil {
+		if err := s.Plan.checkLink(p.LinkType); err != nil {
+			return s.readError(&pcapfile.FormatError{Offset: p.Offset, Reason: err.Error()})
+		}
+		s.link = p.LinkType
+		ng.turnTo(linkKey(p.LinkType))
+		return nil
+	}
+	return s.readError(&pcapfile.FormatError{Offset: p.Offset, Reason: fmt.Sprintf(
+		"a packet of %s, while those before are of %s, and a classic pcap file has one link type: write pcapng, with --format pcapng, or "+
+			"take out the packets of one interface, as in `tshark -r FILE -Y 'frame.interface_id == 0' -w one.pcapng`, and read these", p.LinkType, s.link)})
+}
+
+// linkKey tells the interfaces of a pcapng file apart that is made of another
+// file: there is one for each link type.
+func linkKey(l pcapfile.LinkType) ngKey { return ngKey{index: int(l)} }
+
+// sections makes the pcapng side of the session; nil for other formats.
+func (p *OfflinePlan) sections() (*sections, error) {
+	if p.Config.Format != pcapfile.NG {
+		return nil, nil
+	}
+	describe := func(key ngKey) ngInterface {
+		d := pcapfile.Interface{
+			Name: filepath.Base(p.Name()), Description: "packets of a file", LinkType: pcapfile.LinkType(key.index), SnapLen: p.Config.snapLen(),
+			Filter: p.Config.Filters.String(),
+		}
+		return ngInterface{ngKey: key, link: d.LinkType, block: pcapfile.AppendInterface(nil, &d)}
+	}
+	hardware, system := describeMachine()
+	n := newSections(p.Config.section(hardware, system), []ngInterface{describe(linkKey(p.LinkType))}, describe)
+	return n, p.Config.fits(n)
 }
 
 // late reports whether a packet came after the time limit, which begins with

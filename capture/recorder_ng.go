@@ -3,7 +3,6 @@ package capture
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -167,21 +166,6 @@ func (r *recorder) appendEnd(blocks []byte) {
 	r.buf = append(r.buf, blocks...)
 	r.all.size += int64(len(blocks))
 	r.publish()
-}
-
-// sections makes the pcapng side of a capture of a file, which has one
-// interface; nil for other formats.
-func (p *OfflinePlan) sections() (*sections, error) {
-	if p.Config.Format != pcapfile.NG {
-		return nil, nil
-	}
-	hardware, system := describeMachine()
-	d := pcapfile.Interface{
-		Name: filepath.Base(p.Name()), Description: "packets of a file", LinkType: p.LinkType, SnapLen: p.Config.snapLen(),
-		Filter: p.Config.Filters.String(),
-	}
-	n := newSections(p.Config.section(hardware, system), []ngInterface{{link: d.LinkType, block: pcapfile.AppendInterface(nil, &d)}}, nil)
-	return n, p.Config.fits(n)
 }
 
 // sections makes the pcapng side of the plan; find looks up an interface that
