@@ -433,6 +433,63 @@ func TestOfflineFaults(t *testing.T) {
 	}
 }
 
+// Other formats than classic pcap in microseconds: nanoseconds are kept, and
+// pcapng keeps directions and holds packets of several link types.
+func TestOfflineFormats(t *testing.T) {
+	ip := datagram(ipUDP, "10.0.0.1", "10.0.0.2", 1, 2)
+	from := pcaptest.Form{Order: binary.BigEndian, NG: true, Nano: true}
+	file := from.File([]pcaptest.Packet{
+		{Data: framed(pcapfile.SLL, true, nil, ip), Sec: 1, Nsec: 123_456_789, Direction: pcapfile.Outbound},
+		{Data: ip, Sec: 2, Nsec: 1, Interface: 1, Direction: pcapfile.Inbound},
+		{Data: ip[1:], Sec: 3, Interface: 1},
+		{Data: framed(pcapfile.SLL, true, nil, ip), Sec: 4, Length: 1500},
+	}, pcapfile.SLL, pcapfile.RawIP)
+	for _, test := range []struct {
+		name   string
+		output Output
+		file   []byte
+		want   []int
+		fault  string
+	}{
+		{"several link types", Output{Format: FormatPcapng}, file, []int{1, 2, 4}, ""},
+		{"one of them is unknown", Output{Format: FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1}, "packets of link type 127"},
+		{"nanoseconds", Output{Precision: PrecisionNano}, from.File([]pcaptest.Packet{{Data: ip, Sec: 1, Nsec: 123_456_789}}, pcapfile.RawIP), []int{1}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			c, err := NewConfig(request(t, `"filters":[{"protocol":"UDP"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`), Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), Output: test.output})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := PlanOffline(c, bytesSource(test.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run, err := p.Start("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = run.Run(t.Context())
+			if test.fault == "" && err != nil || test.fault != "" && (ClassOf(err) != Failed || !strings.Contains(err.Error(), test.fault)) {
+				t.Fatal(err)
+			}
+			out, err := os.ReadFile(c.FilePath)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []pcapfile.Packet
+			for _, w := range packetsOf(t, test.file) {
+				if slices.Contains(test.want, int(w.Sec)) {
+					want = append(want, w)
+				}
+			}
+			if diff := cmp.Diff(want, packetsOf(t, out)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestOfflineFiles(t *testing.T) {
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in.cap")
@@ -610,7 +667,9 @@ func FuzzOffline(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, how byte) {
 		dir := t.TempDir()
-		c, err := NewConfig(request(t, filters[how%4]+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`), Host{CapturesDir: dir, Now: time.Now()})
+		c, err := NewConfig(request(t, filters[how%4]+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`), Host{
+			CapturesDir: dir, Now: time.Now(), Output: []Output{{}, {Precision: PrecisionNano}, {Format: FormatPcapng}}[how>>3%3],
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -628,7 +687,12 @@ func FuzzOffline(f *testing.F) {
 		}
 		run, err := p.Start("")
 		if err != nil {
-			t.Fatal(err)
+			_ = p.Close()
+			noFiles(t, dir)
+			if c.MaxBytes != 100 || c.Format != pcapfile.NG { // too little for a pcapng file
+				t.Fatal(err)
+			}
+			return
 		}
 		res, err := run.Run(t.Context())
 		if err != nil && ClassOf(err) != Failed {
