@@ -55,6 +55,11 @@ func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offse
 // Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
 // both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
 // sections, both byte orders).
+//
+// gopacket's pcapgo does not do for this: its link types end at 255, so that
+// SLL2 reads as another; it does not hand out epb_flags; it divides by zero for
+// some resolutions of time and allocates whatever length a file claims; and its
+// errors have no position.
 type Reader struct {
 	in     *bufio.Reader
 	offset int64 // of what is read next
