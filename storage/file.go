@@ -25,8 +25,9 @@ type File struct {
 	f       *os.File
 	path    string
 	madeDir string // the captures folder, if it was made for this file
+	id      identity
 	size    int64
-	guard   *guard
+	guard   *guardSlot
 }
 
 // Create makes the file path, which lies under the folder dir. The folder is
@@ -69,8 +70,53 @@ func Create(dir, path string) (_ *File, err error) {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
 	}
 	f.hold()
+	f.id = identify(f.f)
 	return f, nil
 }
+
+// ErrReplaced means that another file has come to stand where one was made.
+var ErrReplaced = errors.New("it is another file than the one that was made here")
+
+// Remove takes a file away that Create made and that is closed. It follows no
+// link and leaves alone what has taken the file's place since: ErrReplaced. A
+// file that is gone already is no error.
+func (f *File) Remove(dir string) error {
+	rel, err := filepath.Rel(dir, f.path)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err == nil {
+		defer func() { _ = root.Close() }()
+		var there *os.File
+		if there, err = root.OpenFile(rel, os.O_RDONLY|openThis, 0); err == nil {
+			same := f.id != (identity{}) && identify(there) == f.id
+			_ = there.Close()
+			if !same {
+				return fmt.Errorf("remove %s: %w", f.path, ErrReplaced)
+			}
+			err = root.Remove(rel)
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Space is what the file system of a folder has: free bytes for us, and all.
+// ok is false where that cannot be told.
+func Space(dir string) (free, total int64, ok bool) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return 0, 0, false
+	}
+	defer func() { _ = f.Close() }()
+	return space(f)
+}
+
+// Space is that of the folder of the file.
+func (f *File) Space() (free, total int64, ok bool) { return space(f.f) }
 
 // cause is what a PathError says behind the path, which in a Root is only the
 // path within it.

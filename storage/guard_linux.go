@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -19,13 +19,14 @@ import (
 // (generic_perform_write checks for a fatal signal before each of them), so
 // that no order of writes in one process can keep a file from ending in the
 // middle of a packet. The guard is a second process that does nothing but wait
-// for the end of the first; if that left the file unfinished, it cuts it where
-// the last complete write ended.
+// for the end of the first; the files that it left unfinished it cuts where
+// their last complete write ended.
 //
-// The two share the file's descriptor and one word of memory: the size that
-// the file is good for, or guardDone. The end is told by a pipe that nobody
-// writes to: the kernel closes its other end when the last thread of the
-// process has let go of its files, so that no write can come after.
+// The two share the files' descriptors, which go over a socket (unix(7),
+// SCM_RIGHTS), and for each file one word of memory: the size that the file is
+// good for, or guardDone. The end is told by the same socket: the kernel closes
+// its other end when the last thread of the process has let go of its files, so
+// that no write can come after. What was sent before that is still delivered.
 
 // GuardName is what the guard is called in a list of processes. It runs from
 // /proc/self/exe and so carries neither the name nor the path of the program:
@@ -34,78 +35,146 @@ const GuardName = "pcap-guard"
 
 const (
 	guardDone    = ^uint64(0)
-	guardMemSize = 8
-	guardFileFD  = 3
-	guardMemFD   = 4
+	guardSlots   = 64 // files at a time
+	guardMemSize = 8 * guardSlots
+	guardSockFD  = 0
+	guardMemFD   = 3
+
+	// What the guard is told, followed by the number of a slot.
+	guardTake = 't' // with a file's descriptor
+	guardDrop = 'd' // answered when the guard has let go of the file
 )
 
-type guard struct {
+// Guard is the guard process of a session's files. It is safe for concurrent
+// use.
+type Guard struct {
 	cmd  *exec.Cmd
-	pipe io.Closer
 	mem  []byte
+	mu   sync.Mutex
+	sock int // -1 when closed
+	used [guardSlots]bool
 }
 
-// Protect starts the guard of the file. program is what to run, which must
-// call GuardMain first of all in its main.
-func (f *File) Protect(program string) error {
+// guardSlot is a file under guard.
+type guardSlot struct {
+	g    *Guard
+	slot int
+}
+
+// StartGuard starts a guard. program is what to run, which must call GuardMain
+// first of all in its main. Close sends it home, when its files are closed.
+func StartGuard(program string) (_ *Guard, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("start the guard of capture files: %w", err)
+		}
+	}()
 	memFD, err := unix.MemfdCreate(GuardName, unix.MFD_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("start the guard of %s: %w", f.path, os.NewSyscallError("memfd_create", err))
+		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	memFile := os.NewFile(uintptr(memFD), GuardName)
 	defer func() { _ = memFile.Close() }()
 	if err := memFile.Truncate(guardMemSize); err != nil {
-		return fmt.Errorf("start the guard of %s: %w", f.path, err)
+		return nil, err
 	}
-	mem, err := unix.Mmap(memFD, 0, guardMemSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	socks, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("start the guard of %s: %w", f.path, os.NewSyscallError("mmap", err))
+		return nil, os.NewSyscallError("socketpair", err)
 	}
-	g := &guard{mem: mem}
-	g.commit(f.size)
-
+	theirs := os.NewFile(uintptr(socks[1]), GuardName)
+	defer func() { _ = theirs.Close() }()
+	g := &Guard{sock: socks[0]}
+	if g.mem, err = unix.Mmap(memFD, 0, guardMemSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, errors.Join(os.NewSyscallError("mmap", err), unix.Close(g.sock))
+	}
 	g.cmd = &exec.Cmd{
 		Path:       program,
 		Args:       []string{GuardName},
 		Dir:        "/",
 		Env:        []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, // nothing of ours, least of all secrets
-		ExtraFiles: []*os.File{f.f, memFile},
+		Stdin:      theirs,
+		ExtraFiles: []*os.File{memFile},
 		// A session of its own: Ctrl-C and the end of the terminal are not its
 		// business.
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if g.pipe, err = g.cmd.StdinPipe(); err == nil {
-		err = g.cmd.Start()
+	if err := g.cmd.Start(); err != nil {
+		return nil, errors.Join(err, unix.Munmap(g.mem), unix.Close(g.sock))
 	}
+	return g, nil
+}
+
+// Close sends the guard home. It is nil-safe.
+func (g *Guard) Close() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sock < 0 {
+		return
+	}
+	_ = unix.Close(g.sock)
+	g.sock = -1
+	_ = g.cmd.Wait()
+	_ = unix.Munmap(g.mem)
+}
+
+// Protect puts the file under guard, from its next Write on.
+func (f *File) Protect(g *Guard) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := &guardSlot{g: g}
+	for s.slot < guardSlots && g.used[s.slot] {
+		s.slot++
+	}
+	if s.slot == guardSlots || g.sock < 0 {
+		return fmt.Errorf("guard %s: %w", f.path, errors.ErrUnsupported)
+	}
+	s.commit(f.size)
+	err := unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL)
 	if err != nil {
-		_ = unix.Munmap(mem)
-		return fmt.Errorf("start the guard of %s: %w", f.path, err)
+		return fmt.Errorf("guard %s: %w", f.path, os.NewSyscallError("sendmsg", err))
 	}
-	f.guard = g
+	g.used[s.slot] = true
+	f.guard = s
 	return nil
 }
 
-func (g *guard) word() *uint64 {
-	return (*uint64)(unsafe.Pointer(&g.mem[0])) //nolint:gosec // G103: memory shared with the guard
+func (s *guardSlot) word() *uint64 {
+	return (*uint64)(unsafe.Pointer(&s.g.mem[8*s.slot])) //nolint:gosec // G103: memory shared with the guard
 }
 
 // commit tells the guard the size that the file is good for.
-func (g *guard) commit(size int64) {
-	if g != nil {
-		atomic.StoreUint64(g.word(), uint64(size))
+func (s *guardSlot) commit(size int64) {
+	if s != nil {
+		atomic.StoreUint64(s.word(), uint64(size))
 	}
 }
 
-// release sends the guard home: the file is closed, however it ends.
-func (g *guard) release() {
-	if g == nil || g.mem == nil {
+// release takes the file, which is closed, from the guard, and waits until it
+// has let go of it: a file that two hold open takes its space on the disk until
+// both have closed it.
+func (s *guardSlot) release() {
+	if s == nil {
 		return
 	}
-	atomic.StoreUint64(g.word(), guardDone)
-	_ = g.pipe.Close()
-	_ = g.cmd.Wait()
-	_ = unix.Munmap(g.mem)
-	g.mem = nil
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	if s.g.sock < 0 || !s.g.used[s.slot] {
+		return
+	}
+	atomic.StoreUint64(s.word(), guardDone)
+	if unix.Sendmsg(s.g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL) == nil {
+		var ack [1]byte
+		for {
+			if _, err := unix.Read(s.g.sock, ack[:]); !errors.Is(err, unix.EINTR) {
+				break // answered, or the guard is dead
+			}
+		}
+	}
+	s.g.used[s.slot] = false
 }
 
 // GuardMain turns the process into a guard if it was started as one, and is
@@ -117,16 +186,57 @@ func GuardMain() bool {
 	// A service manager signals every process of a unit. The guard goes when
 	// the one it guards has gone.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	_ = keepGuard(os.Stdin, os.NewFile(guardFileFD, "capture"), os.NewFile(guardMemFD, GuardName))
+	keepGuard(guardSockFD, os.NewFile(guardMemFD, GuardName))
 	return true
 }
 
-func keepGuard(pipe io.Reader, file, mem *os.File) error {
-	if _, err := io.Copy(io.Discard, pipe); err != nil {
-		return err
+// keepGuard does as it is told until the other side is gone, and then cuts what
+// files it has.
+func keepGuard(sock int, mem *os.File) {
+	var files [guardSlots]*os.File
+	buf, oob := make([]byte, 2), make([]byte, unix.CmsgSpace(4))
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(sock, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n < len(buf) || buf[1] >= guardSlots {
+			break
+		}
+		slot := buf[1]
+		if f := files[slot]; f != nil {
+			files[slot] = nil
+			_ = f.Close()
+		}
+		switch buf[0] {
+		case guardTake:
+			files[slot] = receivedFile(oob[:oobn])
+		case guardDrop:
+			_ = unix.Sendmsg(sock, []byte{guardDrop}, nil, nil, unix.MSG_NOSIGNAL)
+		}
 	}
-	var word [guardMemSize]byte
-	if _, err := mem.ReadAt(word[:], 0); err != nil {
+	for slot, f := range files {
+		if f != nil {
+			_ = cutFile(f, mem, slot)
+		}
+	}
+}
+
+func receivedFile(oob []byte) *os.File {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(msgs) != 1 {
+		return nil
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) != 1 {
+		return nil
+	}
+	return os.NewFile(uintptr(fds[0]), "capture")
+}
+
+func cutFile(file, mem *os.File, slot int) error {
+	var word [8]byte
+	if _, err := mem.ReadAt(word[:], int64(8*slot)); err != nil {
 		return err
 	}
 	size := binary.NativeEndian.Uint64(word[:])

@@ -31,7 +31,10 @@ const recordSize = 100_003
 func writeForEver(path string) {
 	f, err := Create(filepath.Dir(path), path)
 	if err == nil {
-		err = f.Protect("/proc/self/exe")
+		var g *Guard
+		if g, err = StartGuard("/proc/self/exe"); err == nil {
+			err = f.Protect(g)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -100,10 +103,13 @@ func TestGuardGoesHome(t *testing.T) {
 	for _, end := range []func(*File) error{(*File).Finish, (*File).Close, (*File).Discard} {
 		f, err := Create(dir, filepath.Join(dir, "x.cap"))
 		must(t, err)
-		must(t, f.Protect("/proc/self/exe"))
+		g, err := StartGuard("/proc/self/exe")
+		must(t, err)
+		must(t, f.Protect(g))
 		_, err = f.Write([]byte("abc"))
 		must(t, err)
 		must(t, end(f))
+		g.Close()
 		_ = os.Remove(filepath.Join(dir, "x.cap"))
 	}
 	waitForNoGuard(t)
@@ -113,9 +119,11 @@ func TestGuardThatCannotStart(t *testing.T) {
 	dir := t.TempDir()
 	f, err := Create(dir, filepath.Join(dir, "x.cap"))
 	must(t, err)
-	if err := f.Protect("/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
+	g, err := StartGuard("/does/not/exist")
+	if !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("got %v", err)
 	}
+	g.Close()
 	_, err = f.Write([]byte("abc"))
 	must(t, err)
 	must(t, f.Finish())
@@ -181,5 +189,104 @@ func TestFullDisk(t *testing.T) {
 	must(t, err)
 	if st.Size() != 63_000 {
 		t.Errorf("size %d", st.Size())
+	}
+}
+
+// One guard has many files, one after the other and several at once. When it is
+// asked to, it has let go of a file before that is said to be closed.
+func TestGuardOfManyFiles(t *testing.T) {
+	dir := t.TempDir()
+	g, err := StartGuard("/proc/self/exe")
+	must(t, err)
+	var open []*File
+	for i := range 3 * guardSlots {
+		f, err := Create(dir, filepath.Join(dir, fmt.Sprint(i)))
+		must(t, err)
+		must(t, f.Protect(g))
+		open = append(open, f)
+		if len(open) == guardSlots {
+			extra, err := Create(dir, filepath.Join(dir, fmt.Sprint("extra", i)))
+			must(t, err)
+			if err := extra.Protect(g); err == nil {
+				t.Error("more files than there are slots")
+			}
+			must(t, extra.Discard())
+		}
+		for len(open) == guardSlots {
+			must(t, open[0].Finish())
+			again, err := os.OpenFile(open[0].Path(), os.O_RDWR, 0)
+			must(t, err)
+			if err := syscall.Flock(int(again.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+				t.Errorf("the guard has file %s still: %v", open[0].Path(), err)
+			}
+			must(t, again.Close())
+			open = open[1:]
+		}
+	}
+	for _, f := range open {
+		must(t, f.Close())
+	}
+	g.Close()
+	g.Close()
+	waitForNoGuard(t)
+}
+
+// A guard that was killed keeps nobody from going on.
+func TestGuardIsKilled(t *testing.T) {
+	dir := t.TempDir()
+	g, err := StartGuard("/proc/self/exe")
+	must(t, err)
+	f, err := Create(dir, filepath.Join(dir, "x"))
+	must(t, err)
+	must(t, f.Protect(g))
+	must(t, g.cmd.Process.Kill())
+	_, err = g.cmd.Process.Wait()
+	must(t, err)
+	_, err = f.Write([]byte("abc"))
+	must(t, err)
+	must(t, f.Finish())
+	f, err = Create(dir, filepath.Join(dir, "y"))
+	must(t, err)
+	if err := f.Protect(g); err == nil {
+		t.Error("a dead guard took a file")
+	}
+	must(t, f.Finish())
+	g.Close()
+}
+
+func TestRemoveTakesOnlyItsOwn(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	victim := filepath.Join(outside, "x")
+	must(t, os.WriteFile(victim, []byte("v"), 0o600))
+	create := func() *File {
+		f, err := Create(dir, filepath.Join(dir, "sub", "x"))
+		must(t, err)
+		must(t, f.Finish())
+		return f
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
+	f := create()
+	must(t, f.Remove(dir))
+	must(t, f.Remove(dir)) // it is gone: as it should be
+
+	f = create()
+	must(t, os.Remove(f.Path()))
+	time.Sleep(50 * time.Millisecond) // times of birth are as fine as the kernel's tick
+	must(t, os.WriteFile(f.Path(), []byte("other"), 0o600))
+	if err := f.Remove(dir); !errors.Is(err, ErrReplaced) {
+		t.Errorf("another file in its place: %v", err)
+	}
+	must(t, os.Remove(f.Path()))
+	must(t, os.Symlink(victim, f.Path()))
+	if err := f.Remove(dir); err == nil {
+		t.Errorf("a link in its place: %v", err)
+	}
+	must(t, os.RemoveAll(filepath.Join(dir, "sub")))
+	must(t, os.Symlink(outside, filepath.Join(dir, "sub")))
+	if err := f.Remove(dir); err == nil {
+		t.Error("a folder that leads out")
+	}
+	if _, err := os.Stat(victim); err != nil {
+		t.Error(err)
 	}
 }

@@ -4,15 +4,24 @@ package storage
 
 import "errors"
 
-type guard struct{}
+// Guard is not to be had on this system.
+type Guard struct{}
 
-// Protect does nothing on this system: it has no guard.
-func (f *File) Protect(string) error { return errors.ErrUnsupported }
+type guardSlot struct{}
+
+// StartGuard fails on this system: it has no guard.
+func StartGuard(string) (*Guard, error) { return nil, errors.ErrUnsupported }
+
+// Close does nothing.
+func (*Guard) Close() {}
+
+// Protect fails on this system: it has no guard.
+func (f *File) Protect(*Guard) error { return errors.ErrUnsupported }
 
 func (*File) hold() {}
 
-func (*guard) commit(int64) {}
-func (*guard) release()     {}
+func (*guardSlot) commit(int64) {}
+func (*guardSlot) release()     {}
 
 // GuardMain is always false on this system.
 func GuardMain() bool { return false }

@@ -78,7 +78,7 @@ func (s *Spool) Release(sent int64) error {
 		return err
 	}
 	keep := s.keep
-	if free, ok := freeSpace(s.f); ok {
+	if free, _, ok := space(s.f); ok {
 		keep = min(keep, free)
 	}
 	from := max(s.given.Load(), spoolHead)

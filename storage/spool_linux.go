@@ -37,14 +37,17 @@ func holeEnd(f *os.File, offset int64) (int64, error) {
 	return data, os.NewSyscallError("lseek SEEK_DATA", err)
 }
 
-// freeSpace is how many bytes the file system of f has left for us.
-func freeSpace(f *os.File) (int64, bool) {
+// space is what the file system of f has: free bytes for us, and all.
+func space(f *os.File) (free, total int64, ok bool) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Bsize <= 0 {
-		return 0, false
+		return 0, 0, false
 	}
-	if st.Bavail > math.MaxInt64/uint64(st.Bsize) {
-		return math.MaxInt64, true
+	bytes := func(blocks uint64) int64 {
+		if blocks > math.MaxInt64/uint64(st.Bsize) {
+			return math.MaxInt64
+		}
+		return int64(blocks) * st.Bsize
 	}
-	return int64(st.Bavail) * st.Bsize, true
+	return bytes(st.Bavail), bytes(st.Blocks), true
 }

@@ -12,4 +12,4 @@ func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func holeEnd(*os.File, int64) (int64, error) { return 0, nil }
 
-func freeSpace(*os.File) (int64, bool) { return 0, false }
+func space(*os.File) (free, total int64, ok bool) { return 0, 0, false }
