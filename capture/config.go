@@ -139,16 +139,19 @@ func (h Host) withDefaults() Host {
 
 func (h Host) windows() bool { return h.GOOS == "windows" }
 
+// IsRing reports whether the capture goes into a ring of files.
+func (c *Config) IsRing() bool { return c.Continuous != nil && c.Continuous.Ring }
+
 // Supported tells whether this build can do the session: nil, or one error of
 // class Invalid that names what it cannot do and what to do instead.
 func (c *Config) Supported() error {
-	if c.Continuous == nil {
+	if !c.IsRing() || c.Blob == nil {
 		return nil
 	}
 	return &Error{
-		Class: Invalid, Code: CodeNotInThisBuild, Target: "properties.continuousCapture",
-		Message: "the request is valid, but continuous mode is not in this build: " +
-			"leave out continuousCapture and captureSettings and name a file by storageLocation.filePath",
+		Class: Invalid, Code: CodeNotInThisBuild, Target: "properties.storageLocation.storageId",
+		Message: "the request is valid, but a ring of files in a storage account is not in this build: " +
+			"leave out storageId and storagePath and name files by storageLocation.localPath",
 	}
 }
 

@@ -42,6 +42,9 @@ func (j *judge) destination(c *Config, p *Properties) {
 	case file != "":
 		var faults []string
 		c.FilePath, faults = j.file(file)
+		if len(faults) == 0 && c.IsRing() {
+			faults = ringNameFaults(c.FilePath)
+		}
 		for _, f := range faults {
 			j.fault(fileAt, "%s", f)
 		}

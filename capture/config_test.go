@@ -66,7 +66,7 @@ func checkConfig(t testing.TB, c *Config) {
 	case c.Blob != nil && (c.Blob.URL == "" || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.URL, "?#{} ")):
 		t.Fatalf("blob %+v", c.Blob)
 	}
-	if (c.Supported() == nil) != (c.Continuous == nil) {
+	if (c.Supported() == nil) != (c.Continuous == nil || !c.Continuous.Ring || c.Blob == nil) {
 		t.Fatalf("supported: %v", c.Supported())
 	}
 }
@@ -340,8 +340,7 @@ func TestSupported(t *testing.T) {
 		members, target string
 		says            []string
 	}{
-		{`"continuousCapture":false,"storageLocation":{"localPath":"/var/captures/x"}`, "properties.continuousCapture", []string{"continuous mode is not in this build"}},
-		{`"continuousCapture":true,"storageLocation":{` + account + `}`, "properties.continuousCapture", []string{"continuous mode is not in this build"}},
+		{`"continuousCapture":true,"storageLocation":{` + account + `}`, "properties.storageLocation.storageId", []string{"ring of files in a storage account is not in this build"}},
 	} {
 		err := mustConfig(t, tt.members, testHost()).Supported()
 		e, ok := err.(*Error) //nolint:errorlint // the error itself is promised

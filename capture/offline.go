@@ -44,6 +44,7 @@ type OfflinePlan struct {
 	Format   string // of the file, in words
 	LinkType pcapfile.LinkType
 	Warnings []string
+	MinFree  *int64 // as in Options
 
 	in     *input
 	reader *pcapfile.Reader
@@ -62,6 +63,10 @@ type OfflinePlan struct {
 func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
 	if err := c.Supported(); err != nil {
 		return nil, err
+	}
+	if c.IsRing() {
+		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.continuousCapture", Message: "a capture that is read from a file is written to one file: " +
+			"say false, or leave out continuousCapture and captureSettings"}
 	}
 	if c.Blob != nil {
 		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.storageLocation.storageId", Message: "a capture that is read from a file is not saved to a storage account: " +

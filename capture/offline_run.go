@@ -19,6 +19,7 @@ type OfflineSession struct {
 	Started time.Time
 
 	file    *storage.File
+	guard   *storage.Guard
 	rec     *recorder
 	stopped atomic.Bool
 	packets atomic.Uint64 // read
@@ -48,10 +49,15 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 	defer func() {
 		if err != nil {
 			_ = s.file.Discard()
+			s.guard.Close()
 		}
 	}()
 	if guard != "" {
-		if err := s.file.Protect(guard); err != nil {
+		s.guard, err = storage.StartGuard(guard)
+		if err == nil {
+			err = s.file.Protect(s.guard)
+		}
+		if err != nil {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
@@ -59,8 +65,11 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rec = newRecorder(s.file, c, p.header, ng)
-	if err := s.rec.start(); err != nil {
+	s.rec = newRecorder(c, p.header, ng)
+	if s.rec.reserve, err = newReserve(c.CapturesDir, p.MinFree); err != nil {
+		return nil, err
+	}
+	if err := s.rec.start(s.file); err != nil {
 		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
 	}
 	if p.in.ahead != nil {
@@ -122,6 +131,8 @@ func (s *OfflineSession) loop() (StopReason, error) {
 			return EndOfFile, nil
 		case errors.Is(err, errInterrupted):
 			return Manual, nil
+		case errors.Is(s.fileErr, errSpent):
+			return MinFreeReached, nil
 		case s.fileErr != nil:
 			return FileFailed, fileError(s.fileErr)
 		default:
@@ -150,6 +161,8 @@ func (s *OfflineSession) packet(p *pcapfile.Packet) (StopReason, error) {
 	}
 	full, err := s.rec.add(p.Sec, p.Nsec, nil, p.Data, p.Length)
 	switch {
+	case errors.Is(err, errSpent):
+		return MinFreeReached, nil
 	case err != nil:
 		return FileFailed, fileError(err)
 	case full:
@@ -226,12 +239,13 @@ func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 		e.keys, e.packets = s.rec.ng.counts()
 		s.rec.appendEnd(appendStatistics(nil, &e))
 	}
-	if ferr := s.rec.flush(); ferr != nil && err == nil {
+	if ferr := notSpent(s.rec.flush()); ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
 	if ferr := s.file.Finish(); ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
+	s.guard.Close()
 	_ = s.Plan.Close() // it was only read
 	p := s.Plan
 	now := s.Progress()

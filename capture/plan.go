@@ -63,6 +63,7 @@ type Plan struct {
 	Warnings   []string
 
 	options     filter.Options // that Program was made with
+	made        time.Time      // stands in the names of a ring's files
 	upload      UploadSettings // of a capture that goes to a blob
 	spool       string         // path of the file of one that goes there only
 	promiscuous bool
@@ -77,7 +78,7 @@ func NewPlan(c *Config, s Source) (*Plan, error) {
 	if s.NoICMPErrors {
 		c = c.withoutICMPErrors()
 	}
-	p := &Plan{Config: c, promiscuous: s.Promiscuous, netns: s.Netns}
+	p := &Plan{Config: c, made: time.Now(), promiscuous: s.Promiscuous, netns: s.Netns}
 	p.Warnings = slices.Clone(c.Warnings)
 	if err := p.sizeRing(s.BufferSize); err != nil {
 		return nil, err
@@ -307,10 +308,11 @@ func (p *Plan) CheckFile() error {
 	if c.FilePath == "" {
 		return nil
 	}
-	if _, err := os.Lstat(c.FilePath); err == nil {
-		return createError(c.CapturesDir, &fs.PathError{Op: "create", Path: c.FilePath, Err: fs.ErrExist})
+	_, path := p.File()
+	if _, err := os.Lstat(path); err == nil {
+		return createError(c.CapturesDir, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist})
 	}
-	if dir := filepath.Dir(c.FilePath); dir != c.CapturesDir {
+	if dir := filepath.Dir(path); dir != c.CapturesDir {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			return createError(c.CapturesDir, err)
 		}

@@ -22,15 +22,22 @@ const (
 // recorder turns packets of the ring into records of the file. It belongs to
 // the packet loop; others look at it through the counters.
 type recorder struct {
-	file   *storage.File
-	format pcapfile.Format
-	link   pcapfile.LinkType // of the next packet
-	rawIP  bool              // all packets are raw IP
-	ng     *sections         // of a pcapng file, else nil
-	snap   int
-	limit  int64       // bytes of the whole file; 0 is none
-	user   *filter.Set // when the kernel's program lets too much through
-	buf    []byte      // whole records that are not in the file yet
+	file    *storage.File
+	format  pcapfile.Format
+	link    pcapfile.LinkType // of the next packet
+	rawIP   bool              // all packets are raw IP
+	ng      *sections         // of a pcapng file, else nil
+	snap    int
+	limit   int64       // bytes of the whole file; 0 is none
+	user    *filter.Set // when the kernel's program lets too much through
+	buf     []byte      // whole records that are not in the file yet
+	reserve *reserve    // of the disk; nil for none
+
+	// Of a ring of files.
+	turn   *rotation // nil otherwise
+	gate   bool      // the file that comes next is not there yet
+	header int64     // bytes that a file begins with
+
 	prefix [pcapfile.SLL2Len + vlanTagLen]byte
 	match  filter.Packet
 	all    struct { // recorded so far; the packet loop's own, told through counters
@@ -52,6 +59,7 @@ type counters struct {
 	// What is in the file.
 	writtenPackets, writtenBytes atomic.Uint64
 	writtenSize                  atomic.Int64
+	total                        atomic.Int64 // bytes in all files of the session, those that are gone included
 }
 
 const (
@@ -62,9 +70,9 @@ const (
 
 // newRecorder makes the recorder of a capture of packets of a link type. ng is
 // for pcapng files, and nil for others.
-func newRecorder(file *storage.File, c *Config, link pcapfile.LinkType, ng *sections) *recorder {
+func newRecorder(c *Config, link pcapfile.LinkType, ng *sections) *recorder {
 	r := &recorder{
-		file: file, format: c.Format, link: link, rawIP: link == pcapfile.RawIP, ng: ng,
+		format: c.Format, link: link, rawIP: link == pcapfile.RawIP, ng: ng,
 		snap: int(c.snapLen()), limit: c.MaxBytes,
 	}
 	r.buf = make([]byte, 0, bufferSize+maxRecordSize)
@@ -73,19 +81,27 @@ func newRecorder(file *storage.File, c *Config, link pcapfile.LinkType, ng *sect
 	} else {
 		r.buf = pcapfile.AppendHeader(r.buf, r.format, link, uint32(r.snap))
 	}
-	r.all.size = int64(len(r.buf))
+	r.header = int64(len(r.buf))
+	r.all.size = r.header
 	r.size.Store(r.all.size)
 	return r
 }
 
 // start writes the file header, so that the file opens from the first moment.
-func (r *recorder) start() error {
+func (r *recorder) start(file *storage.File) error {
+	r.file = file
 	if _, err := r.file.Write(r.buf); err != nil {
 		return err
 	}
+	r.began()
+	return nil
+}
+
+// began says that the header is in the file.
+func (r *recorder) began() {
 	r.buf = r.buf[:0]
 	r.writtenSize.Store(r.file.Size())
-	return nil
+	r.total.Store(r.file.Size())
 }
 
 // block records the packets of a block. full says that the next packet would
@@ -126,9 +142,12 @@ func (r *recorder) add(sec, nsec uint32, prefix, data []byte, length int) (full 
 	caplen := min(len(prefix)+len(data), r.snap)
 	record := pcapfile.RecordHeaderLen + caplen
 	if r.limit > 0 && r.all.size+int64(record) > r.limit {
-		return true, nil
+		if r.turn == nil {
+			return true, nil
+		}
+		return r.addToNext(sec, nsec, prefix, data, length)
 	}
-	if len(r.buf) >= bufferSize {
+	if len(r.buf) >= bufferSize && r.due() {
 		if err := r.flush(); err != nil {
 			return false, err
 		}
@@ -239,7 +258,11 @@ func (r *recorder) whole(b []byte) (packets, data, size int) {
 
 // flush writes what is in the buffer. When it fails, the file ends behind the
 // last whole record that the disk took, and the rest is counted as lost.
+// errSpent says that all is in the file, and that it is time to end.
 func (r *recorder) flush() error {
+	if err := r.pass(); err != nil {
+		return r.loseAll(err)
+	}
 	if len(r.buf) == 0 {
 		return nil
 	}
@@ -258,5 +281,9 @@ func (r *recorder) flush() error {
 	r.writtenPackets.Store(r.all.packets - r.lost.Load())
 	r.writtenBytes.Store(r.all.bytes - r.lostBytes.Load())
 	r.writtenSize.Store(r.file.Size())
-	return err
+	total := r.total.Add(int64(n))
+	if err != nil {
+		return err
+	}
+	return r.reserve.wrote(total)
 }

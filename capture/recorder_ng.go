@@ -97,9 +97,12 @@ func (r *recorder) addNG(sec, nsec uint32, prefix, data []byte, length int) (ful
 	caplen := min(len(prefix)+len(data), r.snap)
 	record := pcapfile.EnhancedLen(caplen)
 	if r.limit > 0 && r.all.size+int64(record+len(n.pending))+n.reserve() > r.limit {
-		return true, nil
+		if r.turn == nil {
+			return true, nil
+		}
+		return r.addToNext(sec, nsec, prefix, data, length)
 	}
-	if len(r.buf) >= bufferSize {
+	if len(r.buf) >= bufferSize && r.due() {
 		if err := r.flush(); err != nil {
 			return false, err
 		}
@@ -238,6 +241,10 @@ func (c *Config) fits(n *sections) error {
 	if c.MaxBytes == 0 || least <= c.MaxBytes {
 		return nil
 	}
-	return &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.totalBytesPerSession", Message: fmt.Sprintf(
-		"%d is too small, a pcapng file of this capture has %d bytes without a packet; allowed: 0 (no limit) or %d and more", c.MaxBytes, least, least)}
+	e := &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.totalBytesPerSession"}
+	if c.Continuous != nil {
+		e.Target = "properties.captureSettings.fileSizeInBytes"
+	}
+	e.Message = fmt.Sprintf("%d is too small, a pcapng file of this capture has %d bytes without a packet; write a larger number", c.MaxBytes, least)
+	return e
 }

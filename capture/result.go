@@ -16,6 +16,9 @@ type Result struct {
 	Elapsed    time.Duration
 	StopReason StopReason
 	Err        error // nil for a complete capture
+	// Warnings are sentences about what went wrong on the way without harm to
+	// the packets.
+	Warnings []string
 
 	Packets  uint64 // in the file
 	Bytes    uint64 // of packet data in the file
@@ -46,7 +49,8 @@ func (d Drops) Total() uint64 { return d.ByKernel + d.ByInterface + d.ByFile }
 // SavedFile is a file that was written.
 type SavedFile struct {
 	Path string
-	Size int64 // bytes
+	Size int64     // bytes
+	Ring *RingFile // what else is known of a file of a ring, else nil
 }
 
 // Provisioning states of a resource, as the API names them.
@@ -137,6 +141,10 @@ type InterfaceResult struct {
 type FileResult struct {
 	Path        string `json:"path"`
 	SizeInBytes int64  `json:"sizeInBytes"`
+	// Of a file of a ring: its number, when it was begun, and its packets.
+	Sequence  int     `json:"sequence,omitempty"`
+	StartTime string  `json:"startTime,omitempty"`
+	Packets   *uint64 `json:"packets,omitempty"`
 }
 
 // Resource makes the API's resource of a finished capture.
@@ -193,7 +201,7 @@ func newResource(c *Config, started time.Time, p ResourceProperties) *Resource {
 func (r *Resource) SetStart(t time.Time) {
 	r.Properties.CaptureStartTime = ""
 	if !t.IsZero() {
-		r.Properties.CaptureStartTime = t.UTC().Format("2006-01-02T15:04:05.0000000Z")
+		r.Properties.CaptureStartTime = t.UTC().Format(timeLayout)
 	}
 }
 
@@ -236,10 +244,25 @@ func (r *Result) statistics() *Statistics {
 		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
 	}
 	for _, f := range r.Files {
-		s.Files = append(s.Files, FileResult{f.Path, f.Size})
+		if f.Ring != nil {
+			s.Files = append(s.Files, f.Ring.Result())
+			continue
+		}
+		s.Files = append(s.Files, FileResult{Path: f.Path, SizeInBytes: f.Size})
 	}
 	for _, b := range r.Blobs {
-		s.Blobs = append(s.Blobs, FileResult{b.Path, b.Size})
+		s.Blobs = append(s.Blobs, FileResult{Path: b.Path, SizeInBytes: b.Size})
 	}
 	return s
+}
+
+// timeLayout is how the service writes times.
+const timeLayout = "2006-01-02T15:04:05.0000000Z"
+
+// Result is the file as statistics have it.
+func (f *RingFile) Result() FileResult {
+	return FileResult{
+		Path: f.Path, SizeInBytes: f.Size, Sequence: f.Sequence,
+		StartTime: f.Started.UTC().Format(timeLayout), Packets: new(f.Packets),
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,12 +21,13 @@ import (
 // these are all that pcapctl uses.
 type StopReason string
 
-// The stop reasons. The first three end a complete capture, the others one
+// The stop reasons. The first four end a complete capture, the others one
 // that failed.
 const (
 	TimeExceeded     StopReason = "TimeExceeded"     // timeLimitInSeconds
 	SizeExceeded     StopReason = "SizeExceeded"     // totalBytesPerSession
 	Manual           StopReason = "Manual"           // a signal, or stop
+	MinFreeReached   StopReason = "MinFreeReached"   // the disk would have less free space than --min-free
 	InterfaceRemoved StopReason = "InterfaceRemoved" // every interface captured on is gone
 	FileFailed       StopReason = "LocalFileFailed"  // the disk did not take the packets
 	CaptureBroken    StopReason = "CaptureFailed"    // the kernel's socket failed
@@ -40,7 +43,9 @@ type Session struct {
 	Started time.Time // wall clock and monotonic; packets are captured from here on
 
 	ring  *ring.Ring
-	file  *storage.File
+	file  *storage.File // nil for a ring of files
+	turn  *rotation     // nil for one file
+	guard *storage.Guard
 	rec   *recorder
 	links *linkWatch
 	// upload is nil when the capture goes to a file only.
@@ -55,14 +60,17 @@ type Session struct {
 
 // Options are what a session needs besides its plan.
 type Options struct {
-	// Guard is the program to start as the file's guard (storage.File.Protect),
-	// "" for none.
+	// Guard is the program to start as the guard of the files
+	// (storage.StartGuard), "" for none.
 	Guard string
 	// Watcher is told how the session gets on; it may be nil.
 	Watcher Watcher
 	// Blob is where the capture goes besides; Plan.OpenBlob gives it, and nil
 	// when the plan has no blob. A session that has begun closes it.
 	Blob *BlobTarget
+	// MinFree is how many bytes the disk of the capture files must keep free: 0
+	// for no such limit, nil for the default.
+	MinFree *int64
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -77,6 +85,10 @@ type Watcher interface {
 	// Upload is called every second, beside the packet loop, while the capture
 	// is on its way to a blob; the last time when that is complete or given up.
 	Upload(UploadProgress)
+	// File is called when a file of a ring is begun and when it is complete,
+	// beside the packet loop. With a file that is begun, the one that is
+	// fileCount files older has gone.
+	File(RingFile)
 }
 
 // Start opens the file and then the socket. When it returns, packets are being
@@ -101,25 +113,25 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 			return nil, err
 		}
 	}
-	folder, path := p.File()
-	s.file, err = storage.Create(folder, path)
-	if err != nil {
-		return nil, p.createError(folder, err)
+	if err := checkMinFree(o.MinFree); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			s.upload.discard()
-			_ = s.file.Discard()
+			s.discard()
 		}
 	}()
 	if o.Guard != "" {
-		if err := s.file.Protect(o.Guard); err != nil {
+		if s.guard, err = storage.StartGuard(o.Guard); err != nil {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	s.rec = newRecorder(s.file, p.Config, p.LinkType, ng)
-	if err := s.rec.start(); err != nil {
-		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
+	path, err := s.openFile(ng)
+	if err != nil {
+		return nil, err
+	}
+	if s.rec.reserve, err = newReserve(filepath.Dir(path), o.MinFree); err != nil {
+		return nil, err
 	}
 	// Only the sockets belong to the namespace; the file is written here.
 	if err := netif.In(p.netns, func() error { return s.openSockets(o.Blob, path) }); err != nil {
@@ -127,10 +139,67 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	s.Started = time.Now()
 	s.keepTelling()
+	s.watchDisk()
+	if s.turn != nil {
+		s.turn.run()
+	}
 	if s.upload != nil {
 		s.upload.follow(s.rec.writtenSize.Load, s.watcher)
 	}
 	return s, nil
+}
+
+// openFile makes the file that is written first, with its header.
+func (s *Session) openFile(ng *sections) (path string, err error) {
+	p := s.Plan
+	folder, path := p.File()
+	s.rec = newRecorder(p.Config, p.LinkType, ng)
+	if p.Config.IsRing() {
+		o := newRotation(p, s.guard, s.watcher)
+		file, err := o.begin(s.rec.fileHeader())
+		if err != nil {
+			return "", p.createError(folder, err)
+		}
+		s.turn, s.rec.file = o, file
+		if ng != nil {
+			o.trailer = s.trailer
+		}
+		s.rec.turning(o)
+		s.rec.began()
+		return path, nil
+	}
+	if s.file, err = storage.Create(folder, path); err != nil {
+		return "", p.createError(folder, err)
+	}
+	if s.guard != nil {
+		if err := s.file.Protect(s.guard); err != nil {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+		}
+	}
+	if err := s.rec.start(s.file); err != nil {
+		return "", Errorf(LocalFile, "write %s: %w", path, err)
+	}
+	return path, nil
+}
+
+// discard takes away what there is of a session that never began.
+func (s *Session) discard() {
+	s.upload.discard()
+	if s.file != nil {
+		_ = s.file.Discard()
+	}
+	if s.turn != nil {
+		s.turn.discard()
+	}
+	s.guard.Close()
+}
+
+// where names the capture file, or the ring, for people.
+func (s *Session) where() string {
+	if s.turn != nil {
+		return "the files " + s.Plan.Config.FilePath + " was split into"
+	}
+	return s.file.Path()
 }
 
 // openSockets opens everything that packets come from. When it returns, they
@@ -202,7 +271,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 		reason, err = s.drain(reason)
 	}
 	if err == nil && reason == InterfaceRemoved {
-		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.file.Path())
+		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
 	}
 	return s.finish(reason, err)
 }
@@ -247,10 +316,12 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 func (s *Session) record(block *ring.Block) (StopReason, error) {
 	full, err := s.rec.block(block)
 	if err == nil && block.Idle() {
-		err = s.rec.flush()
+		err = s.rec.flushNow()
 	}
 	s.tell()
 	switch {
+	case errors.Is(err, errSpent):
+		return MinFreeReached, nil
 	case errors.Is(err, ring.ErrCorrupt):
 		return CaptureBroken, Errorf(Failed, "%w", err)
 	case err != nil:
@@ -272,6 +343,8 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	switch {
 	case s.links.gone():
 		return InterfaceRemoved, nil
+	case s.rec.reserve != nil && s.rec.reserve.spent.Load():
+		return MinFreeReached, nil
 	case errors.Is(err, ring.ErrInterfaceDown):
 		// The kernel binds the socket again when the interface comes back; if
 		// it is gone for good, the watch hears of it and wakes us.
@@ -279,7 +352,11 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 		return CaptureBroken, Errorf(Failed, "%w", err)
 	}
 	if flush && time.Since(from) >= flushTime {
-		if err := s.rec.flush(); err != nil {
+		err := s.rec.flushNow()
+		switch {
+		case errors.Is(err, errSpent):
+			return MinFreeReached, nil
+		case err != nil:
 			return FileFailed, fileError(err)
 		}
 		s.tell()
@@ -293,8 +370,8 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 	if err := s.ring.Detach(); err != nil {
 		return CaptureBroken, Errorf(Failed, "%w", err)
 	}
-	if reason == SizeExceeded {
-		return reason, nil
+	if reason == SizeExceeded || reason == MinFreeReached {
+		return reason, nil // there is no room for more
 	}
 	for {
 		block, err := s.ring.Next()
@@ -321,15 +398,11 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if s.upload != nil {
 		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
 	}
-	s.endSection(end)
-	if ferr := s.rec.flush(); ferr != nil && err == nil {
+	ferr := s.finishFiles(end)
+	if ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
 	res := s.result(reason, end)
-	if ferr := s.file.Finish(); ferr != nil && err == nil {
-		reason, err = FileFailed, fileError(ferr)
-		res.StopReason = reason
-	}
 	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
 		err = Errorf(Internal, "close the sockets: %w", cerr)
 	}
@@ -338,15 +411,63 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	return res, err
 }
 
-// endSection puts the statistics behind the packets of a pcapng file.
-func (s *Session) endSection(end time.Time) {
-	if s.rec.ng == nil {
-		return
+// finishFiles writes what is left to be written, and brings the files to their
+// end.
+func (s *Session) finishFiles(end time.Time) error {
+	defer s.guard.Close()
+	if s.turn != nil {
+		ferr := s.rec.flush()
+		full := s.rec.full(end)
+		if oerr := s.turn.end(&full); oerr != nil && (ferr == nil || errors.Is(ferr, errSpent)) {
+			ferr = oerr
+		}
+		return notSpent(ferr)
 	}
+	if s.rec.ng != nil {
+		e := ngEnd{end: end}
+		e.keys, e.packets = s.rec.ng.counts()
+		s.rec.appendEnd(s.statistics(&e))
+	}
+	return errors.Join(notSpent(s.rec.flush()), s.file.Finish())
+}
+
+// notSpent is an error of writing; that the reserve is reached is none.
+func notSpent(err error) error {
+	if errors.Is(err, errSpent) {
+		return nil
+	}
+	return err
+}
+
+// statistics are what stands behind the packets of a pcapng file.
+func (s *Session) statistics(e *ngEnd) []byte {
 	st, _ := s.ring.Stats()
-	e := ngEnd{start: s.Started, end: end, links: s.links.dropped(), byKernel: st.Dropped}
-	e.keys, e.packets = s.rec.ng.counts()
-	s.rec.appendEnd(appendStatistics(nil, &e))
+	e.start, e.links, e.byKernel = s.Started, s.links.dropped(), st.Dropped
+	return appendStatistics(nil, e)
+}
+
+func (s *Session) trailer(f *ringFile) []byte { return s.statistics(&f.end) }
+
+func (s *Session) warnings() []string {
+	if s.turn == nil {
+		return nil
+	}
+	s.turn.mu.Lock()
+	defer s.turn.mu.Unlock()
+	return slices.Clone(s.turn.warnings)
+}
+
+// files are what the session has written and not taken away again.
+func (s *Session) files() []SavedFile {
+	if s.turn == nil {
+		return []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}}
+	}
+	ring := s.turn.files()
+	list := make([]SavedFile, len(ring))
+	for i, f := range ring {
+		list[i] = SavedFile{Path: f.Path, Size: f.Size, Ring: &ring[i]}
+	}
+	return list
 }
 
 func fileError(err error) error {
@@ -469,6 +590,7 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		FilterMode:   p.FilterMode(),
 		Interfaces:   links,
 		AnyInterface: p.Any,
-		Files:        []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}},
+		Files:        s.files(),
+		Warnings:     s.warnings(),
 	}
 }

@@ -60,8 +60,12 @@ func (r *rig) plan(properties string, on ...string) *Plan {
 
 func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 	r.t.Helper()
+	where := "filePath"
+	if strings.Contains(properties, "continuousCapture") {
+		where = "localPath"
+	}
 	body := fmt.Sprintf(`{"properties":{"target":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
-		"storageLocation":{"filePath":"%s/{packetCaptureName}.cap"}%s}}`, r.dir, properties)
+		"storageLocation":{%q:"%s/{packetCaptureName}.cap"}%s}}`, where, r.dir, properties)
 	req, err := DecodeRequest([]byte(body))
 	if err != nil {
 		r.t.Fatal(err)
@@ -76,9 +80,15 @@ func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 
 func (r *rig) start(p *Plan) *Session {
 	r.t.Helper()
+	return r.startWith(p, Options{})
+}
+
+func (r *rig) startWith(p *Plan, o Options) *Session {
+	r.t.Helper()
 	var s *Session
 	var err error
-	r.Do(func() { s, err = Start(p, Options{Guard: "/proc/self/exe"}) })
+	o.Guard = "/proc/self/exe"
+	r.Do(func() { s, err = Start(p, o) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -469,7 +479,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(r.dir, 0) })
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
-	session := r.start(r.plan(`,"timeLimitInSeconds":30`, "v1"))
+	session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), Options{MinFree: new(int64)})
 	const sent = 3000
 	go func() {
 		s := r.Sender("v0")

@@ -77,11 +77,14 @@ func (p *Plan) SaveBy(s UploadSettings) error {
 	return nil
 }
 
-// File is the path that the packets are written to: the request's, or that of
-// the spool when they go to a blob only. folder is what it lies under.
+// File is the path that the packets are written to: the request's, that of the
+// first file of a ring, or that of the spool when they go to a blob only. folder is what it lies under.
 func (p *Plan) File() (folder, path string) {
 	if p.Config.FilePath == "" {
 		return p.upload.SpoolDir, p.spool
+	}
+	if p.Config.IsRing() {
+		return p.Config.CapturesDir, ringPath(p.Config.FilePath, p.made, 1)
 	}
 	return p.Config.CapturesDir, p.Config.FilePath
 }

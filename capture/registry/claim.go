@@ -28,6 +28,7 @@ type Claim struct {
 	lock   *os.File
 	spare  *os.File // space for the last version of the record
 	page   *page
+	ring   *os.File // what is in the ring of files; nil for none
 	log    *os.File
 }
 
@@ -125,6 +126,9 @@ func (c *Claim) prepare(temp string, withLog bool) (err error) {
 		}
 	}
 	if err := c.prepareLive(); err != nil {
+		return err
+	}
+	if err := c.prepareRing(); err != nil {
 		return err
 	}
 	return c.prepareRecord()
@@ -286,7 +290,7 @@ func (c *Claim) close() {
 		c.page.dead.Store(true)
 		unmap(c.page.mem)
 	}
-	for _, f := range []*os.File{c.spare, c.log} {
+	for _, f := range []*os.File{c.spare, c.log, c.ring} {
 		if f != nil {
 			_ = f.Close()
 		}

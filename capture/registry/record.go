@@ -142,14 +142,20 @@ func (f *folder) readRecord() (*Record, error) {
 
 // spareSize is how large the last version of a record may become. It has what
 // the first has, counters with all their digits, an error, drops for each
-// interface, and the blob's URL twice more: as a blob, and as what was at fault.
+// interface, the blob's URL twice more (as a blob, and as what was at fault), and
+// the files of a ring.
 func spareSize(rec *Record, size int) int64 {
 	const counters, perInterface = 4 << 10, 64
 	size += counters + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
 	if l := rec.Resource.Properties.StorageLocation; l != nil && l.StoragePath != nil {
 		size += 2 * len(*l.StoragePath)
 	}
-	return int64(size)
+	longest := 0
+	for _, path := range rec.files() {
+		longest = max(longest, len(path))
+	}
+	const perFile = 256 // of a ring, beside its path
+	return int64(size) + ringCount(rec)*int64(perFile+longest)
 }
 
 // replace puts a new version of the record in the place of the old one. A
@@ -209,6 +215,9 @@ func (rec *Record) files() []string {
 // Where names the capture files and blobs, for people.
 func (rec *Record) Where() string {
 	list := rec.files()
+	if n := len(list); n > 3 { // a ring
+		list = []string{fmt.Sprintf("%d files from %s to %s", n, list[0], list[n-1])}
+	}
 	for _, b := range rec.Resource.Properties.Statistics.Blobs {
 		list = append(list, b.Path)
 	}

@@ -8,6 +8,7 @@
 //	record.json  what the session is, and in the end what came of it
 //	record.next  space for the record's last version
 //	live         counters, shared with the capturing process
+//	ring         what is in its ring of files
 //	log          what a background process has to say
 //
 // A session lives as long as its lock is held and no longer. Process ids are
@@ -52,6 +53,7 @@ const (
 	recordName = "record.json"
 	spareName  = "record.next"
 	liveName   = "live"
+	ringName   = "ring"
 	logName    = "log"
 
 	// Names that no session can have, for folders on their way in and out.
@@ -260,8 +262,8 @@ func foreign(name string, root *os.Root, folder string) error {
 }
 
 // maxFile bounds what is read of a session: a record holds a request of a
-// mebibyte and little more.
-const maxFile = 8 << 20
+// mebibyte, and the paths of ten thousand files at the most.
+const maxFile = 64 << 20
 
 // file opens a file of the folder that the folder's owner has put there: no
 // link, no pipe to hang on, nothing that somebody else has a hand in.

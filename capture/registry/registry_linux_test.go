@@ -353,7 +353,7 @@ func TestMend(t *testing.T) {
 		path := capFile(t, test.records, test.tail)
 		id, err := identifyPath(path)
 		must(t, err)
-		got, final := mend(path, &live{file: id, Progress: capture.Progress{Written: test.known}})
+		got, final := mend(path, id, test.known)
 		st, err := os.Stat(path)
 		must(t, err)
 		if d := cmp.Diff(test.want, got); d != "" || !final || st.Size() != test.want.Size {
@@ -370,7 +370,7 @@ func TestMendLeavesAlone(t *testing.T) {
 	unchanged := func(name string, wantFinal bool, file fileID, path string) {
 		t.Helper()
 		before, _ := os.Stat(path)
-		got, final := mend(path, &live{file: file, Progress: capture.Progress{Written: known}})
+		got, final := mend(path, file, known)
 		after, _ := os.Stat(path)
 		if got != known || final != wantFinal || before != nil && after.Size() != before.Size() {
 			t.Errorf("%s: %+v, final %v", name, got, final)

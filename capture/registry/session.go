@@ -98,6 +98,9 @@ func (f *folder) observe(s *Session) {
 	res.SetStart(l.start)
 	l.Elapsed = s.Elapsed
 	l.fill(res.Properties.Statistics, l.Written.Size)
+	if list := f.places(s.Record); list != nil {
+		res.Properties.Statistics.Files = results(list, l.Written)
+	}
 	res.Seal()
 }
 

@@ -34,10 +34,18 @@ func (f *folder) settle(rec *Record) *Record {
 		return now // somebody else has just been here
 	}
 	kept, final := l.Written, true
-	for _, path := range rec.files()[:min(1, len(rec.files()))] {
-		kept, final = mend(path, &l)
+	if list := f.places(rec); list != nil {
+		var files []capture.FileResult
+		files, kept.Packets, final = settleRing(list)
+		lost(rec, &l, kept)
+		rec.Resource.Properties.Statistics.Files = files
+		rec.Resource.Seal()
+	} else {
+		for _, path := range rec.files()[:min(1, len(rec.files()))] {
+			kept, final = mend(path, l.file, l.Written)
+		}
+		lost(rec, &l, kept)
 	}
-	lost(rec, &l, kept)
 	if final {
 		_ = replace(f.root, nil, rec) // if not now, then next time
 	}
@@ -81,20 +89,20 @@ const (
 	mendStep = 10 * time.Millisecond
 )
 
-// mend cuts a capture file behind its last whole record, where the guard that
+// mend cuts the capture file that was made at path behind its last whole record, where the guard that
 // would have done so was killed, too. It tells what is in the file. final is
 // false when somebody still has the file, so that it may change.
-func mend(path string, l *live) (kept capture.Written, final bool) {
+func mend(path string, made fileID, known capture.Written) (kept capture.Written, final bool) {
 	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Without leave to write there is none to mend either; a file that is
 		// gone has what it had.
-		return l.Written, !errors.Is(err, fs.ErrPermission)
+		return known, !errors.Is(err, fs.ErrPermission)
 	}
 	defer func() { _ = file.Close() }()
 	// Another file may have come to stand there since.
-	if id, err := identifyFile(file); err != nil || id != l.file || id.inode == 0 {
-		return l.Written, true
+	if id, err := identifyFile(file); err != nil || id != made || id.inode == 0 {
+		return known, true
 	}
 	for deadline := time.Now().Add(mendWait); ; time.Sleep(mendStep) {
 		if free, err := lockFile(file); err != nil {
@@ -103,10 +111,10 @@ func mend(path string, l *live) (kept capture.Written, final bool) {
 			break
 		}
 		if time.Now().After(deadline) {
-			return l.Written, false
+			return known, false
 		}
 	}
-	return cut(file, l.Written)
+	return cut(file, known)
 }
 
 // cut ends the file behind its last whole record. What is known to be written

@@ -144,7 +144,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		// The packets matter more than the books.
 		a.warn(err.Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
-	session, err := startSession(ctx, plan, claim)
+	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {
 		return err
 	}
@@ -166,8 +166,8 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 
 // startSession begins to capture. When it fails, the claim is gone. ctx ends
 // the look at the blob.
-func startSession(ctx context.Context, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
-	o := capture.Options{Guard: guardProgram()}
+func startSession(ctx context.Context, ord *order, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
+	o := capture.Options{Guard: guardProgram(), MinFree: ord.MinFree}
 	if claim != nil {
 		o.Watcher = claim
 	}
@@ -221,6 +221,9 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 		return nil, nil, err
 	}
 	if ord.Upload, err = a.settings.upload(ord.StateDir); err != nil {
+		return nil, nil, err
+	}
+	if ord.MinFree, err = a.settings.minFree(); err != nil {
 		return nil, nil, err
 	}
 	ord.given, ord.Request = given, resolved(config)
@@ -301,10 +304,13 @@ func announceFrom(source string, c *capture.Config, ends ...string) string {
 	if c.MaxTime != 0 {
 		until = append(until, c.MaxTime.String())
 	}
-	if c.MaxBytes != 0 {
+	if c.MaxBytes != 0 && !c.IsRing() {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	until = append(until, ends...)
+	if c.IsRing() {
+		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
 	return b.String()
 }
@@ -323,6 +329,13 @@ func lost(d capture.Drops) string {
 }
 
 func describeFiles(files []capture.SavedFile) string {
+	if n := len(files); n > 3 { // a ring
+		var size int64
+		for _, f := range files {
+			size += f.Size
+		}
+		return fmt.Sprintf("%d files from %s to %s (%s)", n, files[0].Path, files[n-1].Path, humanize.IBytes(uint64(size)))
+	}
 	list := make([]string, len(files))
 	for i, f := range files {
 		list[i] = fmt.Sprintf("%s (%s)", f.Path, humanize.IBytes(uint64(f.Size)))

@@ -19,6 +19,7 @@ type order struct {
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
 
+	MinFree   *int64                 `json:"minFree,omitempty"`
 	Upload    capture.UploadSettings `json:"upload"`
 	LogFormat string                 `json:"logFormat"`
 

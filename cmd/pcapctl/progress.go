@@ -81,7 +81,7 @@ func fraction(c *capture.Config, now capture.Progress) float64 {
 	if c.MaxTime > 0 {
 		f = float64(now.Elapsed) / float64(c.MaxTime)
 	}
-	if c.MaxBytes > 0 {
+	if c.MaxBytes > 0 && !c.IsRing() {
 		f = max(f, float64(now.Size)/float64(c.MaxBytes))
 	}
 	return min(f, 1)
@@ -93,6 +93,9 @@ func describeProgress(c *capture.Config, now capture.Progress) string {
 		elapsed += " of " + c.MaxTime.String()
 	}
 	size := humanize.IBytes(uint64(now.Size))
+	if c.IsRing() {
+		size = "file of " + size
+	}
 	if c.MaxBytes > 0 {
 		size += " of " + humanize.IBytes(uint64(c.MaxBytes))
 	}

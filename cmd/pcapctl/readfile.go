@@ -116,6 +116,10 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	if plan.MinFree, err = a.settings.minFree(); err != nil {
+		_ = plan.Close()
+		return err
+	}
 	session, err := plan.Start(guardProgram())
 	if err != nil {
 		_ = plan.Close()

@@ -42,13 +42,14 @@ const (
 	setPerPacket   = "bytes-to-capture-per-packet"
 	setFormat      = "format"
 	setPrecision   = "timestamp-precision"
+	setMinFree     = "min-free"
 	setTotal       = "total-bytes-per-session"
 	setTime        = "time-limit-in-seconds"
 )
 
 var settingNames = []string{
 	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize,
-	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setPerPacket, setTotal, setTime,
+	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setPerPacket, setTotal, setTime,
 }
 
 // settings reads the host's settings through viper, whose keys know no letter
@@ -78,7 +79,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
 	s.v.SetDefault(setICMPErrors, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -247,4 +248,18 @@ func (s *settings) limits(p *capture.Properties) error {
 		*m.to = &n
 	}
 	return capture.InvalidRequest(faults)
+}
+
+// minFree is the disk reserve, nil for the default.
+func (s *settings) minFree() (*int64, error) {
+	text := s.v.GetString(setMinFree)
+	if text == "" {
+		return nil, nil
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > 1<<60 || n > 0 && n < capture.MinMinFree {
+		return nil, &capture.Error{Class: capture.Invalid, Target: setMinFree, Message: fmt.Sprintf(
+			"%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(capture.MinMinFree))}
+	}
+	return new(int64(n)), nil
 }

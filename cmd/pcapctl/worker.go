@@ -220,7 +220,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		claim.Abandon()
 		return nil, nil, nil, capture.Errorf(capture.Internal, "%w", err)
 	}
-	session, err := startSession(ctx, plan, claim)
+	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -1,0 +1,117 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"pcapctl/storage"
+)
+
+// MinMinFree is the least disk reserve other than none, in bytes. Less than what
+// is written at once would not hold.
+const MinMinFree = heldSize + bufferSize
+
+// The default of the disk reserve: 64 MiB, or a hundredth of a disk that is
+// small, but never less than MinMinFree.
+const (
+	mostMinFree   = 64 << 20
+	minFreePart   = 100
+	lookAtDiskFor = 250 * time.Millisecond
+)
+
+// errSpent ends a capture that would take from the disk reserve.
+var errSpent = errors.New("the disk reserve is reached")
+
+// reserve is the space that a capture leaves on its disk. It belongs to the one
+// who writes; look may be called by others.
+type reserve struct {
+	dir   string
+	least int64
+	// allowed is how many bytes the capture may have written in all before the
+	// disk has to be asked again.
+	allowed atomic.Int64
+	spent   atomic.Bool
+}
+
+// newReserve looks at the disk of the folder. minFree is nil for the default;
+// the reserve is nil for none.
+func newReserve(dir string, minFree *int64) (*reserve, error) {
+	free, total, ok := storage.Space(dir)
+	least := max(MinMinFree, min(mostMinFree, total/minFreePart))
+	if minFree != nil {
+		least = *minFree
+	}
+	if least == 0 || !ok {
+		return nil, nil
+	}
+	if free < least {
+		return nil, Errorf(LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
+			dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(least)))
+	}
+	r := &reserve{dir: dir, least: least}
+	r.look(0)
+	return r, nil
+}
+
+// look asks the disk, when written bytes have been written in all.
+func (r *reserve) look(written int64) {
+	free, _, ok := storage.Space(r.dir)
+	if !ok {
+		return // it has no reserve that could be looked at
+	}
+	r.allowed.Store(written + free - r.least)
+	if free < r.least {
+		r.spent.Store(true)
+	}
+}
+
+// wrote says how many bytes have been written in all, and whether that is the
+// end.
+func (r *reserve) wrote(written int64) error {
+	if r == nil {
+		return nil
+	}
+	if written > r.allowed.Load() {
+		r.look(written)
+	}
+	if r.spent.Load() {
+		return errSpent
+	}
+	return nil
+}
+
+// checkMinFree judges the reserve that was asked for.
+func checkMinFree(n *int64) error {
+	if n == nil || *n == 0 || *n >= MinMinFree {
+		return nil
+	}
+	return &Error{Class: Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, humanize.IBytes(MinMinFree))}
+}
+
+// watchDisk looks at the disk while others fill it, until the session has
+// ended.
+func (s *Session) watchDisk() {
+	r := s.rec.reserve
+	if r == nil {
+		return
+	}
+	s.beat.Go(func() {
+		tick := time.NewTicker(lookAtDiskFor)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.ended:
+				return
+			case <-tick.C:
+			}
+			if r.look(s.rec.total.Load()); r.spent.Load() {
+				s.ring.Wake()
+				return
+			}
+		}
+	})
+}

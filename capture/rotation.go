@@ -1,0 +1,272 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pcapctl/storage"
+)
+
+// RingFile is one file of a ring.
+type RingFile struct {
+	Sequence int // from 1 on, never used twice in a session
+	Path     string
+	Started  time.Time
+	Before   uint64 // packets that the session had recorded before it
+	Packets  uint64
+	Size     int64 // bytes; 0 while it is being written
+	Complete bool
+}
+
+// ringPath is the path of a file of a ring: the name of the request's path, the
+// time at which the session began, and the number of the file. Names sort by
+// time: the number has leading zeros, and a seventh digit when there are more
+// than a million files.
+func ringPath(path string, start time.Time, sequence int) string {
+	name, ext := splitExtension(path)
+	return fmt.Sprintf("%s_%s_%06d%s", name, start.UTC().Format(stampLayout), sequence, ext)
+}
+
+// RingPath is the path of another file of a ring, of which the first is given.
+func RingPath(first string, sequence int) string {
+	name, ext := splitExtension(first)
+	return fmt.Sprintf("%s_%06d%s", name[:strings.LastIndexByte(name, '_')], sequence, ext)
+}
+
+// ringNameFaults says that the names of a ring's files would be too long.
+func ringNameFaults(path string) []string {
+	const most = 1e9 // files of a session
+	longest := ringPath(path, time.Unix(0, 0), most)
+	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("the names of the files of a ring are %d bytes longer than %s, with the time and the number of each; choose a name that is shorter by that",
+		len(longest)-len(path), show(filepath.Base(path)))}
+}
+
+func splitExtension(path string) (name, ext string) {
+	ext = filepath.Ext(path)
+	return strings.TrimSuffix(path, ext), ext
+}
+
+// rotation keeps the files of a ring. The packet loop fills one file. When that
+// is full it says so and goes on into memory; two goroutines do the rest. The
+// opener removes the oldest file and makes the next one, in this order, so that
+// the ring never holds more bytes than it may. The finisher brings what is full
+// safely to the disk.
+//
+// A file stays until it is finished. So when the disk cannot keep up, the
+// opener waits for the finisher and the packet loop for the opener; packets
+// wait in the kernel's ring, and those that find it full are counted.
+type rotation struct {
+	folder  string
+	first   string
+	count   int
+	guard   *storage.Guard
+	watcher Watcher
+	trailer func(*ringFile) []byte // what stands at the end of a file; nil for nothing
+
+	turns  chan fullFile
+	ready  chan nextFile
+	finish chan *ringFile
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	ring     []*ringFile // the oldest first
+	failed   error       // what the finisher could not do
+	warnings []string
+}
+
+// ringFile is a file in the ring.
+type ringFile struct {
+	RingFile
+	file *storage.File
+	end  ngEnd
+	done chan struct{} // closed when it is finished and may go
+}
+
+// fullFile is what the packet loop says of a file that is full, and what the
+// next one begins with.
+type fullFile struct {
+	packets uint64 // recorded by the session so far
+	end     ngEnd
+	header  []byte
+}
+
+// nextFile is the answer.
+type nextFile struct {
+	file *storage.File
+	err  error
+}
+
+// finishQueue is how many full files wait to be finished: open files, and no
+// memory to speak of.
+const finishQueue = 8
+
+func newRotation(p *Plan, guard *storage.Guard, watcher Watcher) *rotation {
+	folder, first := p.File()
+	return &rotation{
+		folder: folder, first: first, count: p.Config.Continuous.FileCount, guard: guard, watcher: watcher,
+		turns: make(chan fullFile, 1), ready: make(chan nextFile, 1), finish: make(chan *ringFile, finishQueue),
+	}
+}
+
+// begin makes the first file, with its header.
+func (o *rotation) begin(header []byte) (*storage.File, error) {
+	return o.open(1, 0, header)
+}
+
+// run starts to turn the ring.
+func (o *rotation) run() {
+	o.wg.Go(func() {
+		defer close(o.finish)
+		for full := range o.turns {
+			file, err := o.turn(&full)
+			o.ready <- nextFile{file, err}
+		}
+	})
+	o.wg.Go(func() {
+		for f := range o.finish {
+			o.complete(f)
+		}
+	})
+}
+
+// open makes a file of the ring and puts it under guard.
+func (o *rotation) open(sequence int, before uint64, header []byte) (*storage.File, error) {
+	file, err := storage.Create(o.folder, RingPath(o.first, sequence))
+	if err != nil {
+		return nil, err
+	}
+	if o.guard != nil {
+		if err := file.Protect(o.guard); err != nil {
+			o.warn(fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+		}
+	}
+	if _, err := file.Write(header); err != nil {
+		return nil, errors.Join(err, file.Discard())
+	}
+	f := &ringFile{
+		RingFile: RingFile{Sequence: sequence, Path: file.Path(), Started: time.Now(), Before: before},
+		file:     file, done: make(chan struct{}),
+	}
+	o.mu.Lock()
+	o.ring = append(o.ring, f)
+	o.mu.Unlock()
+	o.tell(f)
+	return file, nil
+}
+
+func (o *rotation) tell(f *ringFile) {
+	if o.watcher != nil {
+		o.watcher.File(f.RingFile)
+	}
+}
+
+func (o *rotation) warn(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	const enough = 20 // of a trouble that comes with each file
+	if len(o.warnings) < enough {
+		o.warnings = append(o.warnings, text)
+	}
+}
+
+// turn hands the full file to the finisher, makes room, and makes the next.
+func (o *rotation) turn(full *fullFile) (*storage.File, error) {
+	last := o.fill(full)
+	o.finish <- last
+	// Before anything is given up for it. Nobody has a reason to have this name.
+	next := RingPath(o.first, last.Sequence+1)
+	if _, err := os.Lstat(next); err == nil {
+		return nil, &fs.PathError{Op: "create", Path: next, Err: fs.ErrExist}
+	}
+	for len(o.ring) >= o.count { // only this goroutine changes it from here on
+		oldest := o.ring[0]
+		<-oldest.done
+		if err := o.failure(); err != nil {
+			return nil, err
+		}
+		if err := oldest.file.Remove(o.folder); errors.Is(err, storage.ErrReplaced) {
+			o.warn(err.Error() + "; it was left alone")
+		} else if err != nil {
+			return nil, fmt.Errorf("remove the oldest file of the ring: %w", err)
+		}
+		o.mu.Lock()
+		o.ring = slices.Delete(o.ring, 0, 1)
+		o.mu.Unlock()
+	}
+	if err := o.failure(); err != nil {
+		return nil, err
+	}
+	return o.open(last.Sequence+1, full.packets, full.header)
+}
+
+// fill notes what is in the file that was written last.
+func (o *rotation) fill(full *fullFile) *ringFile {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	last := o.ring[len(o.ring)-1]
+	last.Packets, last.end = full.packets-last.Before, full.end
+	return last
+}
+
+// complete brings a file to its end.
+func (o *rotation) complete(f *ringFile) {
+	defer close(f.done)
+	var err error
+	if o.trailer != nil {
+		_, err = f.file.Write(o.trailer(f))
+	}
+	err = errors.Join(err, f.file.Finish())
+	o.mu.Lock()
+	f.Size, f.Complete = f.file.Size(), true
+	if err != nil && o.failed == nil {
+		o.failed = err
+	}
+	o.mu.Unlock()
+	o.tell(f)
+}
+
+func (o *rotation) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// end finishes all files, the one that was written last as full says. No turn
+// may be under way.
+func (o *rotation) end(full *fullFile) error {
+	close(o.turns)
+	o.wg.Wait()
+	if last := o.ring[len(o.ring)-1]; !last.Complete { // else there is no next one
+		o.complete(o.fill(full))
+	}
+	return o.failure()
+}
+
+// discard takes away the file of a session that never began.
+func (o *rotation) discard() {
+	for _, f := range o.ring {
+		_ = f.file.Discard()
+	}
+}
+
+// files are those in the ring, the oldest first. The size of the one that is
+// being written is not known here.
+func (o *rotation) files() []RingFile {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]RingFile, len(o.ring))
+	for i, f := range o.ring {
+		list[i] = f.RingFile
+	}
+	return list
+}
