@@ -67,6 +67,7 @@ type options struct {
 	rounds  int
 	seconds float64
 	only    *regexp.Regexp
+	tools   *regexp.Regexp
 	pcapctl string
 	disk    string
 	cpus    bool
@@ -79,6 +80,7 @@ func main() {
 	}
 	var o options
 	only := flag.String("case", ".", "`regexp` of the cases to run")
+	names := flag.String("tools", ".", "`regexp` of the tools to run; tcpdump is what the others are compared with")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each tool runs in each case")
 	flag.Float64Var(&o.seconds, "seconds", 5, "how long packets are sent in a run")
 	flag.StringVar(&o.pcapctl, "pcapctl", "", "program to measure (default: built from this tree)")
@@ -87,6 +89,9 @@ func main() {
 	flag.Parse()
 	var err error
 	if o.only, err = regexp.Compile(*only); err == nil {
+		o.tools, err = regexp.Compile(*names)
+	}
+	if err == nil {
 		err = o.run()
 	}
 	exitOn(err)
@@ -138,7 +143,7 @@ func (o *options) compare(net *network, s scenario) error {
 	runs := map[string][]measure{}
 	var present []tool
 	for _, t := range tools {
-		if _, err := exec.LookPath(t.program(o)); err == nil {
+		if _, err := exec.LookPath(t.program(o)); err == nil && o.tools.MatchString(t.name) {
 			present = append(present, t)
 		}
 	}

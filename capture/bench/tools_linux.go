@@ -171,6 +171,7 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	time.Sleep(500 * time.Millisecond)
 
+	m.rss = peakMemory(cmd.Process.Pid)
 	stopped := time.Now()
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	err = cmd.Wait()
@@ -178,17 +179,29 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	if err != nil {
 		return m, fmt.Errorf("%w: %s", err, said)
 	}
-	use, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return m, errors.New("no resource usage")
-	}
 	m.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	m.rss = use.Maxrss << 10
 	if found := t.drops.FindSubmatch(said.bytes()); found != nil {
 		m.counted, _ = strconv.Atoi(string(found[1]))
 	}
 	m.got, err = countPackets(file)
 	return m, err
+}
+
+// peakMemory is what a process has had resident at most, in bytes, since it
+// became the program that it is. (Maxrss of wait4(2) begins with the process
+// that it was forked from.)
+func peakMemory(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	return 0
 }
 
 // warm writes as much as the tool is going to, and takes it away again, so that
