@@ -45,6 +45,7 @@ type OfflinePlan struct {
 	LinkType pcapfile.LinkType
 	Warnings []string
 	MinFree  *int64 // as in Options
+	OnFile   OnFile // as in Options
 
 	in     *input
 	reader *pcapfile.Reader

@@ -249,7 +249,7 @@ func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 	_ = s.Plan.Close() // it was only read
 	p := s.Plan
 	now := s.Progress()
-	return &Result{
+	res := &Result{
 		Config:     p.Config,
 		Started:    s.Started,
 		Elapsed:    time.Since(s.Started),
@@ -263,7 +263,14 @@ func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 		FilterMode: FilterModeUser,
 		Files:      []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}},
 		ReadFile:   &ReadFileResult{Path: p.Path, PacketsRead: s.count},
-	}, err
+	}
+	var w warnings
+	w.add(p.OnFile.run(&finished{
+		path: s.file.Path(), size: s.file.Size(), packets: res.Packets, sequence: 1, started: s.Started,
+		session: p.Config, reason: reason,
+	}))
+	res.Warnings = w.list()
+	return res, err
 }
 
 // OfflineProgress is how far a capture that is made of a file has come.

@@ -53,6 +53,14 @@ func (j *judge) output(c *Config) {
 	}
 }
 
+// formatName is the format as Output names it.
+func (c *Config) formatName() string {
+	if c.Format == pcapfile.NG {
+		return FormatPcapng
+	}
+	return FormatPcap
+}
+
 func hasExtension(name, ext string) bool { return strings.EqualFold(path.Ext(name), ext) }
 
 // extend gives a file's name its extension: .cap, .pcap and .pcapng stay,

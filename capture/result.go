@@ -112,6 +112,7 @@ type Statistics struct {
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
 	Upload                    *UploadResult     `json:"upload,omitempty"`
+	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
 }
 
@@ -238,6 +239,7 @@ func (r *Result) statistics() *Statistics {
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
 		Upload:                    r.Upload,
+		Warnings:                  r.Warnings,
 		ReadFile:                  r.ReadFile,
 	}
 	for _, i := range r.Interfaces {

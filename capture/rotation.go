@@ -71,17 +71,18 @@ type rotation struct {
 	count   int
 	guard   *storage.Guard
 	watcher Watcher
+	warn    func(string)
 	trailer func(*ringFile) []byte // what stands at the end of a file; nil for nothing
+	onFile  func(*ringFile)        // when a file is finished
 
 	turns  chan fullFile
 	ready  chan nextFile
 	finish chan *ringFile
 	wg     sync.WaitGroup
 
-	mu       sync.Mutex
-	ring     []*ringFile // the oldest first
-	failed   error       // what the finisher could not do
-	warnings []string
+	mu     sync.Mutex
+	ring   []*ringFile // the oldest first
+	failed error       // what the finisher could not do
 }
 
 // ringFile is a file in the ring.
@@ -89,6 +90,7 @@ type ringFile struct {
 	RingFile
 	file *storage.File
 	end  ngEnd
+	last bool          // the session ended with it
 	done chan struct{} // closed when it is finished and may go
 }
 
@@ -170,15 +172,6 @@ func (o *rotation) tell(f *ringFile) {
 	}
 }
 
-func (o *rotation) warn(text string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	const enough = 20 // of a trouble that comes with each file
-	if len(o.warnings) < enough {
-		o.warnings = append(o.warnings, text)
-	}
-}
-
 // turn hands the full file to the finisher, makes room, and makes the next.
 func (o *rotation) turn(full *fullFile) (*storage.File, error) {
 	last := o.fill(full)
@@ -233,6 +226,7 @@ func (o *rotation) complete(f *ringFile) {
 	}
 	o.mu.Unlock()
 	o.tell(f)
+	o.onFile(f)
 }
 
 func (o *rotation) failure() error {
@@ -247,6 +241,7 @@ func (o *rotation) end(full *fullFile) error {
 	close(o.turns)
 	o.wg.Wait()
 	if last := o.ring[len(o.ring)-1]; !last.Complete { // else there is no next one
+		last.last = true
 		o.complete(o.fill(full))
 	}
 	return o.failure()

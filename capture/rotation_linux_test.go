@@ -65,12 +65,13 @@ func (k *keeper) File(f RingFile) {
 
 // A ring under a flood: every packet that was not counted as dropped is in
 // exactly one file, in order, over many rotations; the ring is never larger
-// than it may be; other programs read every file.
+// than it may be; other programs read every file. PCAPCTL_TEST_LONG makes it
+// minutes, and more than 200 rotations.
 func TestRingUnderFlood(t *testing.T) {
-	const count, size, payload = 5, 400_000, 1000
-	packets := 10_000
-	if text := os.Getenv("PCAPCTL_TEST_LONG"); text != "" {
-		packets = 400_000
+	const count, payload = 5, 1000
+	packets, size, pause := 10_000, int64(400_000), time.Duration(0)
+	if os.Getenv("PCAPCTL_TEST_LONG") != "" { // some minutes, and some gigabytes of what the keeper keeps
+		packets, size, pause = 2_500_000, 10_000_000, time.Millisecond
 	}
 	r := newRig(t)
 	k := &keeper{t: t, dir: t.TempDir()}
@@ -97,6 +98,9 @@ func TestRingUnderFlood(t *testing.T) {
 		for i := range uint32(packets) {
 			binary.BigEndian.PutUint32(f[len(f)-payload:], i)
 			s.Send(f)
+			if i%20 == 0 && pause > 0 {
+				time.Sleep(pause)
+			}
 		}
 	}()
 	res, err := session.Run(ctx)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -46,8 +45,12 @@ type Session struct {
 	file  *storage.File // nil for a ring of files
 	turn  *rotation     // nil for one file
 	guard *storage.Guard
-	rec   *recorder
-	links *linkWatch
+
+	onFile   OnFile
+	reason   StopReason // when the files are brought to their end
+	warnings warnings
+	rec      *recorder
+	links    *linkWatch
 	// upload is nil when the capture goes to a file only.
 	upload *upload
 
@@ -71,6 +74,9 @@ type Options struct {
 	// MinFree is how many bytes the disk of the capture files must keep free: 0
 	// for no such limit, nil for the default.
 	MinFree *int64
+	// OnFile is run for every file that is finished, also for those that do not
+	// stay in a ring.
+	OnFile OnFile
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -105,7 +111,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := ring.Privileged(); err != nil {
 		return nil, privilege(err)
 	}
-	s := &Session{Plan: p, watcher: o.Watcher}
+	s := &Session{Plan: p, watcher: o.Watcher, onFile: o.OnFile}
 	var ng *sections
 	if p.Config.Format == pcapfile.NG {
 		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })
@@ -156,6 +162,7 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 	s.rec = newRecorder(p.Config, p.LinkType, ng)
 	if p.Config.IsRing() {
 		o := newRotation(p, s.guard, s.watcher)
+		o.warn, o.onFile = s.warnings.add, s.ringFileDone
 		file, err := o.begin(s.rec.fileHeader())
 		if err != nil {
 			return "", p.createError(folder, err)
@@ -398,7 +405,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if s.upload != nil {
 		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
 	}
-	ferr := s.finishFiles(end)
+	ferr := s.finishFiles(end, reason)
 	if ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
@@ -407,16 +414,21 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		err = Errorf(Internal, "close the sockets: %w", cerr)
 	}
 	err = s.finishUpload(res, err)
+	s.fileDone(res)
 	res.Err = err
 	return res, err
 }
 
 // finishFiles writes what is left to be written, and brings the files to their
 // end.
-func (s *Session) finishFiles(end time.Time) error {
+func (s *Session) finishFiles(end time.Time, reason StopReason) error {
 	defer s.guard.Close()
 	if s.turn != nil {
 		ferr := s.rec.flush()
+		if notSpent(ferr) != nil {
+			reason = FileFailed
+		}
+		s.reason = reason
 		full := s.rec.full(end)
 		if oerr := s.turn.end(&full); oerr != nil && (ferr == nil || errors.Is(ferr, errSpent)) {
 			ferr = oerr
@@ -448,13 +460,28 @@ func (s *Session) statistics(e *ngEnd) []byte {
 
 func (s *Session) trailer(f *ringFile) []byte { return s.statistics(&f.end) }
 
-func (s *Session) warnings() []string {
-	if s.turn == nil {
-		return nil
+// ringFileDone runs the command for a file of the ring. Those that were full
+// before the session ended are told no stop reason.
+func (s *Session) ringFileDone(f *ringFile) {
+	done := finished{
+		path: f.Path, size: f.Size, packets: f.Packets, sequence: f.Sequence, started: f.Started, session: s.Plan.Config,
 	}
-	s.turn.mu.Lock()
-	defer s.turn.mu.Unlock()
-	return slices.Clone(s.turn.warnings)
+	if f.last {
+		done.reason = s.reason
+	}
+	s.warnings.add(s.onFile.run(&done))
+}
+
+// fileDone runs the command for the one file of the session, if it is there
+// still: a spool goes when its blob is complete.
+func (s *Session) fileDone(res *Result) {
+	if s.turn == nil && len(res.Files) == 1 {
+		s.warnings.add(s.onFile.run(&finished{
+			path: res.Files[0].Path, size: res.Files[0].Size, packets: res.Packets, sequence: 1, started: s.Started,
+			session: s.Plan.Config, reason: res.StopReason,
+		}))
+	}
+	res.Warnings = s.warnings.list()
 }
 
 // files are what the session has written and not taken away again.
@@ -591,6 +618,5 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Interfaces:   links,
 		AnyInterface: p.Any,
 		Files:        s.files(),
-		Warnings:     s.warnings(),
 	}
 }

@@ -141,12 +141,12 @@ func (f *folder) readRecord() (*Record, error) {
 }
 
 // spareSize is how large the last version of a record may become. It has what
-// the first has, counters with all their digits, an error, drops for each
+// the first has, counters with all their digits, an error, warnings, drops for each
 // interface, the blob's URL twice more (as a blob, and as what was at fault), and
 // the files of a ring.
 func spareSize(rec *Record, size int) int64 {
-	const counters, perInterface = 4 << 10, 64
-	size += counters + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
+	const counters, perInterface, warnings = 4 << 10, 64, 32 << 10
+	size += counters + warnings + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
 	if l := rec.Resource.Properties.StorageLocation; l != nil && l.StoragePath != nil {
 		size += 2 * len(*l.StoragePath)
 	}

@@ -167,7 +167,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 // startSession begins to capture. When it fails, the claim is gone. ctx ends
 // the look at the blob.
 func startSession(ctx context.Context, ord *order, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
-	o := capture.Options{Guard: guardProgram(), MinFree: ord.MinFree}
+	o := capture.Options{Guard: guardProgram(), MinFree: ord.MinFree, OnFile: ord.OnFile}
 	if claim != nil {
 		o.Watcher = claim
 	}
@@ -196,6 +196,7 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 	} else if result.Dropped.Total() > 0 {
 		a.warn(lost(result.Dropped))
 	}
+	a.warn(result.Warnings...)
 	if cerr := claim.End(result, err); cerr != nil {
 		a.warn(cerr.Error())
 	}
@@ -224,6 +225,9 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 		return nil, nil, err
 	}
 	if ord.MinFree, err = a.settings.minFree(); err != nil {
+		return nil, nil, err
+	}
+	if ord.OnFile, err = a.settings.onFile(); err != nil {
 		return nil, nil, err
 	}
 	ord.given, ord.Request = given, resolved(config)

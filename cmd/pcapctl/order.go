@@ -20,6 +20,7 @@ type order struct {
 	FailOnDrops bool             `json:"failOnDrops"`
 
 	MinFree   *int64                 `json:"minFree,omitempty"`
+	OnFile    capture.OnFile         `json:"onFile,omitzero"`
 	Upload    capture.UploadSettings `json:"upload"`
 	LogFormat string                 `json:"logFormat"`
 

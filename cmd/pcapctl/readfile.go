@@ -120,6 +120,10 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 		_ = plan.Close()
 		return err
 	}
+	if plan.OnFile, err = a.settings.onFile(); err != nil {
+		_ = plan.Close()
+		return err
+	}
 	session, err := plan.Start(guardProgram())
 	if err != nil {
 		_ = plan.Close()
@@ -135,6 +139,7 @@ func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
+	a.warn(result.Warnings...)
 	a.say("%s: %d of %s in %s, %s", strings.ToLower(string(result.StopReason)), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
 	if perr := a.print(result.Resource()); err == nil {

@@ -43,13 +43,15 @@ const (
 	setFormat      = "format"
 	setPrecision   = "timestamp-precision"
 	setMinFree     = "min-free"
+	setOnFile      = "on-file"
+	setOnFileTime  = "on-file-timeout"
 	setTotal       = "total-bytes-per-session"
 	setTime        = "time-limit-in-seconds"
 )
 
 var settingNames = []string{
 	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize,
-	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setPerPacket, setTotal, setTime,
+	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setOnFile, setOnFileTime, setPerPacket, setTotal, setTime,
 }
 
 // settings reads the host's settings through viper, whose keys know no letter
@@ -79,7 +81,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
 	s.v.SetDefault(setICMPErrors, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setOnFile, setOnFileTime} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -262,4 +264,18 @@ func (s *settings) minFree() (*int64, error) {
 			"%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(capture.MinMinFree))}
 	}
 	return new(int64(n)), nil
+}
+
+// onFile is the command for files that are finished.
+func (s *settings) onFile() (capture.OnFile, error) {
+	o := capture.OnFile{Command: s.v.GetString(setOnFile)}
+	text := s.v.GetString(setOnFileTime)
+	if text == "" {
+		return o, nil
+	}
+	var err error
+	if o.Timeout, err = time.ParseDuration(text); err != nil || o.Timeout <= 0 {
+		return o, &capture.Error{Class: capture.Invalid, Target: setOnFileTime, Message: fmt.Sprintf("%q given; allowed: a duration such as 30s", text)}
+	}
+	return o, nil
 }

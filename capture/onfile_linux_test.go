@@ -1,0 +1,144 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// logged runs a session with a command that notes what it is told, and gives
+// its lines.
+func (r *rig) logged(o Options, p *Plan, during func()) ([]string, *Result, error) {
+	r.t.Helper()
+	log := filepath.Join(r.t.TempDir(), "log")
+	o.OnFile.Command = fmt.Sprintf(`test "$(stat -c %%s "$PCAPCTL_FILE")" = "$PCAPCTL_SIZE" && `+
+		`tcpdump -nr "$PCAPCTL_FILE" -w /dev/null 2>&1 && echo "$(basename $PCAPCTL_FILE) $PCAPCTL_SEQUENCE $PCAPCTL_PACKETS $PCAPCTL_SESSION $PCAPCTL_FORMAT [$PCAPCTL_STOP_REASON]$SECRET" >>%s`, log)
+	session := r.startWith(p, o)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	defer cancel()
+	go func() {
+		during()
+		if p.Config.MaxTime > 2*time.Second {
+			cancel()
+		}
+	}()
+	res, err := session.Run(ctx)
+	text, _ := os.ReadFile(log)
+	return strings.Split(strings.TrimSpace(string(text)), "\n"), res, err
+}
+
+// The command is run for every finished file on every way out, with the facts
+// and without what is secret.
+func TestOnFileOnEveryWayOut(t *testing.T) {
+	t.Setenv("SECRET", "hidden")
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
+	send := func(n int) func() {
+		return func() {
+			s := r.Sender("v0")
+			for range n {
+				s.Send(f)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name, properties string
+		during           func()
+		reason           StopReason
+		prepare          func(*rig)
+	}{
+		{"manual", ``, send(5), Manual, nil},
+		{"time", `,"timeLimitInSeconds":1`, send(5), TimeExceeded, nil},
+		{"size", `,"totalBytesPerSession":5400`, func() { send(9)(); time.Sleep(2 * time.Second) }, SizeExceeded, nil},
+		{"disk full", ``, func() { send(3000)(); time.Sleep(2 * time.Second) }, FileFailed, func(r *rig) { r.smallDisk("1m") }},
+		{"interface gone", ``, func() { send(5)(); r.IP("link", "del", "v0"); time.Sleep(2 * time.Second) }, InterfaceRemoved, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: t.TempDir()}
+			if test.prepare != nil {
+				test.prepare(r)
+			}
+			p := r.plan(test.properties, "v1")
+			lines, res, _ := r.logged(Options{MinFree: new(int64)}, p, test.during)
+			want := fmt.Sprintf("%s 1 %d %s pcap [%s]", filepath.Base(res.Files[0].Path), res.Packets, p.Config.Name, test.reason)
+			if len(lines) != 1 || lines[0] != want || res.StopReason != test.reason || res.Warnings != nil {
+				t.Errorf("got %q, want %q; %v", lines, want, res.Warnings)
+			}
+		})
+	}
+}
+
+func TestOnFileOfARing(t *testing.T) {
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
+	p := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":2,"fileSizeInBytes":102400}`, "v1")
+	lines, res, err := r.logged(Options{}, p, func() {
+		s := r.Sender("v0")
+		for range 1000 {
+			s.Send(f)
+		}
+	})
+	if err != nil || res.Warnings != nil {
+		t.Fatalf("%v, %v", err, res.Warnings)
+	}
+	var packets uint64
+	for i, line := range lines {
+		var name, session, format, reason string
+		var sequence int
+		var n uint64
+		if _, err := fmt.Sscan(line, &name, &sequence, &n, &session, &format, &reason); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		want := "[]"
+		if i == len(lines)-1 {
+			want = "[Manual]"
+		}
+		if sequence != i+1 || reason != want || session != p.Config.Name {
+			t.Errorf("line %d: %s", i, line)
+		}
+		packets += n
+	}
+	if len(lines) < 9 || packets != res.Packets || res.Packets+res.Dropped.ByKernel != 1000 {
+		t.Errorf("%d files of %d packets, %+v", len(lines), packets, res)
+	}
+}
+
+// A command that fails, hangs or leaves somebody behind is told, and ends
+// nothing.
+func TestOnFileThatFails(t *testing.T) {
+	r := newRig(t)
+	for _, test := range []struct{ command, says string }{
+		{"echo no such luck >&2; exit 3", "exit status 3: no such luck"},
+		{"/does/not/exist", "not found"},
+		{"sleep 60 & sleep 60", "not done after 300ms and killed"},
+		{"yes | head -c 100000000; exit 1", "exit status 1: y"},
+		{"kill -9 $$", "signal: killed"},
+		{"true", ""},
+	} {
+		session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), Options{OnFile: OnFile{Command: test.command, Timeout: 300 * time.Millisecond}})
+		if strings.Contains(test.command, "yes") {
+			session.onFile.Timeout = 10 * time.Second
+		}
+		res, err := session.Run(t.Context())
+		got := strings.Join(res.Warnings, "; ")
+		if err != nil || test.says == "" && got != "" || !strings.Contains(got, test.says) || len(got) > outputLen+500 {
+			t.Errorf("%s: %v, %q", test.command, err, got)
+		}
+		if test.says != "" && !strings.Contains(got, res.Files[0].Path) {
+			t.Errorf("%s: %q does not name the file", test.command, got)
+		}
+		if res.Elapsed > 3*time.Second {
+			t.Errorf("%s: took %v", test.command, res.Elapsed)
+		}
+	}
+	// One that leaves somebody behind who holds its output is not waited for.
+	from := time.Now()
+	o := OnFile{Command: "sleep 5 &"}
+	if got := o.run(&finished{path: t.TempDir() + "/x", session: &Config{}}); got != "" || time.Since(from) > 4*time.Second {
+		t.Errorf("%q after %v", got, time.Since(from))
+	}
+}
