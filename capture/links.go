@@ -14,6 +14,7 @@ import (
 type linkWatch struct {
 	any   bool
 	watch *netif.Watch
+	tell  func(string)
 	wg    sync.WaitGroup
 
 	mu    sync.Mutex
@@ -36,7 +37,10 @@ type LinkDrops struct {
 // watchLinks notes the counters as they stand now, and which interfaces of the
 // plan have gone since it was made. onGone is called, once, when none of them
 // is left.
-func watchLinks(p *Plan, onGone func()) (*linkWatch, error) {
+//
+// tell is called with a sentence when one of several goes away, or when one
+// goes down or comes back.
+func watchLinks(p *Plan, onGone func(), tell func(string)) (*linkWatch, error) {
 	watch, err := netif.Open()
 	if err != nil {
 		return nil, err
@@ -45,7 +49,7 @@ func watchLinks(p *Plan, onGone func()) (*linkWatch, error) {
 	if err != nil {
 		return nil, errors.Join(err, watch.Close())
 	}
-	w := &linkWatch{any: p.Any, watch: watch}
+	w := &linkWatch{any: p.Any, watch: watch, tell: tell}
 	for _, i := range p.Interfaces {
 		l := link{Interface: i, base: i.Dropped}
 		if at := slices.IndexFunc(all, func(n netif.Interface) bool { return n.Index == i.Index }); at >= 0 {
@@ -70,15 +74,25 @@ func (w *linkWatch) follow(onGone func()) {
 		w.mu.Lock()
 		w.update(changed)
 		for _, i := range removed {
-			// The last message about an interface has its last counters.
-			w.update([]netif.Interface{i})
-			if l := w.find(i.Index); l != nil {
-				l.present = false
-			}
+			w.remove(i)
 		}
 		w.mu.Unlock()
 	}
 	onGone()
+}
+
+// remove takes the last counters of an interface that has gone: they come with
+// the message of its removal. (It says that the interface is down, too, which
+// is no news then.)
+func (w *linkWatch) remove(i netif.Interface) {
+	l := w.find(i.Index)
+	if l == nil || !l.present {
+		return
+	}
+	l.present, l.Dropped = false, i.Dropped
+	if !w.any && slices.ContainsFunc(w.links, func(l link) bool { return l.present }) {
+		w.tell(l.Name + " was removed during the capture, which goes on with the others")
+	}
 }
 
 // look brings everything up to date.
@@ -99,7 +113,13 @@ func (w *linkWatch) update(now []netif.Interface) {
 	for _, i := range now {
 		switch l := w.find(i.Index); {
 		case l != nil:
-			l.present, l.Dropped = true, i.Dropped
+			if l.Up != i.Up && !w.any {
+				w.tell(l.Name + map[bool]string{
+					false: " went down during the capture: nothing is captured on it until it comes up again",
+					true:  " came up during the capture",
+				}[i.Up])
+			}
+			l.present, l.Dropped, l.Up = true, i.Dropped, i.Up
 		case w.any && i.Up:
 			w.links = append(w.links, link{Interface: i, base: i.Dropped, present: true})
 		}

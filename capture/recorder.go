@@ -1,8 +1,11 @@
 package capture
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
+	"time"
 
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
@@ -32,6 +35,9 @@ type recorder struct {
 	user    *filter.Set // when the kernel's program lets too much through
 	buf     []byte      // whole records that are not in the file yet
 	reserve *reserve    // of the disk; nil for none
+	failed  bool        // the disk takes no more: packets are only counted
+
+	endSec, endNsec uint32 // packets after this moment came too late; 0 for none
 
 	// Of a ring of files.
 	turn   *rotation // nil otherwise
@@ -106,6 +112,7 @@ func (r *recorder) began() {
 
 // block records the packets of a block. full says that the next packet would
 // have taken the file over its limit; it and all that follow are not recorded.
+// When the disk fails, the packets behind are counted as lost.
 func (r *recorder) block(b *ring.Block) (full bool, err error) {
 	var walked uint64
 	defer func() {
@@ -113,23 +120,50 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 		r.walked.Add(walked)
 	}()
 	var p ring.Packet
+	var failure error
 	for {
 		ok, err := b.Next(&p)
 		if !ok || err != nil {
-			return false, err
+			return false, cmp.Or(failure, err)
 		}
 		walked++
-		if r.user != nil && !r.matches(&p) {
+		if r.user != nil && !r.matches(&p) || r.late(&p) {
+			continue
+		}
+		if r.failed {
+			r.lose()
 			continue
 		}
 		if r.ng != nil {
 			r.link = r.ng.choose(&p)
 		}
 		prefix, data, length := r.frame(&p)
-		if full, err := r.add(p.Sec, p.Nsec, prefix, data, length); full || err != nil {
+		full, err := r.add(p.Sec, p.Nsec, prefix, data, length)
+		switch {
+		case err != nil && !errors.Is(err, errSpent):
+			// This packet and those behind it matched, and will be in no file.
+			r.failed = true
+			r.lose()
+			failure = err
+		case full || err != nil:
 			return full, err
 		}
 	}
+}
+
+// lose counts a packet that matched and cannot be recorded any more.
+func (r *recorder) lose() {
+	r.all.packets++
+	r.lost.Add(1)
+}
+
+// until makes every packet that comes after t too late to be recorded.
+func (r *recorder) until(t time.Time) {
+	r.endSec, r.endNsec = uint32(t.Unix()), uint32(t.Nanosecond())
+}
+
+func (r *recorder) late(p *ring.Packet) bool {
+	return r.endSec != 0 && (p.Sec > r.endSec || p.Sec == r.endSec && p.Nsec > r.endNsec)
 }
 
 // add records one packet: prefix and data follow each other, length is that of
@@ -261,6 +295,7 @@ func (r *recorder) whole(b []byte) (packets, data, size int) {
 // errSpent says that all is in the file, and that it is time to end.
 func (r *recorder) flush() error {
 	if err := r.pass(); err != nil {
+		r.failed = !errors.Is(err, errSpent)
 		return r.loseAll(err)
 	}
 	if len(r.buf) == 0 {
@@ -268,6 +303,7 @@ func (r *recorder) flush() error {
 	}
 	n, err := r.file.Write(r.buf)
 	if err != nil {
+		r.failed = true
 		kept, keptBytes, size := r.whole(r.buf[:n])
 		all, allBytes, _ := r.whole(r.buf)
 		r.lost.Add(uint64(all - kept))

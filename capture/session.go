@@ -227,7 +227,7 @@ func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
 	if err := s.beginUpload(blob, path); err != nil {
 		return errors.Join(err, s.ring.Close())
 	}
-	if s.links, err = watchLinks(s.Plan, s.ring.Wake); err != nil {
+	if s.links, err = watchLinks(s.Plan, s.ring.Wake, s.warnings.add); err != nil {
 		return errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
 	}
 	if err := s.ring.Start(); err != nil {
@@ -277,6 +277,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if err == nil {
 		reason, err = s.drain(reason)
 	}
+	if s.rec.failed {
+		s.countLost()
+	}
 	if err == nil && reason == InterfaceRemoved {
 		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
 	}
@@ -288,6 +291,17 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 func (s *Session) loop(ctx context.Context) (StopReason, error) {
 	limit := s.Plan.Config.MaxTime
 	for {
+		// Looked at before the block and not behind it: whoever was held up, by
+		// a disk or by SIGSTOP, finds packets in it that came too late.
+		wait := time.Duration(-1)
+		if limit > 0 {
+			if wait = limit - time.Since(s.Started); wait <= 0 {
+				// By the clock of the packets, as it stands now: it may have
+				// been set since the start.
+				s.rec.until(time.Now().Add(wait))
+				return TimeExceeded, nil
+			}
+		}
 		block, err := s.ring.Next()
 		if err != nil {
 			return CaptureBroken, Errorf(Failed, "%w", err)
@@ -301,12 +315,6 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 		case <-ctx.Done():
 			return Manual, nil
 		default:
-		}
-		wait := time.Duration(-1)
-		if limit > 0 {
-			if wait = limit - time.Since(s.Started); wait <= 0 {
-				return TimeExceeded, nil
-			}
 		}
 		if block != nil {
 			continue
@@ -390,6 +398,22 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 		}
 		if now, err := s.record(block); now != "" || err != nil {
 			return now, err
+		}
+	}
+}
+
+// countLost counts what is in the ring still when the disk takes no more.
+func (s *Session) countLost() {
+	if s.ring.Detach() != nil {
+		return
+	}
+	for {
+		block, err := s.ring.Next()
+		if block == nil || err != nil {
+			return
+		}
+		if _, err := s.rec.block(block); err != nil {
+			return
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -363,8 +364,10 @@ func TestQuietPacketIsSoonInTheFile(t *testing.T) {
 			if st, err := os.Stat(p.Config.FilePath); err == nil && st.Size() == int64(24+16+len(f)) {
 				return
 			}
-			if time.Since(from) > time.Second {
-				t.Error("not in the file after a second")
+			// A second is what is promised on a machine that is not itself
+			// short of processors, as the one that runs the tests may be.
+			if time.Since(from) > 3*time.Second {
+				t.Error("not in the file after three seconds")
 				return
 			}
 		}
@@ -458,6 +461,12 @@ func TestInterfaceThatVanishes(t *testing.T) {
 	if res.Packets != 3 || res.StopReason != Manual {
 		t.Errorf("%+v", res)
 	}
+	told := strings.Join(res.Warnings, "\n")
+	for _, want := range []string{"w1 was removed", "v1 went down", "v1 came up"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("the result does not tell that %s:\n%s", want, told)
+		}
+	}
 
 	// The only one: the capture ends and says so.
 	session := r.start(r.plan(`,"timeLimitInSeconds":30`, "v1"))
@@ -495,6 +504,9 @@ func TestFullDisk(t *testing.T) {
 	if len(got) < 900 || uint64(len(got)) != res.Packets || res.Dropped.ByFile == 0 {
 		t.Errorf("%d packets in the file, result %+v", len(got), res)
 	}
+	if res.Received != res.Packets+res.Dropped.ByKernel+res.Dropped.ByFile {
+		t.Errorf("received %d, but %d in the file and dropped %+v", res.Received, res.Packets, res.Dropped)
+	}
 	for i, p := range got {
 		if n := binary.BigEndian.Uint32(p.Data[len(p.Data)-1000:]); n != uint32(i) {
 			t.Fatalf("packet %d is number %d", i, n)
@@ -502,6 +514,88 @@ func TestFullDisk(t *testing.T) {
 	}
 	if res.Files[0].Size != int64(24+len(got)*(16+len(f))) {
 		t.Errorf("size %d", res.Files[0].Size)
+	}
+}
+
+// A file that somebody removes, moves, cuts or replaces while it is being
+// written is no complete capture.
+func TestTamperedFile(t *testing.T) {
+	r := newRig(t)
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
+	for name, tamper := range map[string]func(path string) error{
+		"removed":  os.Remove,
+		"renamed":  func(path string) error { return os.Rename(path, path+".1") },
+		"emptied":  func(path string) error { return os.Truncate(path, 0) },
+		"cut":      func(path string) error { return os.Truncate(path, 500) },
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			p := r.plan("", "v1")
+			session := r.start(p)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				defer cancel()
+				s := r.Sender("v0")
+				s.Send(f)
+				for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+					if st, err := os.Stat(p.Config.FilePath); err == nil && st.Size() > 1000 {
+						break
+					}
+				}
+				if err := tamper(p.Config.FilePath); err != nil {
+					t.Error(err)
+				}
+				if name == "emptied" {
+					s.Send(f) // leaves a hole, and a file of the right length
+				}
+			}()
+			res, err := session.Run(ctx)
+			if ClassOf(err) != LocalFile || !errors.Is(err, storage.ErrTampered) || res.StopReason != FileFailed {
+				t.Errorf("%v: %s", err, res.StopReason)
+			}
+		})
+	}
+}
+
+// slow is a watcher that holds up the packet loop once.
+type slow struct{ once sync.Once }
+
+func (w *slow) Progress(p Progress) {
+	if p.Packets > 0 {
+		w.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
+	}
+}
+func (*slow) Interfaces(time.Duration, []LinkDrops) {}
+func (*slow) Upload(UploadProgress)                 {}
+func (*slow) File(RingFile)                         {}
+
+// Packets that come after the time limit are not recorded, however long the
+// process could not look at the clock.
+func TestTimeLimitByThePackets(t *testing.T) {
+	r := newRig(t)
+	p := r.plan(`,"timeLimitInSeconds":1`, "v1")
+	var session *Session
+	var err error
+	r.Do(func() { session, err = Start(p, Options{Watcher: new(slow)}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	sending.Go(func() {
+		s := r.Sender("v0")
+		for i := range uint32(20) { // at 0 and 0.1 … 1.9 seconds
+			s.Send(tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, i))
+			time.Sleep(100*time.Millisecond - time.Since(session.Started)%(100*time.Millisecond))
+		}
+	})
+	res, err := session.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(readBack(t, res.Files[0].Path)); n < 9 || n > 11 || res.StopReason != TimeExceeded {
+		t.Errorf("%d packets, %s; they came every 100 ms for 2 s, the limit is 1 s", n, res.StopReason)
 	}
 }
 

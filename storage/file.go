@@ -4,6 +4,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ type File struct {
 	madeDir string // the captures folder, if it was made for this file
 	id      identity
 	size    int64
+	begin   []byte // the first bytes that were written
 	guard   *guardSlot
 }
 
@@ -73,6 +75,10 @@ func Create(dir, path string) (_ *File, err error) {
 	f.id = identify(f.f)
 	return f, nil
 }
+
+// ErrTampered means that a file is not what was written: somebody has removed,
+// renamed, replaced, cut or overwritten it meanwhile.
+var ErrTampered = errors.New("somebody else has removed, renamed, replaced or cut the file while it was being written")
 
 // ErrReplaced means that another file has come to stand where one was made.
 var ErrReplaced = errors.New("it is another file than the one that was made here")
@@ -153,10 +159,16 @@ func (f *File) Write(p []byte) (n int, err error) {
 	if n, err = f.f.Write(p); err != nil {
 		return n, err
 	}
+	if f.size == 0 {
+		f.begin = bytes.Clone(p[:min(n, beginLen)])
+	}
 	f.size += int64(n)
 	f.guard.commit(f.size)
 	return n, nil
 }
+
+// beginLen is how much of a file's beginning is remembered for Finish.
+const beginLen = 64
 
 // Cut ends the file at size, after a Write that failed. size must not be less
 // than Size.
@@ -177,11 +189,30 @@ func (f *File) Cut(size int64) error {
 func (f *File) Finish() error {
 	// The file first, then the folder that names it: a name without its bytes
 	// would look like a complete file. fsync(2) asks for both.
-	err := errors.Join(f.sync(), f.Close())
+	err := errors.Join(f.sync(), f.verify(), f.Close())
 	if err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(f.path))
+}
+
+// verify sees that the file still stands where it was made, is as long as what
+// was written, and begins as it did. Tools that tidy folders up do not ask
+// whether a file is in use.
+func (f *File) verify() error {
+	mine, err := f.f.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(f.path)
+	if err != nil || !os.SameFile(mine, named) || mine.Size() != f.size {
+		return fmt.Errorf("%s: %w", f.path, ErrTampered)
+	}
+	begin := make([]byte, len(f.begin))
+	if _, err := f.f.ReadAt(begin, 0); err != nil || !bytes.Equal(begin, f.begin) {
+		return fmt.Errorf("%s: %w", f.path, ErrTampered)
+	}
+	return nil
 }
 
 func (f *File) sync() error {
