@@ -2,6 +2,7 @@ package capture
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -14,7 +15,6 @@ import (
 type linkWatch struct {
 	any   bool
 	watch *netif.Watch
-	tell  func(string)
 	wg    sync.WaitGroup
 
 	mu    sync.Mutex
@@ -25,6 +25,7 @@ type link struct {
 	netif.Interface
 	base    uint64 // what the interface had dropped when the capture began
 	present bool
+	downs   int // how often it went down
 }
 
 // LinkDrops is what one interface lost before the capture could see it.
@@ -37,10 +38,7 @@ type LinkDrops struct {
 // watchLinks notes the counters as they stand now, and which interfaces of the
 // plan have gone since it was made. onGone is called, once, when none of them
 // is left.
-//
-// tell is called with a sentence when one of several goes away, or when one
-// goes down or comes back.
-func watchLinks(p *Plan, onGone func(), tell func(string)) (*linkWatch, error) {
+func watchLinks(p *Plan, onGone func()) (*linkWatch, error) {
 	watch, err := netif.Open()
 	if err != nil {
 		return nil, err
@@ -49,7 +47,7 @@ func watchLinks(p *Plan, onGone func(), tell func(string)) (*linkWatch, error) {
 	if err != nil {
 		return nil, errors.Join(err, watch.Close())
 	}
-	w := &linkWatch{any: p.Any, watch: watch, tell: tell}
+	w := &linkWatch{any: p.Any, watch: watch}
 	for _, i := range p.Interfaces {
 		l := link{Interface: i, base: i.Dropped}
 		if at := slices.IndexFunc(all, func(n netif.Interface) bool { return n.Index == i.Index }); at >= 0 {
@@ -82,17 +80,35 @@ func (w *linkWatch) follow(onGone func()) {
 }
 
 // remove takes the last counters of an interface that has gone: they come with
-// the message of its removal. (It says that the interface is down, too, which
-// is no news then.)
+// the message of its removal, before which it is said to go down.
 func (w *linkWatch) remove(i netif.Interface) {
 	l := w.find(i.Index)
 	if l == nil || !l.present {
 		return
 	}
-	l.present, l.Dropped = false, i.Dropped
-	if !w.any && slices.ContainsFunc(w.links, func(l link) bool { return l.present }) {
-		w.tell(l.Name + " was removed during the capture, which goes on with the others")
+	if !l.Up && l.downs > 0 {
+		l.downs--
 	}
+	l.present, l.Dropped = false, i.Dropped
+}
+
+// notes tell what befell the interfaces of a capture that names them.
+func (w *linkWatch) notes() (list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.any {
+		return nil
+	}
+	left := slices.ContainsFunc(w.links, func(l link) bool { return l.present })
+	for _, l := range w.links {
+		if l.downs > 0 {
+			list = append(list, fmt.Sprintf("%s went down during the capture (%d×): nothing was captured on it meanwhile", l.Name, l.downs))
+		}
+		if !l.present && left {
+			list = append(list, l.Name+" was removed during the capture, which went on with the others")
+		}
+	}
+	return list
 }
 
 // look brings everything up to date.
@@ -113,11 +129,8 @@ func (w *linkWatch) update(now []netif.Interface) {
 	for _, i := range now {
 		switch l := w.find(i.Index); {
 		case l != nil:
-			if l.Up != i.Up && !w.any {
-				w.tell(l.Name + map[bool]string{
-					false: " went down during the capture: nothing is captured on it until it comes up again",
-					true:  " came up during the capture",
-				}[i.Up])
+			if l.Up && !i.Up {
+				l.downs++
 			}
 			l.present, l.Dropped, l.Up = true, i.Dropped, i.Up
 		case w.any && i.Up:

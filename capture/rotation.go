@@ -218,7 +218,14 @@ func (o *rotation) complete(f *ringFile) {
 	if o.trailer != nil {
 		_, err = f.file.Write(o.trailer(f))
 	}
-	err = errors.Join(err, f.file.Finish())
+	ferr := f.file.Finish()
+	if errors.Is(ferr, storage.ErrTampered) {
+		// Whoever keeps a ring for weeks may lose one file of it to a tidy
+		// neighbour; the others go on.
+		o.warn(ferr.Error())
+		ferr = nil
+	}
+	err = errors.Join(err, ferr)
 	o.mu.Lock()
 	f.Size, f.Complete = f.file.Size(), true
 	if err != nil && o.failed == nil {

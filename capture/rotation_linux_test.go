@@ -228,7 +228,8 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 			t.Errorf("%s of the earlier session is gone", name)
 		}
 	}
-	if len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], storage.ErrReplaced.Error()) {
+	told := strings.Join(res.Warnings, "\n")
+	if len(res.Warnings) != 2 || !strings.Contains(told, storage.ErrReplaced.Error()) || !strings.Contains(told, storage.ErrTampered.Error()) {
 		t.Errorf("warnings %v", res.Warnings)
 	}
 

@@ -227,7 +227,7 @@ func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
 	if err := s.beginUpload(blob, path); err != nil {
 		return errors.Join(err, s.ring.Close())
 	}
-	if s.links, err = watchLinks(s.Plan, s.ring.Wake, s.warnings.add); err != nil {
+	if s.links, err = watchLinks(s.Plan, s.ring.Wake); err != nil {
 		return errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
 	}
 	if err := s.ring.Start(); err != nil {
@@ -504,6 +504,9 @@ func (s *Session) fileDone(res *Result) {
 			path: res.Files[0].Path, size: res.Files[0].Size, packets: res.Packets, sequence: 1, started: s.Started,
 			session: s.Plan.Config, reason: res.StopReason,
 		}))
+	}
+	for _, note := range s.links.notes() {
+		s.warnings.add(note)
 	}
 	res.Warnings = s.warnings.list()
 }

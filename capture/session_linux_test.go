@@ -462,7 +462,7 @@ func TestInterfaceThatVanishes(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 	told := strings.Join(res.Warnings, "\n")
-	for _, want := range []string{"w1 was removed", "v1 went down", "v1 came up"} {
+	for _, want := range []string{"w1 was removed", "v1 went down during the capture (1×)"} {
 		if !strings.Contains(told, want) {
 			t.Errorf("the result does not tell that %s:\n%s", want, told)
 		}
