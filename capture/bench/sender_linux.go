@@ -119,7 +119,9 @@ func (s *sender) send(rate int, d time.Duration) (time.Duration, error) {
 		if rate > 0 {
 			due := int(took.Seconds()*float64(rate)) - s.sent
 			if due < 16 {
-				// Shorter than the kernel's timers can wait: spin.
+				if rate <= 50_000 {
+					time.Sleep(100 * time.Microsecond)
+				} // else shorter than the kernel's timers can wait: spin
 				continue
 			}
 			n = min(n, due)
