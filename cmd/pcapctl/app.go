@@ -123,6 +123,9 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.output.check(); err != nil {
 		return err
 	}
+	if err := emptyFlags(cmd); err != nil {
+		return err
+	}
 	if err := a.settings.read(cmd.Flags()); err != nil {
 		return err
 	}

@@ -209,25 +209,10 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, error) {
 	ord := &order{Host: a.settings.host(), LogFormat: a.log.format}
 	given, config, err := a.config(cmd, r, ord.Host)
-	if err != nil {
+	if err := capture.JoinFaults(err, a.settings.order(ord)); err != nil {
 		return nil, nil, err
 	}
 	if err := config.Supported(); err != nil {
-		return nil, nil, err
-	}
-	if ord.Source, err = a.settings.source(); err != nil {
-		return nil, nil, err
-	}
-	if ord.StateDir, err = a.settings.stateDir(); err != nil {
-		return nil, nil, err
-	}
-	if ord.Upload, err = a.settings.upload(ord.StateDir); err != nil {
-		return nil, nil, err
-	}
-	if ord.MinFree, err = a.settings.minFree(); err != nil {
-		return nil, nil, err
-	}
-	if ord.OnFile, err = a.settings.onFile(); err != nil {
 		return nil, nil, err
 	}
 	ord.given, ord.Request = given, resolved(config)

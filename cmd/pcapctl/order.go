@@ -27,6 +27,19 @@ type order struct {
 	given *capture.Request // as it was before anything was filled in
 }
 
+// order fills in what of an order is settings of the host. Its error has all
+// their faults.
+func (s *settings) order(o *order) error {
+	errs := make([]error, 5)
+	o.Source, errs[0] = s.source()
+	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
+		o.Upload, errs[2] = s.upload(o.StateDir)
+	}
+	o.MinFree, errs[3] = s.minFree()
+	o.OnFile, errs[4] = s.onFile()
+	return capture.JoinFaults(errs...)
+}
+
 // plan makes the plan of the order's config.
 func (o *order) plan(config *capture.Config) (*capture.Plan, error) {
 	plan, err := capture.NewPlan(config, o.Source)

@@ -27,7 +27,7 @@ type readFlags struct {
 
 func (r *readFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&r.path, flagReadFile, "", "take the packets from this pcap or pcapng `file` instead of an interface; - is standard input")
-	f.StringSliceVar(&r.local, flagLocalAddress, nil, "with --read-file: an `address` or prefix of the local side, may be repeated (default: as the file tells the direction, else either end)")
+	f.StringArrayVar(&r.local, flagLocalAddress, nil, "with --read-file: an `address` or prefix of the local side, may be repeated (default: as the file tells the direction, else either end)")
 }
 
 // given tells whether packets come from a file.
@@ -62,15 +62,13 @@ func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]n
 		}
 	}
 	switch {
-	case r.path == "":
-		fault(flagReadFile, "no file is named; allowed: the path of a pcap or pcapng file, or - for standard input")
 	case r.path == capture.StandardInput && requestFile == "-":
 		fault(flagReadFile, "standard input is the request already: name a file for one of them")
 	case r.path == capture.StandardInput && isTerminal(a.in):
 		fault(flagReadFile, "standard input is a terminal: redirect a capture into it")
 	}
 	var local []netip.Prefix
-	for _, text := range r.local {
+	for _, text := range commaLists(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
 			fault(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
@@ -99,12 +97,20 @@ func parseLocal(text string) (netip.Prefix, bool) {
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePlan, error) {
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
-	if err := capture.JoinFaults(flagErr, err); err != nil {
+	icmpErrors, icmpErr := a.settings.truth(setICMPErrors)
+	minFree, freeErr := a.settings.minFree()
+	onFile, onFileErr := a.settings.onFile()
+	if err := capture.JoinFaults(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
 		return nil, err
 	}
-	return capture.PlanOffline(config, capture.FileSource{
-		Path: r.read.path, Stdin: a.in, Local: local, NoICMPErrors: !a.settings.v.GetBool(setICMPErrors),
+	plan, err := capture.PlanOffline(config, capture.FileSource{
+		Path: r.read.path, Stdin: a.in, Local: local, NoICMPErrors: !icmpErrors,
 	})
+	if err != nil {
+		return nil, err
+	}
+	plan.MinFree, plan.OnFile = minFree, onFile
+	return plan, nil
 }
 
 // createFromFile makes a capture of packets of a file. It is no session: no
@@ -116,14 +122,6 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
-	if plan.MinFree, err = a.settings.minFree(); err != nil {
-		_ = plan.Close()
-		return err
-	}
-	if plan.OnFile, err = a.settings.onFile(); err != nil {
-		_ = plan.Close()
-		return err
-	}
 	session, err := plan.Start(guardProgram())
 	if err != nil {
 		_ = plan.Close()

@@ -60,7 +60,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&r.filter, "filter", nil, "one filter, as in `protocol=TCP,localPort=80-85,remoteIPAddress=10.0.0.5`; may be repeated")
 	f.StringVar(&r.continuous, "continuous-capture", "", "continuous mode: `true` for a ring of files, false for one")
 	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
-	f.StringSliceVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
+	f.StringArrayVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
 	f.BoolVar(&r.promiscuous, setPromiscuous, true, "capture frames for other stations, too")
 	f.Bool(setICMPErrors, true, "with filters, record the ICMP errors about their packets, too")
 	outputFlags(cmd)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,7 +134,16 @@ func (s *settings) readFile() error {
 func (s *settings) checkKeys(file string) error {
 	var faults []capture.Fault
 	for _, key := range s.v.AllKeys() {
-		if s.v.InConfig(key) && !slices.Contains(settingNames, key) {
+		if !s.v.InConfig(key) {
+			continue
+		}
+		if slices.Contains(settingNames, key) {
+			if _, list := s.v.Get(key).([]any); list && key != setInterface {
+				faults = append(faults, capture.Fault{
+					Code: capture.CodeInvalidValue, Target: key, Message: "configuration file " + file + " has a list there; allowed: one value",
+				})
+			}
+		} else {
 			faults = append(faults, capture.Fault{
 				Code: capture.CodeBadRequest, Target: key,
 				Message: "configuration file " + file + " has no such setting; did you mean " + nearest(key, settingNames) + "?",
@@ -205,26 +215,53 @@ func (s *settings) target() string {
 	return vmID("", s.host().Name)
 }
 
-// source is where packets come from.
+// source is where packets come from. Its error has all faults of its settings.
 func (s *settings) source() (capture.Source, error) {
-	src := capture.Source{
-		Interfaces:   s.v.GetStringSlice(setInterface),
-		Promiscuous:  s.v.GetBool(setPromiscuous),
-		NoICMPErrors: !s.v.GetBool(setICMPErrors),
-		Netns:        s.v.GetString(setNetns),
+	promiscuous, err1 := s.truth(setPromiscuous)
+	icmpErrors, err2 := s.truth(setICMPErrors)
+	interfaces, err3 := s.interfaces()
+	size, err4 := s.bufferSize()
+	return capture.Source{
+		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
+		Netns: s.v.GetString(setNetns), BufferSize: size,
+	}, capture.JoinFaults(err1, err2, err3, err4)
+}
+
+func wrongSetting(name, format string, args ...any) error {
+	return &capture.Error{Class: capture.Invalid, Code: capture.CodeInvalidValue, Target: name, Message: fmt.Sprintf(format, args...)}
+}
+
+// truth is a setting that is true or false. viper's own reading takes any word
+// that it does not know for false.
+func (s *settings) truth(name string) (bool, error) {
+	text := s.v.GetString(name)
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, wrongSetting(name, "%q given; allowed: true, false", text)
 	}
+	return yes, nil
+}
+
+func (s *settings) interfaces() ([]string, error) {
+	list := commaLists(s.v.GetStringSlice(setInterface))
+	if slices.Contains(list, "") {
+		return nil, wrongSetting(setInterface, "%q has an empty name in it; allowed: names with a comma between them", strings.Join(list, ","))
+	}
+	return list, nil
+}
+
+// bufferSize is the size of the kernel's ring in bytes, 0 for the default.
+func (s *settings) bufferSize() (int, error) {
 	text := s.v.GetString(setBufferSize)
 	if text == "" {
-		return src, nil
+		return 0, nil
 	}
 	size, err := humanize.ParseBytes(text)
-	if err != nil || size == 0 || size > capture.MaxBufferSize {
-		return src, &capture.Error{Class: capture.Invalid, Target: setBufferSize, Message: fmt.Sprintf(
-			"%q given; allowed: a size such as 8MiB, from %s to %s", text,
-			humanize.IBytes(capture.MinBufferSize), humanize.IBytes(capture.MaxBufferSize))}
+	if err != nil || size < capture.MinBufferSize || size > capture.MaxBufferSize {
+		return 0, wrongSetting(setBufferSize, "%q given; allowed: a size such as 8MiB, from %s to %s",
+			text, humanize.IBytes(capture.MinBufferSize), humanize.IBytes(capture.MaxBufferSize))
 	}
-	src.BufferSize = int(size)
-	return src, nil
+	return int(size), nil
 }
 
 // limits fills the members of the request that neither body nor flags gave.
@@ -260,8 +297,7 @@ func (s *settings) minFree() (*int64, error) {
 	}
 	n, err := humanize.ParseBytes(text)
 	if err != nil || n > 1<<60 || n > 0 && n < capture.MinMinFree {
-		return nil, &capture.Error{Class: capture.Invalid, Target: setMinFree, Message: fmt.Sprintf(
-			"%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(capture.MinMinFree))}
+		return nil, wrongSetting(setMinFree, "%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(capture.MinMinFree))
 	}
 	return new(int64(n)), nil
 }
@@ -275,7 +311,7 @@ func (s *settings) onFile() (capture.OnFile, error) {
 	}
 	var err error
 	if o.Timeout, err = time.ParseDuration(text); err != nil || o.Timeout <= 0 {
-		return o, &capture.Error{Class: capture.Invalid, Target: setOnFileTime, Message: fmt.Sprintf("%q given; allowed: a duration such as 30s", text)}
+		return o, wrongSetting(setOnFileTime, "%q given; allowed: a duration such as 30s", text)
 	}
 	return o, nil
 }

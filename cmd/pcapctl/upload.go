@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,10 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
+	"pcapctl/storage/azblob"
 )
+
+var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
 
 // uploadFlags are the settings of how a capture reaches its blob.
 func uploadFlags(cmd *cobra.Command) {
@@ -22,7 +26,7 @@ func uploadFlags(cmd *cobra.Command) {
 	f.String(setGrace, "", "how long an upload may go without progress once the capture has ended (default 5m)")
 	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)")
 	f.String(setSpoolSize, "", "`size` up to which such a file stays on the disk although it was sent (default 1GiB)")
-	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions([]string{"key", "sas", "login"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions(authModes, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // spoolFolder cannot be the name of a session, whose folders lie beside it.
@@ -34,21 +38,30 @@ func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
 	if u.SpoolDir == "" {
 		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
 	}
-	var err error
-	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
-		return u, capture.Errorf(capture.Internal, "%w", err)
+	var mode, grace, size error
+	if u.AuthMode != "" && !slices.Contains(authModes, u.AuthMode) {
+		mode = wrongSetting(setAuthMode, "%q given; allowed: %s", u.AuthMode, strings.Join(authModes, ", "))
 	}
 	if text := s.v.GetString(setGrace); text != "" {
-		if u.Grace, err = time.ParseDuration(text); err != nil || u.Grace <= 0 {
-			return u, &capture.Error{Class: capture.Invalid, Target: setGrace, Message: fmt.Sprintf("%q given; allowed: a duration such as 5m", text)}
+		if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+			grace = wrongSetting(setGrace, "%q given; allowed: a duration such as 5m", text)
+		} else {
+			u.Grace = d
 		}
 	}
 	if text := s.v.GetString(setSpoolSize); text != "" {
-		n, err := humanize.ParseBytes(text)
-		if err != nil || n == 0 || n > 1<<60 {
-			return u, &capture.Error{Class: capture.Invalid, Target: setSpoolSize, Message: fmt.Sprintf("%q given; allowed: a size such as 1GiB", text)}
+		if n, err := humanize.ParseBytes(text); err != nil || n == 0 || n > 1<<60 {
+			size = wrongSetting(setSpoolSize, "%q given; allowed: a size such as 1GiB", text)
+		} else {
+			u.SpoolSize = int64(n)
 		}
-		u.SpoolSize = int64(n)
+	}
+	if err := capture.JoinFaults(mode, grace, size); err != nil {
+		return u, err
+	}
+	var err error
+	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
+		return u, capture.Errorf(capture.Internal, "%w", err)
 	}
 	return u, nil
 }
