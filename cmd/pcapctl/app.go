@@ -168,6 +168,19 @@ func (a *app) print(v any) error {
 	return nil
 }
 
+// printDone prints the result of something that has been done and cannot be
+// done again: a query that does not go with it must neither lose the result nor
+// change the exit code.
+func (a *app) printDone(v any) error {
+	err := a.print(v)
+	if !errors.Is(err, errQuery) {
+		return err
+	}
+	a.warn(err.Error() + "; here is all of it")
+	a.output.expr = nil
+	return a.print(v)
+}
+
 // printError writes the API's error envelope where the output is JSON, and
 // plain lines for other outputs and for people at a terminal who did not ask
 // for JSON. Where the log is JSON, the error is a line of it.

@@ -105,7 +105,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 		}
 		a.say("session %s exists already, with the same request", s.Name)
 		ready.tell("")
-		return a.print(sessionView{s.Resource(), s})
+		return a.printDone(sessionView{s.Resource(), s})
 	}
 }
 
@@ -158,7 +158,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	bar.stop()
 	endStatus()
 	err = a.endSession(claim, result, err, ord.FailOnDrops)
-	if perr := a.print(result.Resource()); err == nil {
+	if perr := a.printDone(result.Resource()); err == nil {
 		err = perr
 	}
 	return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -107,6 +108,9 @@ func (o *output) print(w io.Writer, v any) error {
 	}
 }
 
+// errQuery is a query that is well-formed and does not go with the result.
+var errQuery = errors.New("--query cannot be applied to this result")
+
 func search(expr *jmespath.JMESPath, v any) (any, error) {
 	text, err := marshal(v)
 	if err != nil {
@@ -120,7 +124,7 @@ func search(expr *jmespath.JMESPath, v any) (any, error) {
 	}
 	found, err := expr.Search(plain)
 	if err != nil {
-		return nil, capture.Errorf(capture.Invalid, "--query cannot be applied to this result: %w", err)
+		return nil, &capture.Error{Class: capture.Invalid, Message: fmt.Sprintf("%v: %v", errQuery, err), Err: errQuery}
 	}
 	return found, nil
 }

@@ -140,7 +140,7 @@ func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
 	a.warn(result.Warnings...)
 	a.say("%s: %d of %s in %s, %s", strings.ToLower(string(result.StopReason)), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
-	if perr := a.print(result.Resource()); err == nil {
+	if perr := a.printDone(result.Resource()); err == nil {
 		err = perr
 	}
 	return err

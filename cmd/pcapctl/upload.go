@@ -171,7 +171,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if session != nil && j.Path == "" {
 		a.say("the upload of session %s is complete already", session.Name)
 		st := session.Record.Resource.Properties.Statistics
-		return a.print(uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes})
+		return a.printDone(uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes})
 	}
 	if j.StorageID != "" && !strings.HasPrefix(j.StorageID, "/") {
 		j.StorageID = armID("", "Microsoft.Storage/storageAccounts/"+j.StorageID)
@@ -202,7 +202,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 			view.File = ""
 		}
 	}
-	if perr := a.print(view); err == nil {
+	if perr := a.printDone(view); err == nil {
 		err = perr
 	}
 	return err

@@ -77,11 +77,11 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 			return err
 		}
 		a.say("%s; %s", s.Name, describeEnd(s))
-		return a.print(sessionView{s.Resource(), s})
+		return a.printDone(sessionView{s.Resource(), s})
 	}
 	a.say("capturing on %s; log: %s", announce(plan, byStop(name)), ans.LogFile)
 	ready.tell("capturing on " + plan.On())
-	return a.print(ans.Resource)
+	return a.printDone(ans.Resource)
 }
 
 func byStop(name string) string { return "`pcapctl stop " + name + "`" }
