@@ -58,6 +58,7 @@ type Config struct {
 	CapturesDir string // the captures folder, clean and absolute
 	FilePath    string // clean absolute path under the captures folder, "" when none
 	Format      pcapfile.Format
+	Compress    string      // CompressNone, CompressGzip, CompressZstd
 	Blob        *Blob       // nil when none
 	Continuous  *Continuous // nil for a classic capture
 

@@ -51,6 +51,7 @@ func (j *judge) destination(c *Config, p *Properties) {
 	case value(l.StorageID) == "" && value(l.StoragePath) == "":
 		j.coded(code, at, "there is no destination: give %s (a file on this machine) or storageId (a storage account), or both", lastSegment(fileAt))
 	}
+	j.host.Output.followFile(c.FilePath)
 	j.blob(c, l)
 }
 

@@ -70,6 +70,9 @@ func TestFilePath(t *testing.T) {
 		{"a dot at the end of the way", linux, "/var/captures/a/.", "", []string{"is a folder"}},
 		{"root", linux, "/", "", []string{"is a folder"}},
 		{"pcapng", linux, "/var/captures/x.pcapNG", "/var/captures/x.pcapNG", nil},
+		{"compressed", linux, "/var/captures/x.cap.zst", "/var/captures/x.cap.zst", nil},
+		{"compressed, extension added", linux, "/var/captures/x.GZ", "/var/captures/x.cap.GZ", nil},
+		{"compressed nothing", linux, "/var/captures/.cap.gz", "", []string{"is no name of a file"}},
 		{"not yet pcapng", linux, "/var/captures/x.ntar", "", []string{"write .pcapng"}},
 		{"extension alone", linux, "/var/captures/.cap", "", []string{`".cap" is no name of a file`}},
 		{"dots alone", linux, "/var/captures/...", "", []string{"is no name of a file"}},
@@ -168,7 +171,9 @@ func FuzzFilePath(f *testing.F) {
 				t.Fatalf("segment %q in %q", part, file)
 			}
 		}
-		if lower := strings.ToLower(file); !strings.HasSuffix(lower, ".cap") && !strings.HasSuffix(lower, ".pcap") && !strings.HasSuffix(lower, ".pcapng") {
+		lower := strings.ToLower(file)
+		lower = strings.TrimSuffix(strings.TrimSuffix(lower, ".gz"), ".zst")
+		if !strings.HasSuffix(lower, ".cap") && !strings.HasSuffix(lower, ".pcap") && !strings.HasSuffix(lower, ".pcapng") {
 			t.Fatalf("no extension: %q", file)
 		}
 		if again, faults := resolve(h, "other", file); again != file {

@@ -18,7 +18,7 @@ type OfflineSession struct {
 	Plan    *OfflinePlan
 	Started time.Time
 
-	file    *storage.File
+	file    *outFile
 	guard   *storage.Guard
 	rec     *recorder
 	stopped atomic.Bool
@@ -43,8 +43,12 @@ const tellPackets = 256
 func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 	s := &OfflineSession{Plan: p, link: p.LinkType}
 	c := p.Config
-	if s.file, err = storage.Create(c.CapturesDir, c.FilePath); err != nil {
+	file, err := storage.Create(c.CapturesDir, c.FilePath)
+	if err != nil {
 		return nil, p.writeError(createError(c.CapturesDir, err))
+	}
+	if s.file, err = newOutFile(file, c.Compress); err != nil {
+		return nil, Errorf(Internal, "%w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -240,6 +244,9 @@ func (s *OfflineSession) finish(reason StopReason, err error) (*Result, error) {
 		s.rec.appendEnd(appendStatistics(nil, &e))
 	}
 	if ferr := notSpent(s.rec.flush()); ferr != nil && err == nil {
+		reason, err = FileFailed, fileError(ferr)
+	}
+	if ferr := s.rec.endPacking(); ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
 	}
 	if ferr := s.file.Finish(); ferr != nil && err == nil {

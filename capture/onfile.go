@@ -95,6 +95,7 @@ func (f *finished) environ() []string {
 		"PCAPCTL_SEQUENCE="+strconv.Itoa(f.sequence),
 		"PCAPCTL_START_TIME="+f.started.UTC().Format(timeLayout),
 		"PCAPCTL_FORMAT="+f.session.formatName(),
+		"PCAPCTL_COMPRESSION="+f.session.Compress,
 		"PCAPCTL_SESSION="+f.session.Name,
 		"PCAPCTL_TARGET="+f.session.Target.String(),
 		"PCAPCTL_STOP_REASON="+string(f.reason),

@@ -14,6 +14,7 @@ import (
 type Output struct {
 	Format    string `json:"format,omitempty"`    // "", FormatPcap, FormatPcapng
 	Precision string `json:"precision,omitempty"` // of classic pcap: "", PrecisionMicro, PrecisionNano
+	Compress  string `json:"compress,omitempty"`  // "", CompressOff, CompressGzip, CompressZstd
 }
 
 // What the members of Output may be.
@@ -22,7 +23,41 @@ const (
 	FormatPcapng   = "pcapng"
 	PrecisionMicro = "micro"
 	PrecisionNano  = "nano"
+	CompressNone   = "" // of a Config
+	CompressOff    = "none"
+	CompressGzip   = "gzip"
+	CompressZstd   = "zstd"
 )
+
+// compressions are the extensions of compressed files.
+var compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
+
+// splitCompress parts the extension of a compression from a name.
+func splitCompress(name string) (rest, ext string) {
+	for _, ext := range compressions {
+		if rest, ok := cutExtension(name, ext); ok {
+			return rest, name[len(rest):]
+		}
+	}
+	return name, ""
+}
+
+func cutExtension(name, ext string) (string, bool) {
+	if len(name) > len(ext) && strings.EqualFold(name[len(name)-len(ext):], ext) {
+		return name[:len(name)-len(ext)], true
+	}
+	return name, false
+}
+
+// compressOf is the compression that a name asks for.
+func compressOf(name string) string {
+	for compress, ext := range compressions {
+		if _, ok := cutExtension(name, ext); ok {
+			return compress
+		}
+	}
+	return CompressNone
+}
 
 const extensionNG = ".pcapng"
 
@@ -39,9 +74,20 @@ func (j *judge) output(c *Config) {
 	default:
 		j.fault("timestamp-precision", "%s is no resolution of times; allowed: %s, %s", show(o.Precision), PrecisionMicro, PrecisionNano)
 	}
-	ng := o.Format == FormatPcapng || hasExtension(c.FilePath, extensionNG)
+	switch o.Compress {
+	case "", CompressOff, CompressGzip, CompressZstd:
+	default:
+		j.fault("compress", "%s is no compression; allowed: %s, %s, %s", show(o.Compress), CompressZstd, CompressGzip, CompressOff)
+	}
+	ng := o.Format == FormatPcapng || isNG(c.FilePath)
+	c.Compress = compressOf(c.FilePath)
 	if c.Blob != nil {
-		ng = ng || hasExtension(c.Blob.URL, extensionNG)
+		ng = ng || isNG(c.Blob.URL)
+		packed := compressOf(c.Blob.URL)
+		if c.FilePath != "" && packed != c.Compress {
+			j.fault("properties.storageLocation.storagePath", "the blob is to be compressed in another way than the file, and it is the file that is sent: give both the same extension")
+		}
+		c.Compress = packed
 	}
 	switch {
 	case ng && o.Precision == PrecisionMicro:
@@ -61,13 +107,31 @@ func (c *Config) formatName() string {
 	return FormatPcap
 }
 
-func hasExtension(name, ext string) bool { return strings.EqualFold(path.Ext(name), ext) }
+func isNG(name string) bool {
+	name, _ = splitCompress(name)
+	return strings.EqualFold(path.Ext(name), extensionNG)
+}
+
+// followFile makes what a capture's blob is called by default go by its file.
+func (o *Output) followFile(file string) {
+	if o.Compress == "" {
+		o.Compress = compressOf(file)
+	}
+	if o.Format == "" && isNG(file) {
+		o.Format = FormatPcapng
+	}
+}
 
 // extend gives a file's name its extension: .cap, .pcap and .pcapng stay,
 // whatever else there is gets one behind it, because a dot in a name (a
 // version, a host's name) makes no extension. A name that promises another
 // format than the one that is asked for is refused.
 func (o Output) extend(name string) (extended, fault string) {
+	given := name
+	name, packed := splitCompress(name)
+	if want, ok := compressions[o.Compress]; packed != "" && o.Compress != "" && (!ok || !strings.EqualFold(want, packed)) {
+		return "", fmt.Sprintf("%s has the extension of another compression than the one that was asked for, %s: write another extension, or leave out the compression", show(given), o.Compress)
+	}
 	switch lower := strings.ToLower(name); {
 	case lower == ".cap" || lower == ".pcap" || lower == extensionNG || strings.Trim(name, ".") == "":
 		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", show(name))
@@ -76,11 +140,19 @@ func (o Output) extend(name string) (extended, fault string) {
 	case strings.HasSuffix(lower, extensionNG) && o.Format == FormatPcap:
 		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap was asked for: write .cap or .pcap, or leave out the format", show(name))
 	}
-	return o.capName(name), ""
+	return o.capName(given), ""
 }
 
 // capName is extend for names that have no fault.
 func (o Output) capName(name string) string {
+	name, packed := splitCompress(name)
+	if packed == "" {
+		packed = compressions[o.Compress]
+	}
+	return o.plainName(name) + packed
+}
+
+func (o Output) plainName(name string) string {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".cap", ".pcap", extensionNG:
 		return name

@@ -11,7 +11,6 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/ring"
 	"pcapctl/filter"
-	"pcapctl/storage"
 )
 
 // bufferSize is how many bytes of records are held before they are written.
@@ -25,7 +24,8 @@ const (
 // recorder turns packets of the ring into records of the file. It belongs to
 // the packet loop; others look at it through the counters.
 type recorder struct {
-	file    *storage.File
+	file    *outFile
+	packer  *packer // of compressed files, else nil
 	format  pcapfile.Format
 	link    pcapfile.LinkType // of the next packet
 	rawIP   bool              // all packets are raw IP
@@ -94,12 +94,15 @@ func newRecorder(c *Config, link pcapfile.LinkType, ng *sections) *recorder {
 }
 
 // start writes the file header, so that the file opens from the first moment.
-func (r *recorder) start(file *storage.File) error {
+func (r *recorder) start(file *outFile) error {
 	r.file = file
 	if _, err := r.file.Write(r.buf); err != nil {
 		return err
 	}
 	r.began()
+	if file.coder != nil {
+		r.startPacking()
+	}
 	return nil
 }
 
@@ -300,6 +303,9 @@ func (r *recorder) flush() error {
 	}
 	if len(r.buf) == 0 {
 		return nil
+	}
+	if r.packer != nil {
+		return r.hand()
 	}
 	n, err := r.file.Write(r.buf)
 	if err != nil {

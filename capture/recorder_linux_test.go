@@ -28,7 +28,7 @@ func newBenchRecorder(tb testing.TB) *recorder {
 	}
 	tb.Cleanup(func() { _ = file.Close() })
 	r := newRecorder(&Config{}, pcapfile.Ethernet, nil)
-	if err := r.start(file); err != nil {
+	if err := r.start(&outFile{File: file}); err != nil {
 		tb.Fatal(err)
 	}
 	return r

@@ -14,6 +14,10 @@ const heldSize = 4<<20 - bufferSize
 // turning makes a recorder go from file to file. Its own file is the first.
 func (r *recorder) turning(o *rotation) {
 	r.turn = o
+	if o.compress != CompressNone {
+		r.startPacking() // whose buffers are room enough
+		return
+	}
 	r.buf = make([]byte, 0, heldSize+maxRecordSize)
 }
 
@@ -74,7 +78,7 @@ func (r *recorder) full(now time.Time) fullFile {
 // due reports whether a buffer that is full is to be written now: while the
 // next file is being made there is some room behind it.
 func (r *recorder) due() bool {
-	return !r.gate || len(r.buf) >= heldSize || len(r.turn.ready) > 0
+	return !r.gate || r.packer != nil || len(r.buf) >= heldSize || len(r.turn.ready) > 0
 }
 
 // pass waits for the next file, if there is one to come.
@@ -88,7 +92,9 @@ func (r *recorder) pass() error {
 		return next.err
 	}
 	r.file = next.file
-	r.writtenSize.Store(r.file.Size())
+	if r.packer == nil {
+		r.writtenSize.Store(r.file.Size())
+	}
 	r.total.Add(r.file.Size())
 	return nil
 }

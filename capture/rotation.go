@@ -52,8 +52,9 @@ func ringNameFaults(path string) []string {
 }
 
 func splitExtension(path string) (name, ext string) {
-	ext = filepath.Ext(path)
-	return strings.TrimSuffix(path, ext), ext
+	name, packed := splitCompress(path)
+	ext = filepath.Ext(name)
+	return strings.TrimSuffix(name, ext), ext + packed
 }
 
 // rotation keeps the files of a ring. The packet loop fills one file. When that
@@ -66,14 +67,15 @@ func splitExtension(path string) (name, ext string) {
 // opener waits for the finisher and the packet loop for the opener; packets
 // wait in the kernel's ring, and those that find it full are counted.
 type rotation struct {
-	folder  string
-	first   string
-	count   int
-	guard   *storage.Guard
-	watcher Watcher
-	warn    func(string)
-	trailer func(*ringFile) []byte // what stands at the end of a file; nil for nothing
-	onFile  func(*ringFile)        // when a file is finished
+	folder   string
+	compress string
+	first    string
+	count    int
+	guard    *storage.Guard
+	watcher  Watcher
+	warn     func(string)
+	trailer  func(*ringFile) []byte // what stands at the end of a file; nil for nothing
+	onFile   func(*ringFile)        // when a file is finished
 
 	turns  chan fullFile
 	ready  chan nextFile
@@ -88,7 +90,7 @@ type rotation struct {
 // ringFile is a file in the ring.
 type ringFile struct {
 	RingFile
-	file *storage.File
+	file *outFile
 	end  ngEnd
 	last bool          // the session ended with it
 	done chan struct{} // closed when it is finished and may go
@@ -104,7 +106,7 @@ type fullFile struct {
 
 // nextFile is the answer.
 type nextFile struct {
-	file *storage.File
+	file *outFile
 	err  error
 }
 
@@ -115,13 +117,13 @@ const finishQueue = 8
 func newRotation(p *Plan, guard *storage.Guard, watcher Watcher) *rotation {
 	folder, first := p.File()
 	return &rotation{
-		folder: folder, first: first, count: p.Config.Continuous.FileCount, guard: guard, watcher: watcher,
+		folder: folder, compress: p.Config.Compress, first: first, count: p.Config.Continuous.FileCount, guard: guard, watcher: watcher,
 		turns: make(chan fullFile, 1), ready: make(chan nextFile, 1), finish: make(chan *ringFile, finishQueue),
 	}
 }
 
 // begin makes the first file, with its header.
-func (o *rotation) begin(header []byte) (*storage.File, error) {
+func (o *rotation) begin(header []byte) (*outFile, error) {
 	return o.open(1, 0, header)
 }
 
@@ -142,7 +144,7 @@ func (o *rotation) run() {
 }
 
 // open makes a file of the ring and puts it under guard.
-func (o *rotation) open(sequence int, before uint64, header []byte) (*storage.File, error) {
+func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, error) {
 	file, err := storage.Create(o.folder, RingPath(o.first, sequence))
 	if err != nil {
 		return nil, err
@@ -152,18 +154,22 @@ func (o *rotation) open(sequence int, before uint64, header []byte) (*storage.Fi
 			o.warn(fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
 		}
 	}
-	if _, err := file.Write(header); err != nil {
+	out, err := newOutFile(file, o.compress)
+	if err == nil {
+		_, err = out.Write(header)
+	}
+	if err != nil {
 		return nil, errors.Join(err, file.Discard())
 	}
 	f := &ringFile{
 		RingFile: RingFile{Sequence: sequence, Path: file.Path(), Started: time.Now(), Before: before},
-		file:     file, done: make(chan struct{}),
+		file:     out, done: make(chan struct{}),
 	}
 	o.mu.Lock()
 	o.ring = append(o.ring, f)
 	o.mu.Unlock()
 	o.tell(f)
-	return file, nil
+	return out, nil
 }
 
 func (o *rotation) tell(f *ringFile) {
@@ -173,7 +179,7 @@ func (o *rotation) tell(f *ringFile) {
 }
 
 // turn hands the full file to the finisher, makes room, and makes the next.
-func (o *rotation) turn(full *fullFile) (*storage.File, error) {
+func (o *rotation) turn(full *fullFile) (*outFile, error) {
 	last := o.fill(full)
 	o.finish <- last
 	// Before anything is given up for it. Nobody has a reason to have this name.
@@ -215,7 +221,8 @@ func (o *rotation) fill(full *fullFile) *ringFile {
 func (o *rotation) complete(f *ringFile) {
 	defer close(f.done)
 	var err error
-	if o.trailer != nil {
+	f.file.pending.Wait()
+	if o.trailer != nil && !f.file.broken {
 		_, err = f.file.Write(o.trailer(f))
 	}
 	ferr := f.file.Finish()

@@ -42,8 +42,8 @@ type Session struct {
 	Started time.Time // wall clock and monotonic; packets are captured from here on
 
 	ring  *ring.Ring
-	file  *storage.File // nil for a ring of files
-	turn  *rotation     // nil for one file
+	file  *outFile  // nil for a ring of files
+	turn  *rotation // nil for one file
 	guard *storage.Guard
 
 	onFile   OnFile
@@ -175,8 +175,12 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 		s.rec.began()
 		return path, nil
 	}
-	if s.file, err = storage.Create(folder, path); err != nil {
+	file, err := storage.Create(folder, path)
+	if err != nil {
 		return "", p.createError(folder, err)
+	}
+	if s.file, err = newOutFile(file, p.Config.Compress); err != nil {
+		return "", Errorf(Internal, "%w", err)
 	}
 	if s.guard != nil {
 		if err := s.file.Protect(s.guard); err != nil {
@@ -192,6 +196,9 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 // discard takes away what there is of a session that never began.
 func (s *Session) discard() {
 	s.upload.discard()
+	if s.rec != nil {
+		_ = s.rec.endPacking()
+	}
 	if s.file != nil {
 		_ = s.file.Discard()
 	}
@@ -449,6 +456,9 @@ func (s *Session) finishFiles(end time.Time, reason StopReason) error {
 	defer s.guard.Close()
 	if s.turn != nil {
 		ferr := s.rec.flush()
+		if perr := s.rec.endPacking(); perr != nil {
+			ferr = perr
+		}
 		if notSpent(ferr) != nil {
 			reason = FileFailed
 		}
@@ -464,7 +474,11 @@ func (s *Session) finishFiles(end time.Time, reason StopReason) error {
 		e.keys, e.packets = s.rec.ng.counts()
 		s.rec.appendEnd(s.statistics(&e))
 	}
-	return errors.Join(notSpent(s.rec.flush()), s.file.Finish())
+	ferr := notSpent(s.rec.flush())
+	if perr := s.rec.endPacking(); perr != nil {
+		ferr = perr
+	}
+	return errors.Join(ferr, s.file.Finish())
 }
 
 // notSpent is an error of writing; that the reserve is reached is none.

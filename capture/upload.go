@@ -72,7 +72,7 @@ func (p *Plan) SaveBy(s UploadSettings) error {
 		}
 		// Two sessions of one name, of which the first was deleted before it was
 		// uploaded, must not meet here.
-		p.spool = filepath.Join(s.SpoolDir, p.Config.Name+"-"+time.Now().UTC().Format(stampLayout)+".cap")
+		p.spool = filepath.Join(s.SpoolDir, p.Config.Name+"-"+time.Now().UTC().Format(stampLayout)+".cap"+compressions[p.Config.Compress])
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ const (
 // startUpload opens the file a second time and begins to send it.
 func startUpload(p *Plan, t *BlobTarget, path string) (*upload, error) {
 	u := &upload{target: t, path: path, grace: p.upload.Grace, spool: p.Config.FilePath == "", stop: make(chan struct{}), ending: make(chan struct{})}
-	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(p.Config.MaxBytes)}
+	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(p.Config.mostBytes())}
 	if u.spool {
 		s, err := storage.OpenSpool(path, p.upload.SpoolSize)
 		if err != nil {

@@ -121,9 +121,6 @@ func Space(dir string) (free, total int64, ok bool) {
 	return space(f)
 }
 
-// Space is that of the folder of the file.
-func (f *File) Space() (free, total int64, ok bool) { return space(f.f) }
-
 // cause is what a PathError says behind the path, which in a Root is only the
 // path within it.
 func cause(err error) error {

@@ -131,7 +131,7 @@ func results(list []place, now capture.Written) []capture.FileResult {
 
 // settleRing brings the files of a ring in order whose process was killed, and
 // tells what is in them. final is false when somebody has one of them still.
-func settleRing(list []place) (files []capture.FileResult, packets uint64, final bool) {
+func settleRing(list []place, now capture.Written) (files []capture.FileResult, packets uint64, final bool) {
 	final = true
 	for _, p := range list {
 		if _, err := os.Lstat(p.Path); errors.Is(err, fs.ErrNotExist) {
@@ -140,6 +140,9 @@ func settleRing(list []place) (files []capture.FileResult, packets uint64, final
 		if !p.Complete {
 			kept, done := mend(p.Path, p.id, capture.Written{})
 			p.Packets, p.Size = kept.Packets, kept.Size
+			if kept.Packets == 0 && p.Sequence == list[len(list)-1].Sequence {
+				p.Packets = now.Packets - min(now.Packets, p.Before) // compressed: as far as it was told
+			}
 			final = final && done
 		}
 		packets = p.Before + p.Packets

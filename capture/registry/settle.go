@@ -36,7 +36,7 @@ func (f *folder) settle(rec *Record) *Record {
 	kept, final := l.Written, true
 	if list := f.places(rec); list != nil {
 		var files []capture.FileResult
-		files, kept.Packets, final = settleRing(list)
+		files, kept.Packets, final = settleRing(list, l.Written)
 		lost(rec, &l, kept)
 		rec.Resource.Properties.Statistics.Files = files
 		rec.Resource.Seal()
@@ -125,6 +125,9 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 		return known, false
 	}
 	start, whole := begin(file)
+	if whole == nil {
+		return cutCompressed(file, st.Size(), known)
+	}
 	if st.Size() < known.Size || known.Size < start {
 		// Records that were given back to the disk cannot be walked.
 		if given, err := storage.Given(file); err != nil || given > 0 {
@@ -149,13 +152,28 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 	return kept, true
 }
 
+// cutCompressed ends a compressed file where it was known to be good. What is
+// behind that cannot be told without unpacking all of it, and of a file of a
+// ring nothing is known: readers take what they can.
+func cutCompressed(file *os.File, size int64, known capture.Written) (kept capture.Written, final bool) {
+	if known.Size > 0 && size > known.Size {
+		return known, errors.Join(file.Truncate(known.Size), file.Sync()) == nil
+	}
+	known.Size = size
+	return known, true
+}
+
 // begin tells where the first record or block behind a file's header is, and
 // how those that are whole are told from what is cut. A pcapng file is blocks
-// from its first byte on.
+// from its first byte on. The function is nil for a compressed file.
 func begin(file io.ReaderAt) (int64, func([]byte) (packets, data, size int)) {
 	var magic [4]byte
-	if _, err := file.ReadAt(magic[:], 0); err == nil && pcapfile.IsNG(magic) {
+	_, err := file.ReadAt(magic[:], 0)
+	switch {
+	case err == nil && pcapfile.IsNG(magic):
 		return 0, pcapfile.WholeNG
+	case string(magic[:2]) == "\x1f\x8b", string(magic[:]) == "\x28\xb5\x2f\xfd":
+		return 0, nil
 	}
 	return pcapfile.HeaderLen, func(b []byte) (packets, data, size int) {
 		packets, size = pcapfile.Whole(b)

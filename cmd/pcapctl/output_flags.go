@@ -11,11 +11,13 @@ func outputFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.String(setFormat, "", "`format` of the file: pcap, pcapng (default: what the extension says, else pcap)")
 	f.String(setPrecision, "", "resolution of the times in pcap files: `micro`, nano (default micro; pcapng has nanoseconds)")
+	f.String(setCompress, "", "compress the file: `zstd`, gzip, none (default: what the extension says)")
 	f.String(setMinFree, "", "`size` that stays free on the disk: the capture ends before it would take from it; 0 is none (default 64MiB, or a hundredth of a smaller disk)")
 	f.String(setOnFile, "", "`command` that sh runs for every finished file, which is $PCAPCTL_FILE")
 	f.String(setOnFileTime, "", "how long that may take for one file (default 1m)")
 	for flag, values := range map[string][]string{
 		setFormat:    {capture.FormatPcap, capture.FormatPcapng},
+		setCompress:  {capture.CompressZstd, capture.CompressGzip, capture.CompressOff},
 		setPrecision: {capture.PrecisionMicro, capture.PrecisionNano},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))

@@ -43,6 +43,7 @@ const (
 	setPerPacket   = "bytes-to-capture-per-packet"
 	setFormat      = "format"
 	setPrecision   = "timestamp-precision"
+	setCompress    = "compress"
 	setMinFree     = "min-free"
 	setOnFile      = "on-file"
 	setOnFileTime  = "on-file-timeout"
@@ -52,7 +53,7 @@ const (
 
 var settingNames = []string{
 	setCapturesDir, setStateDir, setLogFormat, setTarget, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize,
-	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setOnFile, setOnFileTime, setPerPacket, setTotal, setTime,
+	setSuffix, setEndpoint, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setCompress, setMinFree, setOnFile, setOnFileTime, setPerPacket, setTotal, setTime,
 }
 
 // settings reads the host's settings through viper, whose keys know no letter
@@ -82,7 +83,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v.AutomaticEnv()
 	s.v.SetDefault(setPromiscuous, true)
 	s.v.SetDefault(setICMPErrors, true)
-	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setMinFree, setOnFile, setOnFileTime} {
+	for _, name := range []string{setCapturesDir, setStateDir, setLogFormat, setInterface, setPromiscuous, setICMPErrors, setNetns, setBufferSize, setAuthMode, setGrace, setSpoolDir, setSpoolSize, setFormat, setPrecision, setCompress, setMinFree, setOnFile, setOnFileTime} {
 		if f := flags.Lookup(name); f != nil {
 			if err := s.v.BindPFlag(name, f); err != nil {
 				return err
@@ -173,7 +174,7 @@ func (s *settings) host() capture.Host {
 		StorageSuffix: s.v.GetString(setSuffix),
 		BlobEndpoint:  s.v.GetString(setEndpoint),
 		Now:           time.Now(),
-		Output:        capture.Output{Format: s.v.GetString(setFormat), Precision: s.v.GetString(setPrecision)},
+		Output:        capture.Output{Format: s.v.GetString(setFormat), Precision: s.v.GetString(setPrecision), Compress: s.v.GetString(setCompress)},
 		Application:   buildVersion().Version,
 	}
 }
