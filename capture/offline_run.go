@@ -136,7 +136,7 @@ func (s *OfflineSession) loop() (StopReason, error) {
 		case errors.Is(err, errInterrupted):
 			return Manual, nil
 		case errors.Is(s.fileErr, errSpent):
-			return MinFreeReached, nil
+			return MinFreeReached, s.rec.reserve.failure()
 		case s.fileErr != nil:
 			return FileFailed, fileError(s.fileErr)
 		default:
@@ -166,7 +166,7 @@ func (s *OfflineSession) packet(p *pcapfile.Packet) (StopReason, error) {
 	full, err := s.rec.add(p.Sec, p.Nsec, nil, p.Data, p.Length)
 	switch {
 	case errors.Is(err, errSpent):
-		return MinFreeReached, nil
+		return MinFreeReached, s.rec.reserve.failure()
 	case err != nil:
 		return FileFailed, fileError(err)
 	case full:

@@ -15,8 +15,8 @@ import (
 // is written at once would not hold.
 const MinMinFree = heldSize + bufferSize
 
-// The default of the disk reserve: 64 MiB, or a hundredth of a disk that is
-// small, but never less than MinMinFree.
+// The default of the disk reserve: 64 MiB, and none on a disk of which that
+// would be more than a hundredth: a small disk is there to be filled.
 const (
 	mostMinFree   = 64 << 20
 	minFreePart   = 100
@@ -31,6 +31,7 @@ var errSpent = errors.New("the disk reserve is reached")
 type reserve struct {
 	dir   string
 	least int64
+	asked bool // somebody asked for it: it is a limit like others
 	// allowed is how many bytes the capture may have written in all before the
 	// disk has to be asked again.
 	allowed atomic.Int64
@@ -41,9 +42,12 @@ type reserve struct {
 // the reserve is nil for none.
 func newReserve(dir string, minFree *int64) (*reserve, error) {
 	free, total, ok := storage.Space(dir)
-	least := max(MinMinFree, min(mostMinFree, total/minFreePart))
-	if minFree != nil {
+	var least int64
+	switch {
+	case minFree != nil:
 		least = *minFree
+	case total/minFreePart >= mostMinFree:
+		least = mostMinFree
 	}
 	if least == 0 || !ok {
 		return nil, nil
@@ -52,7 +56,7 @@ func newReserve(dir string, minFree *int64) (*reserve, error) {
 		return nil, Errorf(LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
 			dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(least)))
 	}
-	r := &reserve{dir: dir, least: least}
+	r := &reserve{dir: dir, least: least, asked: minFree != nil}
 	r.look(0)
 	return r, nil
 }
@@ -67,6 +71,18 @@ func (r *reserve) look(written int64) {
 	if free < r.least {
 		r.spent.Store(true)
 	}
+}
+
+// failure is the error of a session that the reserve has ended. One that was
+// asked for is a limit, and a session that reaches it is complete. Nobody asked
+// for the default: it keeps a full disk from the machine, but what was asked
+// for has not been captured.
+func (r *reserve) failure() error {
+	if r.asked {
+		return nil
+	}
+	return Errorf(LocalFile, "the capture ended before its limits, as the disk of %s has only %s left; what was captured is complete up to there: "+
+		"free some space or set smaller limits; with --min-free a reserve is a limit, 0 turns it off", r.dir, humanize.IBytes(uint64(r.least)))
 }
 
 // wrote says how many bytes have been written in all, and whether that is the

@@ -375,6 +375,23 @@ func TestMinFree(t *testing.T) {
 			}
 		})
 	}
+	// A small disk has no reserve of its own: it is filled, and that is told.
+	full := &rig{NS: r.NS, t: t, dir: t.TempDir()}
+	full.smallDisk("16m")
+	small := full.start(full.plan("", "v1"))
+	go func() {
+		for range 20_000 {
+			s.Send(f)
+		}
+	}()
+	if res, err := small.Run(t.Context()); ClassOf(err) != LocalFile || res.StopReason != FileFailed {
+		t.Errorf("%v: %+v", err, res)
+	}
+	// The reserve of a large one is nobody's wish.
+	byDefault, asked := reserveOf(t, nil), reserveOf(t, new(int64(MinMinFree)))
+	if byDefault != nil && ClassOf(byDefault.failure()) != LocalFile || asked.failure() != nil {
+		t.Error("a reserve that was asked for is a limit, the default is not")
+	}
 	// Somebody else fills the disk, and no packet comes.
 	r.dir = t.TempDir()
 	r.smallDisk("16m")
@@ -388,4 +405,14 @@ func TestMinFree(t *testing.T) {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// reserveOf is a reserve of the disk of temporary files.
+func reserveOf(t *testing.T, minFree *int64) *reserve {
+	t.Helper()
+	r, err := newReserve(os.TempDir(), minFree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

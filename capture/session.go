@@ -287,6 +287,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if s.rec.failed {
 		s.countLost()
 	}
+	if err == nil && reason == MinFreeReached {
+		err = s.rec.reserve.failure()
+	}
 	if err == nil && reason == InterfaceRemoved {
 		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
 	}
