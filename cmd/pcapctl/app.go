@@ -20,6 +20,7 @@ import (
 // printer of results.
 type app struct {
 	uploading atomic.Pointer[capture.Session] // whose capture goes to a blob
+	bar       atomic.Pointer[progress]        // what is drawn on the terminal now
 
 	in       io.Reader
 	out      io.Writer // the result and nothing else
@@ -185,6 +186,7 @@ func (a *app) printDone(v any) error {
 // plain lines for other outputs and for people at a terminal who did not ask
 // for JSON. Where the log is JSON, the error is a line of it.
 func (a *app) printError(err error) {
+	defer a.aside()()
 	switch {
 	case a.log.format == logJSON:
 		a.log.failure(a.err, err)

@@ -232,14 +232,16 @@ func guardProgram() string {
 	return ""
 }
 
-// untilSignal gives a context that the first signal ends. A second Ctrl-C ends
-// the process at once; the file stays readable: its guard cuts it behind the
+// untilSignal gives a context that the first signal ends. A second Ctrl-C, or
+// SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
 // last packet that was written whole. A second SIGTERM does nothing: two who
 // stop a session at the same time must not break it.
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
+	// 2, the code of an invalid request.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) asks that it stays so
 		signal.Notify(signals, syscall.SIGHUP)
 	}
@@ -255,16 +257,18 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 				return
 			case sig = <-signals:
 			}
+			atOnce := sig == syscall.SIGQUIT || sig == os.Interrupt && !first
 			switch {
-			case first && sig == os.Interrupt:
+			case atOnce && a.abandonUpload():
+				a.say("leaving the upload as it is")
+			case atOnce:
+				a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
+				a.aside() // what was drawn in between
+				a.exit(exitCode(&capture.Error{Class: capture.Failed}))
+			case sig == os.Interrupt:
 				a.say("stopping; once more to leave at once")
 			case first:
 				a.say("stopping")
-			case sig == os.Interrupt && a.abandonUpload():
-				a.say("leaving the upload as it is")
-			case sig == os.Interrupt:
-				a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
-				a.exit(exitCode(&capture.Error{Class: capture.Failed}))
 			}
 			cancel()
 		}

@@ -90,10 +90,12 @@ func priority(level slog.Level) string {
 
 // say writes a line for people to stderr.
 func (a *app) say(format string, args ...any) {
+	defer a.aside()()
 	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))
 }
 
 func (a *app) warn(warnings ...string) {
+	defer a.aside()()
 	for _, w := range warnings {
 		a.log.write(a.err, slog.LevelWarn, w)
 	}

@@ -14,6 +14,9 @@ import (
 // progress shows a running capture on a terminal. It looks at the session's
 // counters and never at its packets.
 type progress struct {
+	bar *progressbar.ProgressBar // nil when nothing is drawn
+
+	mu   sync.Mutex // whoever writes to the terminal has it
 	done chan struct{}
 	wg   sync.WaitGroup
 }
@@ -43,31 +46,50 @@ func (a *app) startBar(hasEnd bool, look func() (string, float64)) *progress {
 	if !hasEnd {
 		steps = -1 // a spinner
 	}
-	bar := progressbar.NewOptions(steps,
+	p.bar = progressbar.NewOptions(steps,
 		progressbar.OptionSetWriter(a.err),
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionUseANSICodes(true),
+		progressbar.OptionSetSpinnerChangeInterval(0), // else the bar draws by itself, in between and afterwards
 		progressbar.OptionClearOnFinish(),
 	)
+	a.bar.Store(p)
 	p.wg.Go(func() {
+		defer a.bar.CompareAndSwap(p, nil)
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
 		for {
 			text, part := look()
-			bar.Describe(text)
+			p.mu.Lock()
+			p.bar.Describe(text)
 			// The last step is left to the end: a full bar would be cleared.
-			_ = bar.Set(int(part * (progressSteps - 1)))
+			_ = p.bar.Set(int(part * (progressSteps - 1)))
+			p.mu.Unlock()
 			select {
 			case <-p.done:
-				_ = bar.Clear()
+				p.mu.Lock()
+				_ = p.bar.Clear()
+				p.mu.Unlock()
 				return
 			case <-tick.C:
 			}
 		}
 	})
 	return p
+}
+
+// aside takes the progress off the terminal until the function that it returns
+// is called, so that a line can be written there.
+func (a *app) aside() (back func()) {
+	p := a.bar.Load()
+	if p == nil {
+		return func() {}
+	}
+	p.mu.Lock()
+	_ = p.bar.Clear()
+	return p.mu.Unlock
 }
 
 func (p *progress) stop() {
