@@ -136,6 +136,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 
 // createHere captures in this process.
 func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness, mustClaim bool) error {
+	undo := freshStateDir(ord.StateDir)
 	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
 	switch {
 	case err != nil && (isTaken(err) || mustClaim):
@@ -146,6 +147,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	}
 	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {
+		undo()
 		return err
 	}
 	defer a.watchUpload(session)()

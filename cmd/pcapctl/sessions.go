@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +24,16 @@ func (a *app) registry() (*registry.Registry, error) {
 		return nil, err
 	}
 	return registry.New(dir), nil
+}
+
+// freshStateDir is called before something is claimed in the state folder. The
+// function that it returns takes the folder away again if it was not there yet
+// and nobody has anything in it: a refusal leaves nothing behind.
+func freshStateDir(dir string) (undo func()) {
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return func() {}
+	}
+	return func() { _ = os.Remove(dir) }
 }
 
 // known adds to the error of a name that does not exist the nearest one that

@@ -212,16 +212,19 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	undo := freshStateDir(ord.StateDir)
 	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), true)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	if err := redirectStderr(claim.Log()); err != nil {
 		claim.Abandon()
+		undo()
 		return nil, nil, nil, capture.Errorf(capture.Internal, "%w", err)
 	}
 	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {
+		undo()
 		return nil, nil, nil, err
 	}
 	return ord, session, claim, nil
