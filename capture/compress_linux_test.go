@@ -249,3 +249,52 @@ func TestOutputOfPaths(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// BenchmarkCompress is what compressing costs beside writing plain files, for
+// packets of which a half is text and a half cannot be compressed.
+func BenchmarkCompress(b *testing.B) {
+	data := make([]byte, 1514)
+	noise := uint64(88172645463325252)
+	text := "GET /index.html HTTP/1.1\r\nHost: example.com\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
+	for _, compress := range []string{CompressNone, CompressZstd, CompressGzip} {
+		b.Run("compress="+compress, func(b *testing.B) {
+			r := newBenchRecorder(b)
+			if compress != CompressNone {
+				out, err := newOutFile(r.file.File, compress)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r.file = out
+				r.startPacking()
+			}
+			b.SetBytes(int64(len(data)) + pcapfile.RecordHeaderLen)
+			var before, after syscall.Rusage
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+			size := r.file.Size()
+			for b.Loop() {
+				for at := 0; at+8 <= len(data)/2; at += 8 {
+					noise ^= noise << 13
+					noise ^= noise >> 7
+					noise ^= noise << 17
+					binary.LittleEndian.PutUint64(data[at:], noise)
+				}
+				copy(data[len(data)/2+int(noise%50):], text)
+				if _, err := r.add(1, 2, nil, data, len(data)); err != nil {
+					b.Fatal(err)
+				}
+				if compress == CompressNone && r.all.size > 64<<20 {
+					r.again(b)
+				}
+			}
+			if err := errors.Join(r.flush(), r.endPacking()); err != nil {
+				b.Fatal(err)
+			}
+			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			cpu := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+			b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+			if compress != CompressNone {
+				b.ReportMetric(100*float64(r.file.Size()-size)/float64(b.N*(len(data)+pcapfile.RecordHeaderLen)), "%size")
+			}
+		})
+	}
+}

@@ -132,8 +132,17 @@ func (o *rotation) run() {
 	o.wg.Go(func() {
 		defer close(o.finish)
 		for full := range o.turns {
-			file, err := o.turn(&full)
+			last := o.fill(&full)
+			if o.count == 1 {
+				o.finish <- last // it makes room itself
+			}
+			file, err := o.turn(last, &full)
 			o.ready <- nextFile{file, err}
+			if o.count > 1 {
+				// Not before: while a file is synced, a file system such as ext4
+				// removes none.
+				o.finish <- last
+			}
 		}
 	})
 	o.wg.Go(func() {
@@ -178,10 +187,8 @@ func (o *rotation) tell(f *ringFile) {
 	}
 }
 
-// turn hands the full file to the finisher, makes room, and makes the next.
-func (o *rotation) turn(full *fullFile) (*outFile, error) {
-	last := o.fill(full)
-	o.finish <- last
+// turn makes room and the file that comes after last.
+func (o *rotation) turn(last *ringFile, full *fullFile) (*outFile, error) {
 	// Before anything is given up for it. Nobody has a reason to have this name.
 	next := RingPath(o.first, last.Sequence+1)
 	if _, err := os.Lstat(next); err == nil {
