@@ -111,6 +111,11 @@ func snippet(text []byte, offset int) string {
 	return string(line) + "\n" + pad.String() + "^"
 }
 
+// Nearest is the known name that a misspelt one was probably meant to be, or
+// "" when none is near: at most a third of its letters may differ. Letter case
+// does not count.
+func Nearest(given string, known []string) string { return nearest(given, known) }
+
 // nearest is the known name that a misspelt one was probably meant to be, or
 // "" when none is near. Letter case does not count.
 func nearest(given string, known []string) string {
@@ -124,7 +129,7 @@ func nearest(given string, known []string) string {
 		// Without MaxCost: with one, version 1.2.3 gives distances that are far
 		// too small ("subscriptionid" and "packetcapturename": 2, not 14).
 		d := levenshtein.Distance(given, strings.ToLower(name), nil)
-		if d <= limit && (best == "" || d < bestDistance) {
+		if d <= limit && d < len(name) && (best == "" || d < bestDistance) {
 			best, bestDistance = name, d
 		}
 	}

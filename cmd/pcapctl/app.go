@@ -100,7 +100,7 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 			known = append(known, alias)
 		}
 	}
-	return "; did you mean --" + nearest(unknown.GetSpecifiedName(), known) + "?"
+	return didYouMean(unknown.GetSpecifiedName(), "--", known)
 }
 
 // noArguments refuses arguments, and commands that do not exist, with the

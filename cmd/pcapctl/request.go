@@ -307,7 +307,7 @@ func shortFilter(text string) (filter.Spec, error) {
 		case !ok:
 			return spec, fmt.Errorf("%q is not of the form member=value", pair)
 		case to == nil:
-			return spec, fmt.Errorf("unknown member %q; did you mean %q? allowed: %s", key, nearest(key, names), strings.Join(names, ", "))
+			return spec, fmt.Errorf("unknown member %q%s; allowed: %s", key, didYouMean(key, "", names), strings.Join(names, ", "))
 		case *to != nil:
 			return spec, fmt.Errorf("%q is given twice", key)
 		}
@@ -357,7 +357,7 @@ func setting(to *capture.CaptureSettings, word string) error {
 		names[0]: &to.FileCount, names[1]: &to.FileSizeInBytes, names[2]: &to.SessionTimeLimitInSeconds,
 	}[strings.ToLower(key)]
 	if member == nil {
-		return fmt.Errorf("unknown setting %q; did you mean %q? allowed: %s", key, nearest(key, names), strings.Join(names, ", "))
+		return fmt.Errorf("unknown setting %q%s; allowed: %s", key, didYouMean(key, "", names), strings.Join(names, ", "))
 	}
 	n, err := number(value)
 	if err != nil {

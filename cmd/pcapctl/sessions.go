@@ -48,7 +48,9 @@ func known(reg *registry.Registry, name string, err error) error {
 		for i, s := range list {
 			names[i] = s.Name
 		}
-		hint = "; did you mean " + strconv.Quote(nearest(name, names)) + "?"
+		if hint = didYouMean(name, "", names); hint == "" {
+			hint = "; `pcapctl list` shows those that there are"
+		}
 	}
 	return capture.Errorf(capture.NotFound, "%w%s", err, hint)
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agext/levenshtein"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
@@ -108,7 +107,10 @@ func (s *settings) readFile() error {
 	}
 	for _, file := range candidates {
 		s.v.SetConfigFile(file)
-		err := s.v.ReadInConfig()
+		err := checkConfigFile(file)
+		if err == nil {
+			err = s.v.ReadInConfig()
+		}
 		switch {
 		case err == nil:
 			s.used = file
@@ -130,6 +132,23 @@ func (s *settings) readFile() error {
 	return nil
 }
 
+var configTypes = []string{".yaml", ".yml", ".json", ".toml"}
+
+// checkConfigFile finds what viper has no good words for: it goes by the
+// extension and looks at that before it looks for the file.
+func checkConfigFile(file string) error {
+	st, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return err
+	case st.IsDir():
+		return errors.New("it is a folder; name a file in it that ends in " + strings.Join(configTypes, ", "))
+	case !slices.Contains(configTypes, filepath.Ext(file)):
+		return errors.New("its name must end in one of " + strings.Join(configTypes, ", ") + ", by which its format is known")
+	}
+	return nil
+}
+
 // checkKeys refuses keys that mean nothing: a setting that is misspelt would
 // otherwise be silently without effect.
 func (s *settings) checkKeys(file string) error {
@@ -147,7 +166,7 @@ func (s *settings) checkKeys(file string) error {
 		} else {
 			faults = append(faults, capture.Fault{
 				Code: capture.CodeBadRequest, Target: key,
-				Message: "configuration file " + file + " has no such setting; did you mean " + nearest(key, settingNames) + "?",
+				Message: "configuration file " + file + " has no such setting" + didYouMean(key, "", settingNames),
 			})
 		}
 	}
@@ -155,10 +174,14 @@ func (s *settings) checkKeys(file string) error {
 	return capture.InvalidRequest(faults)
 }
 
-func nearest(given string, known []string) string {
-	return slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.Distance(given, a, nil) - levenshtein.Distance(given, b, nil)
-	})
+// didYouMean is a hint at the known name that is near to a wrong one, "" when
+// none is.
+func didYouMean(given, prefix string, known []string) string {
+	near := capture.Nearest(given, known)
+	if near == "" {
+		return ""
+	}
+	return "; did you mean " + strconv.Quote(prefix+near) + "?"
 }
 
 // host is what a request is judged against on this machine.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,24 +13,44 @@ import (
 )
 
 func (a *app) waitCommand() *cobra.Command {
-	var timeout time.Duration
+	var timeout string
 	cmd := &cobra.Command{
 		Use:   "wait [NAME…]",
 		Short: "Wait until sessions have ended, and end with their exit code",
 		Long: `wait returns when the sessions have ended; all that list shows when none is
-named, so that it makes no difference when each of them ended. Its exit code is that of the session: what create would have
-ended with in the foreground. Of several it is that of the first one, in the
-order given, that has failed.`,
+named, so that it makes no difference when each of them ended. Its exit code is
+that of the session: what create would have ended with in the foreground. Of
+several it is that of the first one, in the order given, that has failed.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.wait(cmd, args, timeout) },
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most, such as 90s or 2h; 0 is without end")
+	cmd.Flags().StringVar(&timeout, "timeout", "", "how long to wait at most, such as 90s, 2h, or a number of seconds; 0 looks once (default without end)")
 	return cmd
 }
 
-func (a *app) wait(cmd *cobra.Command, names []string, timeout time.Duration) error {
-	if timeout < 0 {
-		return &capture.Error{Class: capture.Invalid, Target: "--timeout", Message: "it is below 0; allowed: 0 (without end) and more"}
+// waitTime reads a duration; a number by itself is seconds.
+func waitTime(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		d, err = time.ParseDuration(text + "s")
+	}
+	if err != nil || d < 0 {
+		return 0, &capture.Error{
+			Class: capture.Invalid, Target: "--timeout",
+			Message: fmt.Sprintf("%q given; allowed: a duration such as 90s or 2h, a number of seconds, or 0 to look once", text),
+		}
+	}
+	return d, nil
+}
+
+func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
+	ctx := cmd.Context()
+	var timeout time.Duration
+	if cmd.Flags().Changed("timeout") {
+		var err error
+		if timeout, err = waitTime(atMost); err != nil {
+			return err
+		}
 	}
 	reg, err := a.registry()
 	if err != nil {
@@ -40,8 +61,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, timeout time.Duration) er
 			return err
 		}
 	}
-	ctx := cmd.Context()
-	if timeout > 0 {
+	if cmd.Flags().Changed("timeout") {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
