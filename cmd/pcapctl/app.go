@@ -36,12 +36,18 @@ type app struct {
 // run is the program: arguments and streams in, exit code out.
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	a := &app{in: in, out: out, err: errs, exit: os.Exit}
-	root := a.rootCommand()
+	help := &failed{Writer: out}
+	root := a.rootCommand(help)
 	root.SetArgs(args)
 	root.SetIn(in)
-	root.SetOut(out)
 	root.SetErr(errs)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		plainUsage(root)
+	}
 	err := root.Execute()
+	if err == nil && help.err != nil {
+		err = capture.Errorf(capture.Internal, "write the result: %w", help.err)
+	}
 	if err == nil {
 		return 0
 	}
@@ -49,7 +55,8 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	return exitCode(err)
 }
 
-func (a *app) rootCommand() *cobra.Command {
+// rootCommand makes the commands. out is for what cobra prints by itself.
+func (a *app) rootCommand(out io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pcapctl",
 		Short: "Capture packets on this machine as Azure Network Watcher does on a VM",
@@ -84,6 +91,8 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
 		a.uploadCommand(), a.workerCommand())
+	root.SetOut(out)
+	a.mendHelp(root)
 	return root
 }
 
@@ -95,11 +104,6 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	for alias, name := range aliases {
-		if cmd.Flags().Lookup(name) != nil {
-			known = append(known, alias)
-		}
-	}
 	return didYouMean(unknown.GetSpecifiedName(), "--", known)
 }
 
@@ -124,7 +128,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.output.check(); err != nil {
 		return err
 	}
-	if err := emptyFlags(cmd); err != nil {
+	if err := capture.JoinFaults(emptyFlags(cmd), settleAliases(cmd)); err != nil {
 		return err
 	}
 	if err := a.settings.read(cmd.Flags()); err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,6 +33,31 @@ func isEmpty(v pflag.Value) bool {
 		return slices.ContainsFunc(list.GetSlice(), isBlank)
 	}
 	return v.Type() == "string" && isBlank(v.String())
+}
+
+// settleAliases gives the flags the values that were given by their other names.
+// Two values for one flag are a mistake, whichever of them would win.
+func settleAliases(cmd *cobra.Command) error {
+	var faults []capture.Fault
+	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
+		name := aliases[alias]
+		given := cmd.Flags().Lookup(alias)
+		if given == nil || !given.Changed {
+			continue
+		}
+		value, to := given.Value.String(), cmd.Flags().Lookup(name)
+		if to.Changed && to.Value.String() != value {
+			faults = append(faults, capture.Fault{
+				Code: capture.CodeInvalidValue, Target: "--" + alias,
+				Message: fmt.Sprintf("%s given, and %s by its other name, --%s: leave one of them out", value, to.Value, name),
+			})
+			continue
+		}
+		if err := cmd.Flags().Set(name, value); err != nil {
+			return capture.Errorf(capture.Invalid, "%w", err)
+		}
+	}
+	return capture.InvalidRequest(faults)
 }
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }

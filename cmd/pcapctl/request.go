@@ -67,12 +67,10 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	netnsFlag(cmd)
 	f.StringVar(&r.bufferSize, setBufferSize, "", "`size` of the kernel's packet ring, such as 8MiB")
 	r.read.flags(f)
-	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if to, ok := aliases[name]; ok {
-			name = to
-		}
-		return pflag.NormalizedName(name)
-	})
+	for alias, name := range aliases {
+		f.String(alias, "", "as --"+name)
+		_ = f.MarkHidden(alias)
+	}
 	_ = cmd.RegisterFlagCompletionFunc(setInterface, completeInterfaces)
 	_ = cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions([]string{"AzureVM"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("continuous-capture", cobra.FixedCompletions([]string{"true", "false"}, cobra.ShellCompDirectiveNoFileComp))
