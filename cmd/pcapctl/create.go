@@ -160,7 +160,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	bar.stop()
 	endStatus()
 	err = a.endSession(claim, result, err, ord.FailOnDrops)
-	if perr := a.printDone(result.Resource()); err == nil {
+	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
 	return err
@@ -202,7 +202,7 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 	if cerr := claim.End(result, err); cerr != nil {
 		a.warn(cerr.Error())
 	}
-	a.say("%s: %s in %s, %s", strings.ToLower(string(result.StopReason)), plural(result.Packets, "packet"),
+	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(slices.Concat(result.Files, result.Blobs)))
 	return err
 }

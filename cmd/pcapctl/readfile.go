@@ -138,9 +138,9 @@ func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
 	result, err := s.Run(ctx)
 	bar.stop()
 	a.warn(result.Warnings...)
-	a.say("%s: %d of %s in %s, %s", strings.ToLower(string(result.StopReason)), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
+	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
-	if perr := a.printDone(result.Resource()); err == nil {
+	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
 	return err
@@ -196,5 +196,9 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 			Filters:    filterViews(plan.Config.Filters),
 		},
 		Warnings: append([]string{}, plan.Warnings...),
+		resource: &capture.Resource{Name: plan.Config.Name, Properties: capture.ResourceProperties{
+			PacketCaptureStatus: capture.StatusNotStarted,
+			Statistics:          &capture.Statistics{Files: []capture.FileResult{{Path: plan.Config.FilePath}}},
+		}},
 	})
 }

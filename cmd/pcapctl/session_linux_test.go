@@ -362,7 +362,7 @@ func TestStateFolderOfNoUse(t *testing.T) {
 		h.send(200)
 		h.count("end", 200)
 		h.count("killed", 200)
-		h.run("stop", "end").want(t, 0, "stopped end; manual: 200 packets")
+		h.run("stop", "end").want(t, 0, "stopped end (Manual): 200 packets")
 		h.run("show", "end").want(t, 0, `"stopReason": "Manual"`)
 		must(t, syscall.Kill(h.pid("killed"), syscall.SIGKILL))
 		h.run("wait", "killed").want(t, 6, "AgentStopped")
@@ -427,7 +427,7 @@ func TestTwoUsers(t *testing.T) {
 	h.send(50)
 	h.run("show-status", "hers").want(t, 0, `"packetCaptureStatus": "Running"`) // root sees all
 	h.count("hers", 50)
-	runCmd(t, h.as(alice, "stop", "hers")).want(t, 0, "stopped Hers; manual: 50 packets")
+	runCmd(t, h.as(alice, "stop", "hers")).want(t, 0, "stopped Hers (Manual): 50 packets")
 	runCmd(t, h.as(alice, "delete", "hers")).want(t, 0, "deleted Hers")
 	numbers(t, h.path("23001/Hers.cap"), 50)
 }

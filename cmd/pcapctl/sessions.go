@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -129,14 +130,24 @@ func each(reg *registry.Registry, names []string, do func(*ended)) ([]ended, err
 	return results, nil
 }
 
-// describeEnd says in a line what came of a session.
+// describeEnd says in a line what came of a session, to go on after its name
+// and what was done to it.
 func describeEnd(s *registry.Session) string {
 	if s.Record == nil {
-		return "its record cannot be read"
+		return "; its record cannot be read"
 	}
 	p := &s.Record.Resource.Properties
-	return strings.ToLower(string(p.StopReason)) + ": " + plural(p.Statistics.PacketsCaptured, "packet") + " in " +
+	return because(p.StopReason) + ": " + plural(p.Statistics.PacketsCaptured, "packet") + " in " +
 		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
+}
+
+// because is a stop reason as it is spelt everywhere else, for scripts that
+// look for it.
+func because(r capture.StopReason) string {
+	if r == "" {
+		return ""
+	}
+	return " (" + string(r) + ")"
 }
 
 // describeSaved says where a session's packets are.
@@ -153,25 +164,58 @@ var sessionHead = []string{"name", "status", "reason", "started", "duration", "p
 
 // sessionRow is a session in a table for people.
 func sessionRow(s *registry.Session) []string {
-	p := &s.Resource().Properties
-	row := make([]string, len(sessionHead))
-	row[0], row[1], row[2] = s.Name, p.PacketCaptureStatus, string(p.StopReason)
-	if len(p.PacketCaptureError) > 0 {
-		row[1] += " (" + strings.Join(p.PacketCaptureError, ", ") + ")"
-	}
+	row := resourceRow(s.Resource())
+	row[0], row[3], row[4] = s.Name, "", ""
 	if !s.Start.IsZero() {
-		row[3] = s.Start.Local().Format("2006-01-02 15:04:05")
-		row[4] = s.Elapsed.Round(time.Second).String()
+		row[3], row[4] = showTime(s.Start), s.Elapsed.Round(time.Second).String()
 	}
-	if st := p.Statistics; st != nil {
-		var size int64
-		for _, f := range st.Files {
-			size += f.SizeInBytes
-		}
-		row[5] = strconv.FormatUint(st.PacketsCaptured, 10)
-		row[6] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
-		row[7] = humanize.IBytes(uint64(size))
+	if s.Record != nil && row[8] != "" {
 		row[8] = s.Record.Where()
 	}
 	return row
+}
+
+func showTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// resourceRow is the same of a capture that no session is known of.
+func resourceRow(r *capture.Resource) []string {
+	p := &r.Properties
+	row := make([]string, len(sessionHead))
+	row[0], row[1], row[2] = r.Name, p.PacketCaptureStatus, string(p.StopReason)
+	if len(p.PacketCaptureError) > 0 {
+		row[1] += " (" + strings.Join(p.PacketCaptureError, ", ") + ")"
+	}
+	st := p.Statistics
+	if st == nil {
+		return row
+	}
+	if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
+		row[3] = showTime(start)
+		row[4] = time.Duration(st.DurationInSeconds * float64(time.Second)).Round(time.Second).String()
+	}
+	var size int64
+	for _, f := range st.Files {
+		size += f.SizeInBytes
+	}
+	row[5] = strconv.FormatUint(st.PacketsCaptured, 10)
+	row[6] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
+	row[7] = humanize.IBytes(uint64(size))
+	files := st.Files
+	var list []string
+	if n := len(files); n > 3 { // a ring
+		list = []string{fmt.Sprintf("%d files from %s to %s", n, files[0].Path, files[n-1].Path)}
+		files = nil
+	}
+	for _, f := range slices.Concat(files, st.Blobs) {
+		list = append(list, f.Path)
+	}
+	row[8] = strings.Join(list, ", ")
+	return row
+}
+
+// resourceView is the API's resource of a capture that this process made.
+type resourceView struct{ *capture.Resource }
+
+func (v resourceView) table() (head []string, rows [][]string) {
+	return sessionHead, [][]string{resourceRow(v.Resource)}
 }

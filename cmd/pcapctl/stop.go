@@ -53,9 +53,9 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 		case e.err != nil:
 			a.warn(e.err.Error())
 		case e.was:
-			a.say("stopped %s; %s", e.session.Name, describeEnd(e.session))
+			a.say("stopped %s%s", e.session.Name, describeEnd(e.session))
 		default:
-			a.say("%s had ended before; %s", e.session.Name, describeEnd(e.session))
+			a.say("%s had ended before%s", e.session.Name, describeEnd(e.session))
 		}
 	}
 	if all && len(names) == 0 {

@@ -43,6 +43,12 @@ type planView struct {
 	Properties capture.Properties `json:"properties"`
 	Plan       planDetails        `json:"plan"`
 	Warnings   []string           `json:"warnings"`
+
+	resource *capture.Resource // for a table, as create would begin with it
+}
+
+func (v planView) table() (head []string, rows [][]string) {
+	return resourceView{v.resource}.table()
 }
 
 type planDetails struct {
@@ -99,6 +105,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			Instructions: len(plan.Program.Raw),
 		},
 		Warnings: append([]string{}, plan.Warnings...),
+		resource: plan.Resource(),
 	}
 	for _, i := range plan.Interfaces {
 		v.Plan.Interfaces = append(v.Plan.Interfaces, i.Name)

@@ -77,7 +77,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 			going = append(going, e.name)
 			continue
 		case e.err == nil:
-			a.say("%s has ended; %s", e.session.Name, describeEnd(e.session))
+			a.say("%s has ended%s", e.session.Name, describeEnd(e.session))
 			e.err = e.session.Failure()
 		}
 		if err == nil {

@@ -76,12 +76,12 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 		if err != nil {
 			return err
 		}
-		a.say("%s; %s", s.Name, describeEnd(s))
+		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
 	a.say("capturing on %s; log: %s", announce(plan, byStop(name)), ans.LogFile)
 	ready.tell("capturing on " + plan.On())
-	return a.printDone(ans.Resource)
+	return a.printDone(resourceView{ans.Resource})
 }
 
 func byStop(name string) string { return "`pcapctl stop " + name + "`" }
