@@ -17,7 +17,7 @@ func newBenchRecorder(tb testing.TB) *recorder {
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		dir = os.TempDir()
 	}
-	dir, err := os.MkdirTemp(dir, "pcapctl-")
+	dir, err := os.MkdirTemp(dir, "pcapctl-") //nolint:usetesting // in memory, where tests have no folder
 	if err != nil {
 		tb.Fatal(err)
 	}
