@@ -51,7 +51,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	a.printError(err)
+	a.printError(withCure(err))
 	return exitCode(err)
 }
 

@@ -143,7 +143,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		return err
 	case err != nil:
 		// The packets matter more than the books.
-		a.warn(err.Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+		a.warn(withCure(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
 	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {
@@ -217,12 +217,27 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	if err := config.Supported(); err != nil {
 		return nil, nil, err
 	}
+	if err := checkCapturesDir(config); err != nil {
+		return nil, nil, err
+	}
 	ord.given, ord.Request = given, resolved(config)
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)
 	}
 	return ord, plan, err
+}
+
+// checkCapturesDir finds a captures folder that is none before anything is made.
+func checkCapturesDir(c *capture.Config) error {
+	if c.FilePath == "" {
+		return nil
+	}
+	st, err := os.Stat(c.CapturesDir)
+	if errors.Is(err, syscall.ENOTDIR) || err == nil && !st.IsDir() {
+		return wrongSetting(setCapturesDir, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
+	}
+	return nil
 }
 
 // guardProgram is this program, by a name that a replaced or deleted binary

@@ -23,7 +23,7 @@ var exitCodes = []struct {
 	{5, capture.Conflict, "409", "the name, the file or the blob exists already"},
 	{6, capture.Failed, "500 CaptureFailed", "the capture failed after it had begun"},
 	{7, capture.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
-	{8, capture.Storage, "500 StorageFailed", "the upload failed; the local copy is kept"},
+	{8, capture.Storage, "500 StorageFailed", "the storage account was not reached at the start, and nothing was captured; or the upload failed, and the local copy is kept"},
 	{9, capture.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
 	{10, capture.TimedOut, "-", "the time of wait --timeout is over; the session goes on"},
 }

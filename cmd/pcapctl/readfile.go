@@ -103,6 +103,9 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePla
 	if err := capture.JoinFaults(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
 		return nil, err
 	}
+	if err := checkCapturesDir(config); err != nil {
+		return nil, err
+	}
 	plan, err := capture.PlanOffline(config, capture.FileSource{
 		Path: r.read.path, Stdin: a.in, Local: local, NoICMPErrors: !icmpErrors,
 	})

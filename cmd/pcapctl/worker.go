@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -90,6 +91,9 @@ func byStop(name string) string { return "`pcapctl stop " + name + "`" }
 // it: a signal could hit it before it knows what to do with one, half way
 // through a claim.
 func callWorker(ord *order) (*answer, error) {
+	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
+		return nil, capture.Errorf(capture.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
+	}
 	text, err := json.Marshal(ord)
 	if err != nil {
 		return nil, capture.Errorf(capture.Internal, "%w", err)
@@ -174,7 +178,7 @@ func (a *app) worker(parent context.Context) error {
 
 	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
-		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(err)})
+		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(withCure(err))})
 		return err
 	}
 	defer a.watchUpload(session)()
