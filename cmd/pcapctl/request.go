@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,7 +59,8 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&r.localPath, "local-path", "", "`path` of the capture files in continuous mode")
 	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, or @file")
 	f.StringArrayVar(&r.filter, "filter", nil, "one filter, as in `protocol=TCP,localPort=80-85,remoteIPAddress=10.0.0.5`; may be repeated")
-	f.StringVar(&r.continuous, "continuous-capture", "", "continuous mode: `true` for a ring of files, false for one")
+	f.StringVar(&r.continuous, flagContinuous, "", "continuous mode: `true` for a ring of files, false for one")
+	f.Lookup(flagContinuous).NoOptDefVal = bareContinuous
 	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
 	f.StringArrayVarP(&r.interfaces, setInterface, "i", nil, "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)")
 	f.BoolVar(&r.promiscuous, setPromiscuous, true, "capture frames for other stations, too")
@@ -73,9 +75,10 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	}
 	_ = cmd.RegisterFlagCompletionFunc(setInterface, completeInterfaces)
 	_ = cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions([]string{"AzureVM"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("continuous-capture", cobra.FixedCompletions([]string{"true", "false"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(flagContinuous, cobra.FixedCompletions([]string{"true", "false"}, cobra.ShellCompDirectiveNoFileComp))
 	// az takes the settings of --capture-settings as words of their own.
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		args = r.takeContinuous(args)
 		if len(args) == 0 {
 			return nil
 		}
@@ -85,6 +88,24 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 		}
 		return capture.Errorf(capture.Invalid, "%s takes no argument, but %q was given; a request file is named by -f", cmd.CommandPath(), args[0])
 	}
+}
+
+const (
+	flagContinuous = "continuous-capture"
+	bareContinuous = "true" // the value of the flag when it has none of its own
+)
+
+// takeContinuous gives --continuous-capture its value, which may be left out as
+// in az. So the word behind it comes as an argument, and it must not swallow a
+// flag that follows.
+func (r *requestFlags) takeContinuous(args []string) []string {
+	if r.continuous != bareContinuous {
+		return args
+	}
+	if len(args) > 0 && !strings.Contains(args[0], "=") && !strings.HasPrefix(args[0], "{") {
+		r.continuous, args = args[0], args[1:]
+	}
+	return args
 }
 
 // config makes the session's config of body, flags and settings, with every
@@ -119,19 +140,20 @@ func (r *requestFlags) body(stdin io.Reader) (*capture.Request, error) {
 	if r.file == "" {
 		return &capture.Request{}, nil
 	}
-	text, err := readInput(r.file, stdin)
+	text, err := readInput("the request", r.file, stdin)
 	if err != nil {
 		return nil, err
 	}
 	return capture.DecodeRequest(text)
 }
 
-func readInput(name string, stdin io.Reader) ([]byte, error) {
+// readInput reads what, from the file name or from standard input.
+func readInput(what, name string, stdin io.Reader) ([]byte, error) {
 	from := stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, inputError(err)
+			return nil, inputError(what, err)
 		}
 		defer func() { _ = f.Close() }()
 		from = f
@@ -139,19 +161,19 @@ func readInput(name string, stdin io.Reader) ([]byte, error) {
 	// One byte more than is allowed, so that DecodeRequest sees that and says so.
 	text, err := io.ReadAll(io.LimitReader(from, capture.MaxBody+1))
 	if err != nil {
-		return nil, inputError(err)
+		return nil, inputError(what, err)
 	}
 	return text, nil
 }
 
-func inputError(err error) error {
+func inputError(what string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return capture.Errorf(capture.NotFound, "read the request: %w", err)
+		return capture.Errorf(capture.NotFound, "read %s: %w", what, err)
 	case errors.Is(err, fs.ErrPermission):
-		return capture.Errorf(capture.Forbidden, "read the request: %w", err)
+		return capture.Errorf(capture.Forbidden, "read %s: %w", what, err)
 	default:
-		return capture.Errorf(capture.Invalid, "read the request: %w", err)
+		return capture.Errorf(capture.Invalid, "read %s: %w", what, err)
 	}
 }
 
@@ -265,11 +287,11 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *capture.Properti
 		text := []byte(r.filters)
 		if name, ok := strings.CutPrefix(r.filters, "@"); ok {
 			var err error
-			if text, err = readInput(name, strings.NewReader("")); err != nil {
+			if text, err = readInput("--filters", name, strings.NewReader("")); err != nil {
 				return err
 			}
 		}
-		list, err := capture.DecodeFilters(text)
+		list, err := decodeFilters(text)
 		p.Filters = list
 		if err != nil {
 			return err
@@ -286,6 +308,29 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *capture.Properti
 		p.Filters = append(p.Filters, spec)
 	}
 	return capture.InvalidRequest(faults)
+}
+
+// decodeFilters reads a list of filters, and names the flag that it came by where
+// capture speaks of a request.
+func decodeFilters(text []byte) ([]filter.Spec, error) {
+	if isBlank(string(text)) {
+		return nil, capture.InvalidRequest([]capture.Fault{{
+			Code: capture.CodeInvalidValue, Target: "--filters", Message: `it is empty; allowed: a JSON list such as [{"protocol": "TCP"}], or @ and the name of a file that holds one`,
+		}})
+	}
+	list, err := capture.DecodeFilters(text)
+	e, ok := errors.AsType[*capture.Error](err)
+	if !ok {
+		return list, err
+	}
+	faults := slices.Clone(e.Details)
+	for i, f := range faults {
+		if !strings.HasPrefix(f.Target, "filters") {
+			faults[i].Target = strings.TrimSuffix("--filters, "+f.Target, ", ")
+			faults[i].Message = strings.ReplaceAll(f.Message, "the request", "the list")
+		}
+	}
+	return list, capture.InvalidRequest(faults)
 }
 
 // shortFilter reads protocol=TCP,localPort=80-85. Values hold no comma: lists
@@ -316,11 +361,11 @@ func shortFilter(text string) (filter.Spec, error) {
 
 func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *capture.Properties) error {
 	var faults []capture.Fault
-	if given.Changed("continuous-capture") {
+	if given.Changed(flagContinuous) {
 		yes, err := strconv.ParseBool(r.continuous)
 		if err != nil {
 			faults = append(faults, capture.Fault{
-				Code: capture.CodeInvalidValue, Target: "--continuous-capture", Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
+				Code: capture.CodeInvalidValue, Target: "--" + flagContinuous, Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
 			})
 		} else {
 			p.ContinuousCapture = &yes

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,7 +130,12 @@ is not kept: put it behind the ? of --storage-path or into
 AZURE_STORAGE_SAS_TOKEN.`,
 		Example: `  pcapctl upload web
   pcapctl upload /var/captures/x.cap --storage-path https://pcstore.blob.core.windows.net/captures/x.cap`,
-		Args:              sessionArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return capture.Errorf(capture.Invalid, "%s needs the name of a session (`pcapctl list` shows them) or the path of a capture file", cmd.CommandPath())
+			}
+			return sessionArgs(1)(cmd, args)
+		},
 		ValidArgsFunction: a.completeSessions(1, func(s *registry.Session) bool { return !s.Alive }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.upload(cmd.Context(), args[0], storagePath, account)
@@ -230,16 +237,31 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 	} else {
 		var err error
 		if session, err = a.session(what); err != nil {
+			if _, ferr := os.Stat(what); ferr == nil && errors.Is(err, registry.ErrUnknown) {
+				return nil, capture.Errorf(capture.NotFound, "%w; for the file of that name write .%c%s", err, filepath.Separator, what)
+			}
 			return nil, err
 		}
 	}
 	if session == nil {
-		if j.StoragePath == "" {
-			return nil, &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: fmt.Sprintf("no session knows %s: name the blob it goes to", j.Path)}
-		}
-		return nil, nil
+		return nil, checkUpload(j)
 	}
 	return session, sessionUpload(session, j)
+}
+
+// checkUpload finds what is missing to upload a file that no session knows.
+func checkUpload(j *capture.UploadJob) error {
+	if _, err := os.Stat(j.Path); errors.Is(err, fs.ErrNotExist) {
+		return capture.Errorf(capture.NotFound, "%w; name a session or a capture file", err)
+	}
+	why := "no session knows " + j.Path
+	switch {
+	case j.StoragePath != "":
+		return nil
+	case j.StorageID != "":
+		why += ", and --storage-account alone does not tell which blob it is"
+	}
+	return &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
 }
 
 // sessionUpload takes from a session what was not given. There is no path when
