@@ -157,15 +157,16 @@ func (o *options) compare(net *network, s scenario) error {
 		}
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight) //nolint:forbidigo // a command of its own
-	_, _ = fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
-	base := median(runs["tcpdump"], func(m measure) float64 { return m.perPacket() })
+	_, _ = fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tCPU ms in all\tto tcpdump\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
+	base, baseAll := median(runs["tcpdump"], measure.perPacket), median(runs["tcpdump"], measure.inAll)
 	for _, t := range present {
 		rs := runs[t.name]
-		cpu := median(rs, func(m measure) float64 { return m.perPacket() })
-		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.3f\t%.2f\t%.2f\t%.2f\t%.0f\t%.1f\t%.0f\t%.0f\t\n", t.name,
+		cpu, all := median(rs, measure.perPacket), median(rs, measure.inAll)
+		_, _ = fmt.Fprintf(w, "%s\t%.0f\t%.3f\t%.2f\t%.2f\t%.0f\t%.2f\t%.2f\t%.0f\t%.1f\t%.0f\t%.0f\t\n", t.name,
 			median(rs, func(m measure) float64 { return float64(m.sent) / m.sending.Seconds() }),
 			cpu*1e6, cpu/base,
-			median(rs, func(m measure) float64 { return 100 * m.cpu.Seconds() / m.wall.Seconds() }),
+			median(rs, func(m measure) float64 { return 100 * m.steady.Seconds() / m.window.Seconds() }),
+			all*1e3, all/baseAll,
 			median(rs, func(m measure) float64 { return 100 * float64(m.lost()) / float64(max(m.wanted, 1)) }),
 			median(rs, func(m measure) float64 { return float64(m.lost() - m.counted) }),
 			median(rs, func(m measure) float64 { return float64(m.rss) / (1 << 20) }),
@@ -177,17 +178,19 @@ func (o *options) compare(net *network, s scenario) error {
 
 // measure is one run of one tool.
 type measure struct {
-	sent, wanted, got int // packets sent, of those the filter passes, in the file
-	counted           int // what the tool says it lost
-	cpu               time.Duration
-	sending, wall     time.Duration
+	sent, wanted, got int           // packets sent, of those the filter passes, in the file
+	counted           int           // what the tool says it lost
+	cpu               time.Duration // from the tool's start to its end
+	steady, window    time.Duration // CPU time, and time, from before the first packet to after the last
+	sending           time.Duration
 	start, stop       time.Duration
 	rss               int64
 }
 
 func (m measure) lost() int { return m.wanted - m.got }
 
-func (m measure) perPacket() float64 { return m.cpu.Seconds() / float64(max(m.sent, 1)) }
+func (m measure) perPacket() float64 { return m.steady.Seconds() / float64(max(m.sent, 1)) }
+func (m measure) inAll() float64     { return m.cpu.Seconds() }
 
 func median(runs []measure, of func(measure) float64) float64 {
 	values := make([]float64, len(runs))

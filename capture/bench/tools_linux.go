@@ -146,7 +146,8 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 		return m, fmt.Errorf("not ready after ten seconds: %s", said)
 	}
 	m.start = time.Since(began)
-	time.Sleep(100 * time.Millisecond) // dumpcap says it a little early
+	time.Sleep(200 * time.Millisecond) // dumpcap says it a little early
+	before, from := cpuTime(cmd.Process.Pid), time.Now()
 
 	if s.rate >= 0 {
 		var out []byte
@@ -171,11 +172,12 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	time.Sleep(500 * time.Millisecond)
 
+	m.steady, m.window = cpuTime(cmd.Process.Pid)-before, time.Since(from)
 	m.rss = peakMemory(cmd.Process.Pid)
 	stopped := time.Now()
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	err = cmd.Wait()
-	m.stop, m.wall = time.Since(stopped), time.Since(began)
+	m.stop = time.Since(stopped)
 	if err != nil {
 		return m, fmt.Errorf("%w: %s", err, said)
 	}
@@ -185,6 +187,22 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	m.got, err = countPackets(file)
 	return m, err
+}
+
+// cpuTime is what the threads of a process have run so far. Those that have
+// ended are left out; none of the tools ends threads while it captures. The
+// first number of schedstat is in nanoseconds, where /proc/PID/stat counts
+// hundredths of a second.
+func cpuTime(pid int) (sum time.Duration) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		var ns int64
+		if _, serr := fmt.Sscan(string(text), &ns); err == nil && serr == nil {
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
 }
 
 // peakMemory is what a process has had resident at most, in bytes, since it
