@@ -20,7 +20,6 @@ const (
 	CodeNoDestination          = "PacketCaptureIsMissingStorageIdAndLocalFilePath"
 	CodeNoContinuousDest       = "PacketCaptureIsMissingStorageIdAndLocalPath"
 	CodeWrongMode              = "InvalidRequestPropertiesInPacketCaptureRequest" // members of the one mode in a request of the other
-	CodeNotInThisBuild         = "NotInThisBuild"                                 // valid, but this build cannot do it
 	targetTypeVM, targetTypeSS = "AzureVM", "AzureVMSS"
 )
 
@@ -142,19 +141,6 @@ func (h Host) windows() bool { return h.GOOS == "windows" }
 
 // IsRing reports whether the capture goes into a ring of files.
 func (c *Config) IsRing() bool { return c.Continuous != nil && c.Continuous.Ring }
-
-// Supported tells whether this build can do the session: nil, or one error of
-// class Invalid that names what it cannot do and what to do instead.
-func (c *Config) Supported() error {
-	if !c.IsRing() || c.Blob == nil {
-		return nil
-	}
-	return &Error{
-		Class: Invalid, Code: CodeNotInThisBuild, Target: "properties.storageLocation.storageId",
-		Message: "the request is valid, but a ring of files in a storage account is not in this build: " +
-			"leave out storageId and storagePath and name files by storageLocation.localPath",
-	}
-}
 
 // judge gathers what is wrong with a request.
 type judge struct {

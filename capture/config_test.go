@@ -66,9 +66,6 @@ func checkConfig(t testing.TB, c *Config) {
 	case c.Blob != nil && (c.Blob.URL == "" || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.URL, "?#{} ")):
 		t.Fatalf("blob %+v", c.Blob)
 	}
-	if (c.Supported() == nil) != (c.Continuous == nil || !c.Continuous.Ring || c.Blob == nil) {
-		t.Fatalf("supported: %v", c.Supported())
-	}
 }
 
 // request makes a request that has all it needs, and the given members.
@@ -110,9 +107,6 @@ func TestNewConfigDefaults(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, c, compareConfigs); diff != "" {
 		t.Error(diff)
-	}
-	if err := c.Supported(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -334,28 +328,6 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestSupported(t *testing.T) {
-	account := `"storageId":"` + testAccount + `"`
-	for _, tt := range []struct {
-		members, target string
-		says            []string
-	}{
-		{`"continuousCapture":true,"storageLocation":{` + account + `}`, "properties.storageLocation.storageId", []string{"ring of files in a storage account is not in this build"}},
-	} {
-		err := mustConfig(t, tt.members, testHost()).Supported()
-		e, ok := err.(*Error) //nolint:errorlint // the error itself is promised
-		if !ok || e.Class != Invalid || e.Code != CodeNotInThisBuild || e.Target != tt.target {
-			t.Errorf("%s: got %#v", tt.members, err)
-			continue
-		}
-		for _, part := range tt.says {
-			if !strings.Contains(e.Message, part) {
-				t.Errorf("%s: %q is not in %q", tt.members, part, e.Message)
-			}
-		}
-	}
-}
-
 func TestNames(t *testing.T) {
 	for _, good := range []string{"a", "1", "pc1", "a.b-c_", "A" + strings.Repeat("-", 78) + "_"} {
 		req := request(t, "")
@@ -407,9 +379,6 @@ func TestPropertiesAsTheResourcePrintsThem(t *testing.T) {
 
 func TestExampleRequest(t *testing.T) {
 	c, h := exampleConfig(t)
-	if err := c.Supported(); err != nil {
-		t.Error(err)
-	}
 	if c.MaxTime <= 0 || c.MaxTime > 10*time.Second || c.MaxBytes <= 0 || c.MaxBytes > 1<<20 || c.Warnings != nil {
 		t.Errorf("not small: %+v", c)
 	}

@@ -62,9 +62,6 @@ type OfflinePlan struct {
 // Error classes: Invalid (also for a file that is damaged before its first
 // packet), NotFound, Forbidden, Failed.
 func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
-	if err := c.Supported(); err != nil {
-		return nil, err
-	}
 	if c.IsRing() {
 		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.continuousCapture", Message: "a capture that is read from a file is written to one file: " +
 			"say false, or leave out continuousCapture and captureSettings"}

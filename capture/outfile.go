@@ -20,6 +20,7 @@ type outFile struct {
 	*storage.File
 	coder   coder          // nil for a file that is not compressed
 	pending sync.WaitGroup // what the packer has still to write
+	written atomic.Int64   // Size, for others
 	out     []byte
 	broken  bool // something is missing, and what would follow cannot be read
 }
@@ -47,6 +48,7 @@ func newOutFile(f *storage.File, compress string) (*outFile, error) {
 
 // Write appends p. Of a compressed file all of it is written or nothing.
 func (f *outFile) Write(p []byte) (n int, err error) {
+	defer func() { f.written.Store(f.Size()) }()
 	if f.coder == nil {
 		return f.File.Write(p)
 	}

@@ -246,14 +246,10 @@ func (r *Result) statistics() *Statistics {
 		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
 	}
 	for _, f := range r.Files {
-		if f.Ring != nil {
-			s.Files = append(s.Files, f.Ring.Result())
-			continue
-		}
-		s.Files = append(s.Files, FileResult{Path: f.Path, SizeInBytes: f.Size})
+		s.Files = append(s.Files, f.result())
 	}
 	for _, b := range r.Blobs {
-		s.Blobs = append(s.Blobs, FileResult{Path: b.Path, SizeInBytes: b.Size})
+		s.Blobs = append(s.Blobs, b.result())
 	}
 	return s
 }
@@ -267,4 +263,14 @@ func (f *RingFile) Result() FileResult {
 		Path: f.Path, SizeInBytes: f.Size, Sequence: f.Sequence,
 		StartTime: f.Started.UTC().Format(timeLayout), Packets: new(f.Packets),
 	}
+}
+
+// result is the file or blob as statistics have it.
+func (f SavedFile) result() FileResult {
+	r := FileResult{Path: f.Path, SizeInBytes: f.Size}
+	if f.Ring != nil {
+		r = f.Ring.Result()
+		r.Path = f.Path
+	}
+	return r
 }

@@ -74,6 +74,7 @@ type rotation struct {
 	guard    *storage.Guard
 	watcher  Watcher
 	warn     func(string)
+	sends    *ringUpload            // nil for a ring that stays on this machine
 	trailer  func(*ringFile) []byte // what stands at the end of a file; nil for nothing
 	onFile   func(*ringFile)        // when a file is finished
 
@@ -92,6 +93,7 @@ type ringFile struct {
 	RingFile
 	file *outFile
 	end  ngEnd
+	blob *ringBlob     // of a ring that is sent to a storage account
 	last bool          // the session ended with it
 	done chan struct{} // closed when it is finished and may go
 }
@@ -177,6 +179,9 @@ func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, e
 	o.mu.Lock()
 	o.ring = append(o.ring, f)
 	o.mu.Unlock()
+	if o.sends != nil {
+		o.sends.add(f)
+	}
 	o.tell(f)
 	return out, nil
 }
@@ -199,6 +204,9 @@ func (o *rotation) turn(last *ringFile, full *fullFile) (*outFile, error) {
 		<-oldest.done
 		if err := o.failure(); err != nil {
 			return nil, err
+		}
+		if o.sends != nil {
+			o.sends.remove(oldest)
 		}
 		if err := oldest.file.Remove(o.folder); errors.Is(err, storage.ErrReplaced) {
 			o.warn(err.Error() + "; it was left alone")

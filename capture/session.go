@@ -53,6 +53,7 @@ type Session struct {
 	links    *linkWatch
 	// upload is nil when the capture goes to a file only.
 	upload *upload
+	sends  *ringUpload // of a ring, instead
 
 	watcher Watcher
 	stats   ring.Stats    // as the packet loop last saw them
@@ -103,9 +104,6 @@ type Watcher interface {
 // Error classes: Forbidden, Conflict (the file exists), NotFound (its folder
 // does not), LocalFile, Internal.
 func Start(p *Plan, o Options) (_ *Session, err error) {
-	if err := p.Config.Supported(); err != nil {
-		return nil, err
-	}
 	// Asked first so that a process without the privilege is told so, and not
 	// of a folder that it may not write to either.
 	if err := ring.Privileged(); err != nil {
@@ -148,6 +146,9 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	s.watchDisk()
 	if s.turn != nil {
 		s.turn.run()
+	}
+	if s.sends != nil {
+		s.sends.run(s.watcher)
 	}
 	if s.upload != nil {
 		s.upload.follow(s.rec.writtenSize.Load, s.watcher)
@@ -439,6 +440,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if s.upload != nil {
 		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
 	}
+	if s.sends != nil {
+		_ = s.sends.target.client.WatchFlows(nil)
+	}
 	ferr := s.finishFiles(end, reason)
 	if ferr != nil && err == nil {
 		reason, err = FileFailed, fileError(ferr)
@@ -579,6 +583,9 @@ func (s *Session) Progress() Progress {
 	p := s.progress(st)
 	if s.upload != nil {
 		p.Upload = s.upload.progress()
+	}
+	if s.sends != nil {
+		p.Upload = s.sends.progress()
 	}
 	return p
 }

@@ -80,13 +80,14 @@ func (p *Plan) SaveBy(s UploadSettings) error {
 // File is the path that the packets are written to: the request's, that of the
 // first file of a ring, or that of the spool when they go to a blob only. folder is what it lies under.
 func (p *Plan) File() (folder, path string) {
-	if p.Config.FilePath == "" {
-		return p.upload.SpoolDir, p.spool
+	folder, path = p.Config.CapturesDir, p.Config.FilePath
+	if path == "" {
+		folder, path = p.upload.SpoolDir, p.spool
 	}
-	if p.Config.IsRing() {
-		return p.Config.CapturesDir, ringPath(p.Config.FilePath, p.made, 1)
+	if p.Config.IsRing() && path != "" {
+		path = ringPath(path, p.made, 1)
 	}
-	return p.Config.CapturesDir, p.Config.FilePath
+	return folder, path
 }
 
 // createError is that of the file that the packets are written to.
@@ -116,7 +117,11 @@ func (p *Plan) OpenBlob(ctx context.Context) (*BlobTarget, error) {
 	if p.Config.MaxTime > 0 {
 		o.Until = time.Now().Add(p.Config.MaxTime)
 	}
-	t, err := newBlobTarget(p.Config.Blob, o)
+	b := *p.Config.Blob
+	if p.Config.IsRing() {
+		b.URL = ringPath(b.URL, p.made, 1)
+	}
+	t, err := newBlobTarget(&b, o)
 	if err != nil {
 		return nil, err
 	}

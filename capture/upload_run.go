@@ -84,6 +84,8 @@ func (s *Session) beginUpload(t *BlobTarget, path string) (err error) {
 		return nil
 	case t == nil:
 		return Errorf(Internal, "the blob was not opened")
+	case s.turn != nil:
+		return s.beginRing(t)
 	}
 	if s.upload, err = startUpload(s.Plan, t, path); err != nil {
 		return err
@@ -226,6 +228,9 @@ func (s *Session) uploadError(err error) error {
 // finishUpload is the last part of a session: what is left of the file is sent.
 // err is what the capture itself ended with.
 func (s *Session) finishUpload(res *Result, err error) error {
+	if s.sends != nil {
+		return s.finishRing(res, err)
+	}
 	u := s.upload
 	if u == nil {
 		return err
@@ -270,7 +275,10 @@ func (u *upload) result(size int64, err error) *UploadResult {
 // Uploading is closed when the capture has ended and what is left of it is
 // being sent; nil for a capture that goes to a file only.
 func (s *Session) Uploading() <-chan struct{} {
-	if s.upload == nil {
+	switch {
+	case s.sends != nil:
+		return s.sends.ending
+	case s.upload == nil:
 		return nil
 	}
 	return s.upload.ending
@@ -280,14 +288,13 @@ func (s *Session) Uploading() <-chan struct{} {
 // with the service, and `pcapctl upload` goes on with it. It is false when there
 // is none to end: before the capture has ended the file is not complete.
 func (s *Session) AbandonUpload() bool {
-	if s.upload == nil {
+	switch {
+	case s.Uploading() == nil || !isClosed(s.Uploading()):
 		return false
-	}
-	select {
-	case <-s.upload.ending:
-		s.upload.abandon()
-		return true
+	case s.sends != nil:
+		s.sends.abandon()
 	default:
-		return false
+		s.upload.abandon()
 	}
+	return true
 }

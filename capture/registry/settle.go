@@ -64,7 +64,11 @@ func lost(rec *Record, l *live, kept capture.Written) {
 	l.fill(p.Statistics, kept.Size)
 	if u := p.Statistics.Upload; u != nil {
 		u.State = capture.UploadFailed
-		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", rec.Name)
+		next := rec.Name
+		if ringCount(rec) > 0 {
+			next = "FILE --storage-path URL"
+		}
+		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", next)
 	}
 	rec.Resource.Seal()
 

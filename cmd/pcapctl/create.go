@@ -214,9 +214,6 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	if err := capture.JoinFaults(err, a.settings.order(ord)); err != nil {
 		return nil, nil, err
 	}
-	if err := config.Supported(); err != nil {
-		return nil, nil, err
-	}
 	if err := checkCapturesDir(config); err != nil {
 		return nil, nil, err
 	}

@@ -227,7 +227,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 		// A file that a session has left belongs to it still.
 		list, _ := reg.List()
 		for _, s := range list {
-			if s.Record != nil && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
+			if s.Record != nil && !isRing(s) && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
 				session = s
 			}
 		}
@@ -264,6 +264,12 @@ func checkUpload(j *capture.UploadJob) error {
 	return &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
 }
 
+// isRing reports whether a session went into a ring of files.
+func isRing(s *registry.Session) bool {
+	c := s.Record.Resource.Properties.ContinuousCapture
+	return c != nil && *c
+}
+
 // sessionUpload takes from a session what was not given. There is no path when
 // its blob is complete.
 func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
@@ -275,6 +281,15 @@ func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 	}
 	p := &s.Record.Resource.Properties
 	st := p.Statistics
+	if isRing(s) {
+		e := &capture.Error{Class: capture.Invalid, Target: s.Name, Message: fmt.Sprintf("session %q is a ring, of which each file has a blob of its own: ", s.Name)}
+		if len(st.Files) == 0 {
+			e.Message += "there are no files of it on this machine"
+		} else {
+			e.Message += fmt.Sprintf("send those that are missing by `pcapctl upload %s --storage-path URL`", st.Files[0].Path)
+		}
+		return e
+	}
 	if len(st.Blobs) > 0 && j.StoragePath == "" {
 		return nil // there is nothing to do
 	}

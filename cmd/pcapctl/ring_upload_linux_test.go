@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pcapctl/capture"
+	"pcapctl/storage/azblob/blobtest"
+)
+
+// ring captures into a ring of three files of 100 KiB, which goes to blobs.
+func (r *blobRig) ring(args ...string) *blobRun {
+	return r.capture(append([]string{"--continuous-capture", "true", "--capture-settings", "file-count=3", "file-size-in-bytes=102400",
+		"--storage-path", r.url("captures/ring.cap")}, args...)...)
+}
+
+// name is the name of a blob, of its URL.
+func (r *blobRig) name(url string) string {
+	return strings.TrimPrefix(url, r.a.Endpoint(r.p.Addr)+"/")
+}
+
+// Each file of a ring is a blob of its own, which goes when the file does.
+func TestRingOfBlobs(t *testing.T) {
+	for _, local := range []bool{true, false} {
+		r := newBlobRig(t)
+		var args []string
+		if local {
+			args = []string{"--local-path", r.path("captures/ring.cap")}
+		}
+		run := r.ring(args...)
+		for range 12 { // of about 75 packets each
+			r.send(75)
+			time.Sleep(150 * time.Millisecond)
+		}
+		run.signal(syscall.SIGTERM)
+		run.wait(0)
+		st := run.statistics()
+		if len(st.Blobs) != 3 || st.Upload.State != capture.UploadComplete || st.PacketsCaptured != 900 || st.Warnings != nil {
+			t.Fatalf("%+v, warnings %v", st, st.Warnings)
+		}
+		if local != (len(st.Files) == 3) {
+			t.Errorf("files %+v", st.Files)
+		}
+		for i, b := range st.Blobs {
+			content, header := r.a.Get(r.name(b.Path))
+			if content == nil || int64(len(content)) != b.SizeInBytes || !strings.HasSuffix(b.Path, ".cap") {
+				t.Errorf("%+v: %d bytes", b, len(content))
+			}
+			if header.Get("X-Ms-Meta-Packets") == "" || header.Get("X-Ms-Meta-Sequence") == "" {
+				t.Errorf("%v", header)
+			}
+			if local {
+				on, err := os.ReadFile(st.Files[i].Path)
+				if err != nil || !bytes.Equal(on, content) {
+					t.Errorf("%s and its blob differ: %v", st.Files[i].Path, err)
+				}
+			}
+		}
+		for sequence := 1; sequence < st.Blobs[0].Sequence; sequence++ {
+			if status, _ := r.a.Head(r.name(capture.RingPath(st.Blobs[0].Path, sequence))); status != http.StatusNotFound {
+				t.Errorf("blob %d has left the ring: status %d", sequence, status)
+			}
+		}
+		if st.Blobs[0].Sequence < 8 {
+			t.Errorf("only %d rotations", st.Blobs[0].Sequence)
+		}
+		if !local {
+			if left, _ := os.ReadDir(r.path("state/.spool")); len(left) != 0 {
+				t.Errorf("left in the spool: %v", left)
+			}
+		}
+	}
+}
+
+// The storage is away: the ring turns on. What it holds in the end is kept when
+// the storage stays away, and sent when it comes back.
+func TestRingWhileStorageIsAway(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		r := newBlobRig(t)
+		r.env = append(r.env, "PCAPCTL_UPLOAD_GRACE=3s")
+		run := r.ring("--local-path", r.path("captures/ring.cap"))
+		r.p.Rule(func(blobtest.Request) blobtest.Fault { return blobtest.Fail503 })
+		for range 8 {
+			r.send(75)
+			time.Sleep(50 * time.Millisecond)
+		}
+		if back {
+			r.p.Rule(nil)
+		}
+		from := time.Now()
+		run.signal(syscall.SIGTERM)
+		code := 8
+		if back {
+			code = 0
+		}
+		run.wait(code)
+		st := run.statistics()
+		if st.PacketsCaptured != 600 || len(st.Files) != 3 || time.Since(from) > 20*time.Second {
+			t.Errorf("%+v after %v", st, time.Since(from))
+		}
+		if want := map[bool]int{true: 3, false: 0}[back]; len(st.Blobs) != want {
+			t.Errorf("blobs %+v", st.Blobs)
+		}
+		if len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "left the ring before they could be sent") {
+			t.Errorf("warnings %v", st.Warnings)
+		}
+		if !back && !strings.Contains(run.err.String(), "3 of the 3 files of the ring are not in the storage account") {
+			t.Errorf("%s", &run.err)
+		}
+	}
+}

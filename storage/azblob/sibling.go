@@ -1,0 +1,42 @@
+package azblob
+
+import (
+	"context"
+	"net/url"
+	"strings"
+)
+
+// Sibling is another blob of the same container, reached with the same
+// credentials by the same connections: Close and WatchFlows of c are for both.
+func (c *Client) Sibling(blobURL string) (*Client, error) {
+	u, err := url.Parse(blobURL)
+	parent, perr := url.Parse(c.parent.URL())
+	if err != nil || perr != nil {
+		return nil, errorf(Invalid, nil, "the blob's URL is not well-formed")
+	}
+	name, ok := strings.CutPrefix(u.Path, parent.Path+"/")
+	if !ok || name == "" || u.Host != parent.Host {
+		return nil, errorf(Invalid, nil, "the blob %s is not in the container %s", blobURL, c.container)
+	}
+	s := *c
+	s.url, s.blob = blobURL, c.parent.NewBlockBlobClient(name)
+	return &s, nil
+}
+
+// Delete takes the blob away, which the caller has made. One that is not there
+// is no error. It takes a minute at most. Errors are *Error.
+func (c *Client) Delete(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	return c.few(ctx, func(ctx context.Context) error {
+		_, err := c.blob.Delete(ctx, nil)
+		if err == nil {
+			return nil
+		}
+		e := explain(err, c.how)
+		if e.Kind == NotFound && e.Code == codeNoBlob {
+			return nil
+		}
+		return e
+	})
+}
