@@ -18,9 +18,12 @@ const MinMinFree = heldSize + bufferSize
 // The default of the disk reserve: 64 MiB, and none on a disk of which that
 // would be more than a hundredth: a small disk is there to be filled.
 const (
-	mostMinFree   = 64 << 20
-	minFreePart   = 100
-	lookAtDiskFor = 250 * time.Millisecond
+	mostMinFree = 64 << 20
+	minFreePart = 100
+	// How often the disk is asked, as others may fill it: while the capture
+	// writes, and while it does not.
+	lookWriting = 250 * time.Millisecond
+	lookIdle    = 2 * time.Second
 )
 
 // errSpent ends a capture that would take from the disk reserve.
@@ -35,6 +38,7 @@ type reserve struct {
 	// allowed is how many bytes the capture may have written in all before the
 	// disk has to be asked again.
 	allowed atomic.Int64
+	looked  time.Time // by the writer
 	spent   atomic.Bool
 }
 
@@ -91,7 +95,8 @@ func (r *reserve) wrote(written int64) error {
 	if r == nil {
 		return nil
 	}
-	if written > r.allowed.Load() {
+	if now := time.Now(); written > r.allowed.Load() || now.Sub(r.looked) >= lookWriting {
+		r.looked = now
 		r.look(written)
 	}
 	if r.spent.Load() {
@@ -116,7 +121,7 @@ func (s *Session) watchDisk() {
 		return
 	}
 	s.beat.Go(func() {
-		tick := time.NewTicker(lookAtDiskFor)
+		tick := time.NewTicker(lookIdle)
 		defer tick.Stop()
 		for {
 			select {
