@@ -37,7 +37,10 @@ func ringPath(path string, start time.Time, sequence int) string {
 // RingPath is the path of another file of a ring, of which the first is given.
 func RingPath(first string, sequence int) string {
 	name, ext := splitExtension(first)
-	return fmt.Sprintf("%s_%06d%s", name[:strings.LastIndexByte(name, '_')], sequence, ext)
+	if at := strings.LastIndexByte(name, '_'); at >= 0 {
+		name = name[:at]
+	}
+	return fmt.Sprintf("%s_%06d%s", name, sequence, ext)
 }
 
 // ringNameFaults says that the names of a ring's files would be too long.
