@@ -183,27 +183,33 @@ func (r *requestFlags) override(given *pflag.FlagSet, req *capture.Request) erro
 	if given.Changed("name") {
 		req.Name = &r.name
 	}
-	r.overrideTarget(given, p)
+	targetErr := r.overrideTarget(given, p)
 	if given.Changed("target-type") {
 		p.TargetType = &r.targetType
 	}
 	r.overrideStorage(given, p)
 	return capture.JoinFaults(
+		targetErr,
 		r.overrideNumbers(given, p),
 		r.overrideFilters(given, p),
 		r.overrideContinuous(given, p),
 	)
 }
 
-func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *capture.Properties) {
+func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *capture.Properties) error {
+	vm := r.vm
+	if !strings.HasPrefix(vm, "/") {
+		vm = vmID(r.group, vm)
+	}
 	switch {
+	case given.Changed("target") && given.Changed("vm") && !strings.EqualFold(r.target, vm):
+		return &capture.Error{Class: capture.Invalid, Code: capture.CodeInvalidValue, Target: "--vm", Message: vm + " given, and another machine by --target: leave one of them out"}
 	case given.Changed("target"):
 		p.Target = &r.target
-	case given.Changed("vm") && strings.HasPrefix(r.vm, "/"):
-		p.Target = &r.vm
 	case given.Changed("vm"):
-		p.Target = new(vmID(r.group, r.vm))
+		p.Target = &vm
 	}
+	return nil
 }
 
 // The ids of things that are only known by name. The zero subscription stands

@@ -680,7 +680,7 @@ func TestInterruptedWhileStarting(t *testing.T) {
 	if err := a.createDetached(ctx, ord, plan, &readiness{}); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(out.String(), `"stopReason": "Manual"`) || !strings.Contains(errs.String(), "early; manual") {
+	if !strings.Contains(out.String(), `"stopReason": "Manual"`) || !strings.Contains(errs.String(), "stopped early (Manual)") {
 		t.Errorf("%s%s", &out, &errs)
 	}
 }
