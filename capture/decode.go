@@ -91,13 +91,14 @@ func readJSON(data []byte) (*node, []Fault) {
 		return nil, []Fault{{Code: CodeBadRequest, Message: fmt.Sprintf(format, args...)}}
 	}
 	if len(data) > MaxBody {
-		return bad("the request has %d bytes; allowed: up to %d (1 MiB)", len(data), MaxBody)
+		return bad("the request has more than the %d bytes (1 MiB) that are allowed", MaxBody)
 	}
 	// Windows editors put a byte order mark before UTF-8; RFC 8259, section
 	// 8.1, lets a reader pass over it.
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	switch {
-	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")),
+		len(data) > 1 && (data[0] == 0) != (data[1] == 0): // an ASCII character of two bytes
 		return bad("the request is UTF-16 text: save it as UTF-8")
 	case !utf8.Valid(data):
 		return nil, []Fault{badUTF8(data)}

@@ -74,7 +74,7 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 		return nil, err
 	}
 	if err := s.rec.start(s.file); err != nil {
-		return nil, Errorf(LocalFile, "write %s: %w", s.file.Path(), err)
+		return nil, startError(err)
 	}
 	if p.in.ahead != nil {
 		// Whoever sends the packets through a pipe may be slow, and somebody may

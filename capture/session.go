@@ -189,7 +189,7 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 		}
 	}
 	if err := s.rec.start(s.file); err != nil {
-		return "", Errorf(LocalFile, "write %s: %w", path, err)
+		return "", startError(err)
 	}
 	return path, nil
 }
@@ -253,8 +253,15 @@ func openError(p *Plan, err error) error {
 	return privilege(err)
 }
 
+// startError is that of a file whose beginning the disk does not take.
+func startError(err error) error {
+	return Errorf(LocalFile, "%w: free some space, or name another folder with --captures-dir", err)
+}
+
 func createError(folder string, err error) error {
 	switch {
+	case errors.Is(err, syscall.EROFS):
+		return Errorf(LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
 	case errors.Is(err, fs.ErrExist):
 		return Errorf(Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
 	case errors.Is(err, storage.ErrOutside):
