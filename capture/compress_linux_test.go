@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/testnet"
@@ -35,6 +37,30 @@ func unpack(t *testing.T, path string, whole bool) []byte {
 		t.Fatalf("%s: %v\n%s", tool, err, &errs)
 	}
 	return out.Bytes()
+}
+
+// unpackCut unpacks as far as it goes, as Wireshark does. The zstd tool throws
+// away up to 128 KiB before an end that it misses.
+func unpackCut(t *testing.T, path string) []byte {
+	t.Helper()
+	if strings.HasSuffix(path, ".gz") {
+		return unpack(t, path, true)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	r, err := zstd.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the end is not missing: %v", err)
+	}
+	return b
 }
 
 // packed is a rig that compresses.
@@ -185,7 +211,7 @@ func TestCompressedFullDisk(t *testing.T) {
 		if ClassOf(err) != LocalFile || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%v", err)
 		}
-		got := numbersIn(t, unpack(t, res.Files[0].Path, compress == CompressGzip), 1000)
+		got := numbersIn(t, unpackCut(t, res.Files[0].Path), 1000)
 		if uint64(len(got)) != res.Packets || len(got) < 1000 || res.Dropped.ByFile == 0 {
 			t.Errorf("%s: %d packets in the file, %+v", compress, len(got), res)
 		}
