@@ -159,7 +159,7 @@ func (o *rotation) run() {
 
 // open makes a file of the ring and puts it under guard.
 func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, error) {
-	file, err := storage.Create(o.folder, RingPath(o.first, sequence))
+	file, err := storage.CreateHidden(o.folder, RingPath(o.first, sequence))
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +171,9 @@ func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, e
 	out, err := newOutFile(file, o.compress)
 	if err == nil {
 		_, err = out.Write(header)
+	}
+	if err == nil {
+		err = file.Appear()
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Discard())

@@ -27,6 +27,7 @@ type File struct {
 	path    string
 	madeDir string // the captures folder, if it was made for this file
 	id      identity
+	folder  *os.File // that the file will have its name in; nil when it has one
 	size    int64
 	begin   []byte // the first bytes that were written
 	guard   *guardSlot
@@ -229,6 +230,9 @@ func (f *File) Close() error {
 // Discard closes the file and takes it away again, with the captures folder
 // if that was made for it: for a capture that never began.
 func (f *File) Discard() error {
+	if f.folder != nil { // it has no name to be found by
+		return errors.Join(f.Close(), f.folder.Close())
+	}
 	err := errors.Join(f.Close(), os.Remove(f.path))
 	f.removeDir()
 	return err

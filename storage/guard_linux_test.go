@@ -290,3 +290,39 @@ func TestRemoveTakesOnlyItsOwn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A hidden file is nowhere before it appears, and takes nobody's name.
+func TestHiddenFileAppears(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "captures")
+	path := filepath.Join(dir, "x.cap")
+	must(t, os.Mkdir(dir, 0o700))
+	f, err := CreateHidden(dir, path)
+	must(t, err)
+	_, err = f.Write([]byte("head"))
+	must(t, err)
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("it is there already: %v", left)
+	}
+	must(t, f.Appear())
+	_, err = f.Write([]byte("tail"))
+	must(t, err)
+	must(t, f.Finish())
+	st, err := os.Stat(path)
+	must(t, err)
+	if text, _ := os.ReadFile(path); string(text) != "headtail" || st.Mode() != 0o600 {
+		t.Errorf("%q, %v", text, st.Mode())
+	}
+
+	f, err = CreateHidden(dir, path)
+	must(t, err)
+	if err := f.Appear(); !errors.Is(err, os.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+	must(t, f.Discard())
+	if text, _ := os.ReadFile(path); string(text) != "headtail" {
+		t.Errorf("what was there: %q", text)
+	}
+	if err := f.Remove(dir); !errors.Is(err, ErrReplaced) {
+		t.Errorf("it would have taken another file away: %v", err)
+	}
+}
