@@ -229,7 +229,7 @@ func TestBlobKilled(t *testing.T) {
 		t.Parallel()
 		r := newBlobRig(t)
 		r.env = append(r.env, "PCAPCTL_SPOOL_SIZE=1MiB")
-		run := r.capture("--storage-path", r.url("captures/x.cap"), "--file-path", "")
+		run := r.capture("--storage-path", r.url("captures/x.cap"))
 		r.send(halfFrames)
 		r.blocksStaged(2)
 		time.Sleep(300 * time.Millisecond)
