@@ -152,11 +152,12 @@ func (ns *NS) Sender(dev string) *Sender {
 	return s
 }
 
-// Send sends one frame.
+// Send sends one frame. Safe for concurrent use.
 func (s *Sender) Send(frame []byte) {
 	s.t.Helper()
+	to := s.addr // Sendto writes into it
 	for {
-		err := unix.Sendto(s.fd, frame, 0, &s.addr)
+		err := unix.Sendto(s.fd, frame, 0, &to)
 		if errors.Is(err, unix.ENOBUFS) {
 			runtime.Gosched()
 			continue
