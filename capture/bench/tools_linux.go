@@ -118,7 +118,9 @@ func (n *network) command(o *options, cpu int, program string, args ...string) *
 	if o.cpus {
 		words = append(words, "taskset", "-c", strconv.Itoa(cpu))
 	}
-	return exec.Command("ip", append(append(words, program), args...)...)
+	cmd := exec.Command("ip", append(append(words, program), args...)...)
+	cmd.Env = append(os.Environ(), "PCAPCTL_STATE_DIR="+n.disk+"/state") // its sessions end with the bench
+	return cmd
 }
 
 func (n *network) measure(o *options, t tool, s scenario) (m measure, err error) {
