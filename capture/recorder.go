@@ -59,7 +59,6 @@ type counters struct {
 	packets atomic.Uint64 // recorded, those in the buffer included
 	bytes   atomic.Uint64 // of packet data recorded
 	size    atomic.Int64  // of the file, with what is in the buffer
-	walked  atomic.Uint64 // packets taken from the ring
 	// What was recorded and then could not be written.
 	lost, lostBytes atomic.Uint64
 	// What is in the file.
@@ -117,11 +116,7 @@ func (r *recorder) began() {
 // have taken the file over its limit; it and all that follow are not recorded.
 // When the disk fails, the packets behind are counted as lost.
 func (r *recorder) block(b *ring.Block) (full bool, err error) {
-	var walked uint64
-	defer func() {
-		r.publish()
-		r.walked.Add(walked)
-	}()
+	defer r.publish()
 	var p ring.Packet
 	var failure error
 	for {
@@ -129,7 +124,6 @@ func (r *recorder) block(b *ring.Block) (full bool, err error) {
 		if !ok || err != nil {
 			return false, cmp.Or(failure, err)
 		}
-		walked++
 		if r.user != nil && !r.matches(&p) || r.late(&p) {
 			continue
 		}
