@@ -120,19 +120,12 @@ func (s *Session) watchDisk() {
 	if r == nil {
 		return
 	}
-	s.beat.Go(func() {
-		tick := time.NewTicker(lookIdle)
-		defer tick.Stop()
-		for {
-			select {
-			case <-s.ended:
-				return
-			case <-tick.C:
-			}
-			if r.look(s.rec.total.Load()); r.spent.Load() {
-				s.ring.Wake()
-				return
-			}
+	s.every(lookIdle, func() (more bool) {
+		r.look(s.rec.total.Load())
+		if r.spent.Load() {
+			s.ring.Wake()
+			return false
 		}
+		return true
 	})
 }

@@ -89,15 +89,26 @@ func (s *Session) keepTelling() {
 	}
 	s.tell()
 	s.watcher.Interfaces(0, s.links.dropped())
+	s.every(tellEvery, func() (more bool) {
+		s.watcher.Interfaces(time.Since(s.Started), s.links.dropped())
+		return true
+	})
+}
+
+// every calls do again and again beside the packet loop, until it wants no
+// more or the session has ended.
+func (s *Session) every(d time.Duration, do func() (more bool)) {
 	s.beat.Go(func() {
-		tick := time.NewTicker(tellEvery)
+		tick := time.NewTicker(d)
 		defer tick.Stop()
 		for {
 			select {
 			case <-s.ended:
 				return
 			case <-tick.C:
-				s.watcher.Interfaces(time.Since(s.Started), s.links.dropped())
+			}
+			if !do() {
+				return
 			}
 		}
 	})
