@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"pcapctl/capture/pcapfile"
@@ -165,8 +166,14 @@ func (j *judge) coded(code, path, format string, args ...any) {
 	j.faults = append(j.faults, Fault{Code: code, Target: path, Message: fmt.Sprintf(format, args...)})
 }
 
+// pattern is a regular expression that is compiled when it is first asked for:
+// to compile all of them takes a tenth of a start, and a run needs few.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 // validName is the API's rule for the name of a packet capture.
-var validName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?$`)
+var validName = pattern(`^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?$`)
 
 func (j *judge) name(given *string) string {
 	if given == nil {
@@ -174,7 +181,7 @@ func (j *judge) name(given *string) string {
 		return j.session
 	}
 	j.session = *given
-	if !validName.MatchString(*given) {
+	if !validName().MatchString(*given) {
 		j.fault("name", "%s is no name of a packet capture; allowed: 1 to 80 letters, digits, _ . and -, a letter or digit first, a letter, digit or _ last", show(*given))
 		j.session = "name"
 	}
@@ -193,14 +200,14 @@ func (h Host) defaultName() string {
 	return "pcapctl-" + host + "-" + h.Now.Format(stampLayout) + "-" + strings.ToLower(rand.Text()[:8])
 }
 
-var unsafeInName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+var unsafeInName = pattern(`[^A-Za-z0-9_-]+`)
 
 // safeName is the host's name as it may stand in a file's name and in a
 // session's: letters, digits, - and _, and single dots within.
 func (h Host) safeName() string {
 	var labels []string
 	for label := range strings.SplitSeq(h.Name, ".") {
-		if label = unsafeInName.ReplaceAllString(label, "-"); label != "" {
+		if label = unsafeInName().ReplaceAllString(label, "-"); label != "" {
 			labels = append(labels, label)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -134,7 +133,7 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 		j.fault(at, "a blob's URI has no fragment (#…); a # in its name is written %%23")
 		return "", Secret{}
 	}
-	if secretInText.MatchString(given) {
+	if secretInText().MatchString(given) {
 		j.fault(at, "there is a signature in the blob's path: it belongs into the query, behind a ?")
 		return "", Secret{}
 	}
@@ -165,14 +164,14 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 // which decides where the packets go.
 func (j *judge) fillBlob(rest string, account ResourceID, at string) string {
 	host, tail, _ := strings.Cut(rest, "/")
-	if left := leftover.FindAllString(host, -1); len(left) > 0 {
+	if left := leftover().FindAllString(host, -1); len(left) > 0 {
 		example, standIn := "<account>", "account"
 		if !account.IsZero() {
 			standIn = strings.ToLower(account.Name)
 			example = standIn
 		}
 		j.fault(at, "%s is not filled in: write the account's name, https://%s.blob.%s/…", shorten(strings.Join(left, " and ")), example, j.host.StorageSuffix)
-		host = leftover.ReplaceAllString(host, standIn) // so that the rest can be judged, too
+		host = leftover().ReplaceAllString(host, standIn) // so that the rest can be judged, too
 	}
 	filled, faults := j.fill(tail)
 	for _, f := range faults {
@@ -211,7 +210,7 @@ func (j *judge) splitEndpoint(u *url.URL, account ResourceID, at string) (base, 
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 	name, suffix, _ := strings.Cut(host, ".")
-	if suffix != "blob."+j.host.StorageSuffix || !storageAccountName.MatchString(name) {
+	if suffix != "blob."+j.host.StorageSuffix || !storageAccountName().MatchString(name) {
 		example := "<account>"
 		if !account.IsZero() {
 			example = strings.ToLower(account.Name)
@@ -225,13 +224,13 @@ func (j *judge) splitEndpoint(u *url.URL, account ResourceID, at string) (base, 
 
 // containerName is the service's rule; the three names with a dollar sign are
 // containers of its own, of which $logs cannot be written.
-var containerName = regexp.MustCompile(`^(?:[a-z0-9](?:-?[a-z0-9]){2,62}|\$root|\$web)$`)
+var containerName = pattern(`^(?:[a-z0-9](?:-?[a-z0-9]){2,62}|\$root|\$web)$`)
 
 // blobName judges container/blob by the rules of "Naming and referencing
 // containers, blobs, and metadata" of the Blob service's documentation.
 func (j *judge) blobName(rest, at string) {
 	container, name, _ := strings.Cut(rest, "/")
-	if !containerName.MatchString(container) || len(container) > 63 {
+	if !containerName().MatchString(container) || len(container) > 63 {
 		j.fault(at, "%s is no name of a container; allowed: 3 to 63 lower-case letters, digits and single hyphens between them", show(container))
 	}
 	segments := strings.Split(name, "/")

@@ -53,7 +53,7 @@ func roundTrip(t testing.TB, c *Config, h Host) {
 func checkConfig(t testing.TB, c *Config) {
 	t.Helper()
 	switch {
-	case !validName.MatchString(c.Name) || len(c.Name) > 80:
+	case !validName().MatchString(c.Name) || len(c.Name) > 80:
 		t.Fatalf("name %q", c.Name)
 	case c.Target.IsZero() || c.TargetType != "AzureVM":
 		t.Fatalf("target %v %q", c.Target, c.TargetType)
@@ -362,7 +362,7 @@ func TestDefaultName(t *testing.T) {
 	for _, host := range []string{"", "-", strings.Repeat("long.", 60), "größe", "a/b"} {
 		h := testHost()
 		h.Name = host
-		if name := h.defaultName(); !validName.MatchString(name) {
+		if name := h.defaultName(); !validName().MatchString(name) {
 			t.Errorf("host %q: name %q", host, name)
 		}
 	}

@@ -3,7 +3,6 @@ package capture
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -20,12 +19,12 @@ const (
 
 // secretInText finds the signature of a SAS and an account's key, wherever a
 // piece of a request is shown. Percent-encoded forms count, too.
-var secretInText = regexp.MustCompile(`(?i)(?:sig|accountkey)(?:=|%3d)([^&"'\s;]+)`)
+var secretInText = pattern(`(?i)(?:sig|accountkey)(?:=|%3d)([^&"'\s;]+)`)
 
 // mask hides secrets in a piece of a request and leaves its length as it was,
 // so that a caret below it still points to the right place.
 func mask(s string) string {
-	hits := secretInText.FindAllStringSubmatchIndex(s, -1)
+	hits := secretInText().FindAllStringSubmatchIndex(s, -1)
 	if hits == nil {
 		return s
 	}

@@ -202,7 +202,7 @@ func TestWholeNumber(t *testing.T) {
 		"0": 0, "-0": 0, "0.000": 0, "0e5": 0, "0e999999999999999999999": 0, "40": 40, "-40": -40, "40.0": 40, "1e3": 1000, "1.5e1": 15, "1500e-2": 15,
 		"0.04e3": 40, "100e-2": 1, "9223372036854775807": 1<<63 - 1, "-9223372036854775808": -1 << 63, "9.223372036854775807E+18": 1<<63 - 1,
 	} {
-		parts := jsonNumber.FindStringSubmatch(text)
+		parts := jsonNumber().FindStringSubmatch(text)
 		if n, err := wholeNumber(parts[1], parts[2], parts[3], parts[4]); err != nil || n != want {
 			t.Errorf("%s: got %d, %v", text, n, err)
 		}
@@ -210,7 +210,7 @@ func TestWholeNumber(t *testing.T) {
 	for text, want := range map[string]error{
 		"0.5": errNotWhole, "1.00000000000000000000000001": errNotWhole, "15e-1": errNotWhole, "1e19": errTooLarge, "-9223372036854775809": errTooLarge, "1e2147483648": errTooLarge,
 	} {
-		parts := jsonNumber.FindStringSubmatch(text)
+		parts := jsonNumber().FindStringSubmatch(text)
 		if n, err := wholeNumber(parts[1], parts[2], parts[3], parts[4]); !errors.Is(err, want) {
 			t.Errorf("%s: got %d, %v, want %v", text, n, err, want)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -260,7 +259,7 @@ func (d *decoder) truth(v node, path string) *bool {
 
 // jsonNumber takes a number apart: sign, digits before the point, digits
 // behind it, exponent (RFC 8259, section 6).
-var jsonNumber = regexp.MustCompile(`^(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?$`)
+var jsonNumber = pattern(`^(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?$`)
 
 // integer reads a whole number, also from a string, as clients in the wild send
 // both. 1e3 and 40.0 are whole numbers; JSON knows no other kind.
@@ -269,7 +268,7 @@ func (d *decoder) integer(v node, path string, b bounds) *int64 {
 		d.wrongType(v, path, "a whole number, "+b.String())
 		return nil
 	}
-	parts := jsonNumber.FindStringSubmatch(strings.TrimSpace(v.text))
+	parts := jsonNumber().FindStringSubmatch(strings.TrimSpace(v.text))
 	if parts == nil {
 		d.wrongType(v, path, "a whole number in decimal digits, "+b.String())
 		return nil
@@ -327,11 +326,11 @@ func wholeNumber(sign, whole, fraction, exponent string) (int64, error) {
 }
 
 // plainName is a member's name that needs no quotes in a path.
-var plainName = regexp.MustCompile(`^[A-Za-z_$][A-Za-z0-9_$-]{0,63}$`)
+var plainName = pattern(`^[A-Za-z_$][A-Za-z0-9_$-]{0,63}$`)
 
 func joinPath(path, name string) string {
 	switch {
-	case !plainName.MatchString(name):
+	case !plainName().MatchString(name):
 		return path + "[" + show(name) + "]"
 	case path == "":
 		return name

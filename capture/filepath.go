@@ -3,7 +3,6 @@ package capture
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,13 +21,13 @@ const (
 var placeholders = []string{"packetCaptureName", "hostname", "startTime"}
 
 // anyPlaceholder finds one, on either side of braces that do not pair.
-var anyPlaceholder = regexp.MustCompile(`\{([^{}]*)\}`)
+var anyPlaceholder = pattern(`\{([^{}]*)\}`)
 
 // fill replaces the placeholders of a path. Those it does not know are faults,
 // because they were left from documentation; their bare names are put in, so
 // that the rest of the path can be judged, too.
 func (j *judge) fill(given string) (filled string, faults []string) {
-	filled = anyPlaceholder.ReplaceAllStringFunc(given, func(match string) string {
+	filled = anyPlaceholder().ReplaceAllStringFunc(given, func(match string) string {
 		name := match[1 : len(match)-1]
 		switch strings.ToLower(name) {
 		case "packetcapturename":
@@ -43,7 +42,7 @@ func (j *judge) fill(given string) (filled string, faults []string) {
 			fault = fmt.Sprintf("%s is not filled in; the nearest known is {%s}", shorten(match), near)
 		}
 		faults = append(faults, fault)
-		return unsafeInName.ReplaceAllString(name, "-")
+		return unsafeInName().ReplaceAllString(name, "-")
 	})
 	if strings.ContainsAny(filled, "{}") {
 		faults = append(faults, "a brace without its counterpart; braces stand around the name of a placeholder only")
@@ -114,11 +113,11 @@ type linuxRules struct{}
 func (linuxRules) clean(dir string) string { return path.Clean(dir) }
 
 // drive is how a Windows path begins.
-var drive = regexp.MustCompile(`^[A-Za-z]:`)
+var drive = pattern(`^[A-Za-z]:`)
 
 func (linuxRules) foreign(given, dir string) string {
 	switch {
-	case drive.MatchString(given):
+	case drive().MatchString(given):
 		return fmt.Sprintf("%s is a Windows path and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
 	case strings.Contains(given, `\`):
 		return fmt.Sprintf("%s has backslashes, as Windows writes paths, and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
@@ -172,7 +171,7 @@ func tooLong(parts []string, file string) string {
 // suggest rewrites a path of whatever form as one under the captures folder,
 // for a message. Folders that only say "here are captures" are not repeated.
 func suggest(dir, given, separator string) string {
-	given = drive.ReplaceAllString(given, "")
+	given = drive().ReplaceAllString(given, "")
 	var parts []string
 	for part := range strings.FieldsFuncSeq(given, func(r rune) bool { return r == '/' || r == '\\' }) {
 		if part != "." && part != ".." && part != "~" {

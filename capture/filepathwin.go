@@ -2,7 +2,6 @@ package capture
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,7 +14,7 @@ func (windowsRules) clean(dir string) string { return cleanWindows(dir) }
 
 // windowsDevice are the names that stand for devices in every folder, with any
 // extension.
-var windowsDevice = regexp.MustCompile(`(?i)^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)`)
+var windowsDevice = pattern(`(?i)^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)`)
 
 func (windowsRules) foreign(given, dir string) string {
 	switch {
@@ -53,7 +52,7 @@ func (windowsRules) under(given, dir string, o Output) (string, string) {
 			return "", fmt.Sprintf(`%s holds one of < > : " | ? *, which no file's name on Windows may hold`, show(part))
 		case strings.TrimRight(part, ". ") != part:
 			return "", fmt.Sprintf("%s ends in a dot or a space, which Windows takes away", show(part))
-		case windowsDevice.MatchString(part):
+		case windowsDevice().MatchString(part):
 			return "", fmt.Sprintf("%s is the name of a device on Windows", show(part))
 		}
 	}
@@ -72,7 +71,7 @@ func (windowsRules) under(given, dir string, o Output) (string, string) {
 func isWindowsSeparator(r rune) bool { return r == '/' || r == '\\' }
 
 func windowsAbsolute(p string) bool {
-	return len(p) >= 3 && drive.MatchString(p) && isWindowsSeparator(rune(p[2]))
+	return len(p) >= 3 && drive().MatchString(p) && isWindowsSeparator(rune(p[2]))
 }
 
 // cleanWindows is filepath.Clean of Windows for absolute paths without "..",

@@ -3,7 +3,6 @@ package capture
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -33,11 +32,11 @@ const maxSegment = 128
 
 var (
 	// leftover is a placeholder that was copied from documentation.
-	leftover = regexp.MustCompile(`\{[^{}]*\}`)
+	leftover = pattern(`\{[^{}]*\}`)
 	// segmentRest is what a segment may hold beside placeholders.
-	segmentRest = regexp.MustCompile(`^[\pL\pN._()-]*$`)
+	segmentRest = pattern(`^[\pL\pN._()-]*$`)
 	// storageAccountName is the rule of the service for account names.
-	storageAccountName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+	storageAccountName = pattern(`^[a-z0-9]{3,24}$`)
 )
 
 // ParseResourceID reads an id of any kind of resource. Placeholders such as
@@ -73,7 +72,7 @@ func checkSegment(s string) error {
 		return errors.New("is empty")
 	case len(s) > maxSegment:
 		return fmt.Errorf("is longer than %d bytes", maxSegment)
-	case !segmentRest.MatchString(leftover.ReplaceAllString(s, "")):
+	case !segmentRest().MatchString(leftover().ReplaceAllString(s, "")):
 		return fmt.Errorf("(%s) holds a character that no id has", show(s))
 	}
 	return nil
@@ -90,7 +89,7 @@ func (r ResourceID) Equal(other ResourceID) bool { return r == other }
 
 // Placeholders lists what was left in the id from documentation, such as
 // {subscriptionId}, in its order.
-func (r ResourceID) Placeholders() []string { return leftover.FindAllString(r.id, -1) }
+func (r ResourceID) Placeholders() []string { return leftover().FindAllString(r.id, -1) }
 
 // parseVM reads the id of a virtual machine. The published sample writes
 // virtualMachine once, so that is taken for the same.
@@ -113,9 +112,9 @@ func parseStorageAccount(s string) (ResourceID, error) {
 	switch {
 	case err == nil && !sameName(r.Kind, kindStorage):
 		err = fmt.Errorf("it names a resource of type %s", show(r.Kind))
-	case err == nil && len(leftover.FindString(r.Name)) > 0:
+	case err == nil && len(leftover().FindString(r.Name)) > 0:
 		err = fmt.Errorf("%s is a placeholder: write the account's name in its place", show(r.Name))
-	case err == nil && !storageAccountName.MatchString(strings.ToLower(r.Name)):
+	case err == nil && !storageAccountName().MatchString(strings.ToLower(r.Name)):
 		err = fmt.Errorf("%s is no account name, which has 3 to 24 letters and digits", show(r.Name))
 	}
 	if err != nil {
