@@ -128,9 +128,9 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	if s.disk {
 		dir = n.disk
 	}
-	file := filepath.Join(dir, "bench.cap")
-	defer func() { _ = os.Remove(file) }()
-	if err := warm(file, s.volume(o.seconds)); err != nil {
+	file, held := filepath.Join(dir, "bench.cap"), filepath.Join(dir, "held")
+	defer func() { _, _ = os.Remove(file), os.Remove(held) }()
+	if err := warm(held, s.volume(o.seconds)); err != nil {
 		return m, err
 	}
 
@@ -149,6 +149,9 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	}
 	m.start = time.Since(began)
 	time.Sleep(200 * time.Millisecond) // dumpcap says it a little early
+	if err := os.Remove(held); err != nil {
+		return m, err
+	}
 	before, from := cpuTime(cmd.Process.Pid), time.Now()
 
 	if s.rate >= 0 {
@@ -236,7 +239,7 @@ func warm(file string, size int64) error {
 	for at := int64(0); at < size && err == nil; at += int64(len(chunk)) {
 		_, err = f.Write(chunk)
 	}
-	return errors.Join(err, f.Close(), os.Remove(file))
+	return errors.Join(err, f.Close())
 }
 
 // countPackets reads a file with a reader that is not pcapctl's, and sees that
