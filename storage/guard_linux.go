@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -117,6 +118,9 @@ func (g *Guard) Close() {
 	}
 	_ = unix.Close(g.sock)
 	g.sock = -1
+	if !slices.Contains(g.used[:], true) {
+		_ = g.cmd.Process.Kill() // it has nothing to do any more, and need not take its time
+	}
 	_ = g.cmd.Wait()
 	_ = unix.Munmap(g.mem)
 }

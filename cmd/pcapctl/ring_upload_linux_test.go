@@ -26,6 +26,7 @@ func (r *blobRig) name(url string) string {
 
 // Each file of a ring is a blob of its own, which goes when the file does.
 func TestRingOfBlobs(t *testing.T) {
+	t.Parallel()
 	for _, local := range []bool{true, false} {
 		r := newBlobRig(t)
 		var args []string
@@ -80,6 +81,7 @@ func TestRingOfBlobs(t *testing.T) {
 // The storage is away: the ring turns on. What it holds in the end is kept when
 // the storage stays away, and sent when it comes back.
 func TestRingWhileStorageIsAway(t *testing.T) {
+	t.Parallel()
 	for _, back := range []bool{false, true} {
 		r := newBlobRig(t)
 		r.env = append(r.env, "PCAPCTL_UPLOAD_GRACE=3s")

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +24,8 @@ func TestMain(m *testing.M) {
 	if storage.GuardMain() {
 		return
 	}
+	// The tests spend their time waiting for programs. -parallel has the last word.
+	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
 	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send, "mkpcap": makeCapture})
 }
 
@@ -30,6 +34,7 @@ func TestMain(m *testing.M) {
 // (a network namespace $NETNS with v0 and v1 connected) and `captdir` (makes
 // the captures folder $CAPTURES).
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

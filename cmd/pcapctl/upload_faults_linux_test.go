@@ -50,6 +50,7 @@ const forGood = 1 << 30
 
 // Faults that pass: the blob is complete in the end, and no packet is lost.
 func TestBlobFaultsThatPass(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		rule func(blobtest.Request) blobtest.Fault
@@ -104,6 +105,7 @@ func TestBlobFaultsThatPass(t *testing.T) {
 // Faults that last: the exit code says so, the file is kept, named and whole,
 // and upload finishes it.
 func TestBlobFaultsThatLast(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, says string
 		file       bool // there is a file of the user's besides
@@ -190,6 +192,7 @@ func TestBlobFaultsThatLast(t *testing.T) {
 }
 
 func TestBlobKilled(t *testing.T) {
+	t.Parallel()
 	for _, file := range []bool{false, true} {
 		t.Run(fmt.Sprintf("file %v", file), func(t *testing.T) {
 			t.Parallel()
@@ -255,6 +258,7 @@ func TestBlobKilled(t *testing.T) {
 // A first Ctrl-C ends the capture and finishes the upload, a second one leaves
 // at once.
 func TestBlobCtrlCTwice(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	r.p.Rule(onBlocks(blobtest.Fail503, 1, forGood))
 	run := r.capture("--storage-path", r.url("captures/x.cap"))
@@ -278,6 +282,7 @@ func TestBlobCtrlCTwice(t *testing.T) {
 
 // A request that is refused has made nothing, here or there.
 func TestBlobRefusals(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	r.a.Put("captures/there.cap", []byte("x"))
 	old, short := r.a.SAS("rcw", time.Now().Add(-time.Minute)), r.a.SAS("rcw", time.Now().Add(time.Minute))
@@ -328,6 +333,7 @@ func TestBlobRefusals(t *testing.T) {
 // Nothing of the upload is in a capture of all interfaces, however often its
 // connections are cut; another client of the same endpoint is captured whole.
 func TestBlobLeavesItselfOut(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	run := r.start("create", "-n", "s", "-i", "any", "--storage-account", testAccountID,
 		"--storage-path", r.url("captures/any.cap"), "--file-path", r.path("captures/any.cap"))
@@ -420,6 +426,7 @@ func tshark(t *testing.T, path, filter, field string) []string {
 // Files without a session can be uploaded, too: any file, and the spool of a
 // session that was deleted, of which some was given back to the disk.
 func TestBlobUploadOfAFile(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	file := r.path("captures/file.cap")
 	run := r.start("create", "-n", "s", "-i", "v1", "--promiscuous=false", "--file-path", file)

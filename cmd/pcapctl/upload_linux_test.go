@@ -244,6 +244,7 @@ func (r *blobRig) onlyOnce() {
 }
 
 func TestBlobDestinations(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	const frames = 6000 // 8.5 MB: two blocks and a bit
 	sas := r.a.SAS("rcw", time.Now().Add(time.Hour))

@@ -21,6 +21,7 @@ func TestBlobOfOneGiB(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves a gibibyte")
 	}
+	t.Parallel()
 	r := newBlobRig(t, "65000")
 	r.frame = 60_000
 	run := r.capture("--storage-path", r.url("captures/large.cap"), "--time-limit", "120")
@@ -83,6 +84,7 @@ func anonymous(t *testing.T, pid int) int {
 // A secret is nowhere but where it was put: not in what is printed or written,
 // and on no command line of a process that pcapctl starts.
 func TestBlobSecretsAreNotShown(t *testing.T) {
+	t.Parallel()
 	r := newBlobRig(t)
 	sas := r.a.SAS("rcw", time.Now().Add(time.Hour))
 	q, err := url.ParseQuery(sas)
