@@ -123,7 +123,7 @@ func TestTun(t *testing.T) {
 
 func TestBridgeMacvlanAndJumboFrames(t *testing.T) {
 	r := newRig(t)
-	r.IP("link", "add", "br0", "type", "bridge")
+	r.IP("link", "add", "br0", "type", "bridge", "mcast_snooping", "0") // which asks for multicast routers
 	for _, dev := range []string{"v0", "v1", "br0"} {
 		r.IP("link", "set", dev, "mtu", "9000")
 	}
