@@ -24,6 +24,16 @@ func (r *blobRig) name(url string) string {
 	return strings.TrimPrefix(url, r.a.Endpoint(r.p.Addr)+"/")
 }
 
+// committed is how many blobs were completed.
+func (r *blobRig) committed() (n int) {
+	for _, q := range r.p.Requests() {
+		if q.Comp == "blocklist" && q.Status == http.StatusCreated {
+			n++
+		}
+	}
+	return n
+}
+
 // Each file of a ring is a blob of its own, which goes when the file does.
 func TestRingOfBlobs(t *testing.T) {
 	t.Parallel()
@@ -34,9 +44,11 @@ func TestRingOfBlobs(t *testing.T) {
 			args = []string{"--local-path", r.path("captures/ring.cap")}
 		}
 		run := r.ring(args...)
-		for range 12 { // of about 75 packets each
+		const perFile = 72 // packets
+		for sent := 0; sent < 900; {
 			r.send(75)
-			time.Sleep(150 * time.Millisecond)
+			sent += 75
+			until(t, "the full files to be blobs", func() bool { return r.committed() >= sent/perFile })
 		}
 		run.signal(syscall.SIGTERM)
 		run.wait(0)
