@@ -64,10 +64,21 @@ func taken(name string) error {
 // Error classes: Conflict (the name is taken: ErrTaken), Forbidden (the folder
 // may not be written to, or others could replace what is in it), LocalFile (it
 // is full), Internal.
-func (r *Registry) Claim(rec Record, withLog bool) (_ *Claim, err error) {
+func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 	if err := supported(); err != nil {
 		return nil, capture.Errorf(capture.Internal, "%w", err)
 	}
+	// Who is refused takes the folder away again if it is empty and new, maybe
+	// just when we have opened it.
+	for range 10 {
+		if c, err = r.claim(rec, withLog); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return c, err
+}
+
+func (r *Registry) claim(rec Record, withLog bool) (_ *Claim, err error) {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, r.failed("make", err)
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +83,41 @@ func TestClaimIsExclusiveAndWhole(t *testing.T) {
 	if left, err := os.ReadDir(r.Dir()); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
+}
+
+// A create that is refused takes the new state folder away again while others
+// make their sessions in it.
+func TestClaimWhileTheFolderComesAndGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	stop := make(chan struct{})
+	var refused sync.WaitGroup
+	removed := 0
+	refused.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if os.Remove(dir) == nil { // only when it is empty
+					removed++
+				}
+				time.Sleep(20 * time.Microsecond)
+			}
+		}
+	})
+	for i := range 200 {
+		c, err := New(dir).Claim(sample(t, fmt.Sprint("s", i)), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Abandon()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	refused.Wait()
+	t.Logf("the folder was taken away %d times", removed)
 }
 
 func TestNamesLeadNowhere(t *testing.T) {
