@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,5 +130,57 @@ func TestRingWhileStorageIsAway(t *testing.T) {
 		if !back && !strings.Contains(run.err.String(), "3 of the 3 files of the ring are not in the storage account") {
 			t.Errorf("%s", &run.err)
 		}
+	}
+}
+
+// A kill leaves a ring whose files are whole, those of the spool as well, and
+// each of them can be sent.
+func TestRingOfBlobsKilled(t *testing.T) {
+	t.Parallel()
+	for _, local := range []bool{true, false} {
+		r := newBlobRig(t)
+		var args []string
+		where := r.path("state/.spool")
+		if local {
+			where = r.path("captures")
+			args = []string{"--local-path", filepath.Join(where, "ring.cap")}
+		}
+		run := r.ring(args...)
+		r.send(300) // four files and a bit
+		until(t, "the full files to be blobs", func() bool { return r.committed() >= 2 })
+		r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
+		r.send(200)
+		time.Sleep(600 * time.Millisecond)
+		run.signal(syscall.SIGKILL)
+		<-run.done
+		shown := r.run(0, "show-status", "s")
+		if !strings.Contains(shown.out.String(), "AgentStopped") {
+			t.Errorf("shown: %s", &shown.out)
+		}
+		r.p.Rule(nil)
+		files, _ := filepath.Glob(filepath.Join(where, "*.cap"))
+		if len(files) != 3 {
+			t.Fatalf("local %v: files %v", local, files)
+		}
+		sent := 0
+		for i, file := range files {
+			sum := sumOf(t, file)
+			out, err := exec.Command("capinfos", "-c", "-M", file).CombinedOutput()
+			words := strings.Fields(string(out))
+			if err != nil || bytes.Contains(out, []byte("cut short")) {
+				t.Fatalf("%s: %v: %s", file, err, out)
+			}
+			n, _ := strconv.Atoi(words[len(words)-1])
+			sent += n
+			blob := fmt.Sprintf("captures/again%d.cap", i)
+			r.run(0, "upload", file, "--storage-path", r.url(blob))
+			if sumOf(t, r.blob(blob)) != sum {
+				t.Errorf("%s and its blob differ", file)
+			}
+		}
+		if want := 500 - 4*72; sent != want && sent != want+72 { // the last of seven files, or of eight
+			t.Errorf("%d packets in three files", sent)
+		}
+		r.run(0, "delete", "s")
 	}
 }
