@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -123,9 +124,10 @@ func (ns *NS) Do(fn func()) {
 
 // Sender sends frames as they are on one interface.
 type Sender struct {
-	fd   int
 	addr unix.SockaddrLinklayer
 	t    testing.TB
+	mu   sync.RWMutex
+	fd   int // -1 when the test is over
 }
 
 // Sender opens a sender on the interface dev.
@@ -148,13 +150,24 @@ func (ns *NS) Sender(dev string) *Sender {
 	if err != nil {
 		ns.t.Fatalf("open a sender on %s: %v", dev, err)
 	}
-	ns.t.Cleanup(func() { _ = unix.Close(s.fd) })
+	ns.t.Cleanup(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_ = unix.Close(s.fd)
+		s.fd = -1
+	})
 	return s
 }
 
-// Send sends one frame. Safe for concurrent use.
+// Send sends one frame, and nothing when the test is over: whoever sends beside
+// it need not be waited for. Safe for concurrent use.
 func (s *Sender) Send(frame []byte) {
 	s.t.Helper()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.fd < 0 {
+		return
+	}
 	to := s.addr // Sendto writes into it
 	for {
 		err := unix.Sendto(s.fd, frame, 0, &to)
