@@ -138,7 +138,8 @@ func (o *options) run() error {
 }
 
 // compare runs every tool in turn, round after round, so that a noisy machine
-// is noisy for all of them.
+// is noisy for all of them. Each round begins with another one: memory and disk
+// remember what the one before has done with them.
 func (o *options) compare(net *network, s scenario) error {
 	runs := map[string][]measure{}
 	var present []tool
@@ -147,8 +148,9 @@ func (o *options) compare(net *network, s scenario) error {
 			present = append(present, t)
 		}
 	}
-	for range o.rounds {
-		for _, t := range present {
+	for round := range o.rounds {
+		for i := range present {
+			t := present[(round+i)%len(present)]
 			m, err := net.measure(o, t, s)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.name, err)
