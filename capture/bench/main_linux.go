@@ -82,7 +82,7 @@ func main() {
 	only := flag.String("case", ".", "`regexp` of the cases to run")
 	names := flag.String("tools", ".", "`regexp` of the tools to run; tcpdump is what the others are compared with")
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each tool runs in each case")
-	flag.Float64Var(&o.seconds, "seconds", 5, "how long packets are sent in a run")
+	flag.Float64Var(&o.seconds, "seconds", 2, "how long packets are sent in a run")
 	flag.StringVar(&o.pcapctl, "pcapctl", "", "program to measure (default: built from this tree)")
 	flag.StringVar(&o.disk, "disk", os.TempDir(), "folder on a real disk")
 	flag.BoolVar(&o.cpus, "pin", true, "sender on the first processor, tools on the second")
