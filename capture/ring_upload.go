@@ -36,7 +36,7 @@ type ringUpload struct {
 
 	mu      sync.Mutex
 	queue   []*ringFile // to be sent, the oldest first
-	doomed  []string    // blobs to be taken away
+	doomed  []*ringBlob // to be taken away
 	closed  bool        // nothing more comes
 	now     *azblob.Upload
 	sent    UploadProgress // of files that are done with
@@ -48,6 +48,7 @@ type ringBlob struct {
 	gone     chan struct{} // closed when the file leaves the ring
 	released chan struct{} // closed when nobody reads the file any more
 	url      string        // of the blob, once it is complete
+	made     string        // which tells it from another that takes its place
 	err      error         // why it is not
 }
 
@@ -91,7 +92,7 @@ func (u *ringUpload) remove(f *ringFile) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if f.blob.url != "" {
-		u.doomed = append(u.doomed, f.blob.url)
+		u.doomed = append(u.doomed, f.blob)
 		u.wake()
 	}
 }
@@ -154,10 +155,10 @@ func (u *ringUpload) clear() {
 	doomed := u.doomed
 	u.doomed = nil
 	u.mu.Unlock()
-	for i, url := range doomed {
-		client, err := u.target.client.Sibling(url)
+	for i, b := range doomed {
+		client, err := u.target.client.Sibling(b.url)
 		if err == nil {
-			err = client.Delete(u.ctx)
+			err = client.Delete(u.ctx, b.made)
 		}
 		if err != nil {
 			u.mu.Lock()
@@ -217,7 +218,7 @@ func (u *ringUpload) send(f *ringFile) error {
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		f.blob.url = url
+		f.blob.url, f.blob.made = url, up.Made()
 	case isClosed(f.blob.gone):
 		u.skipped++
 	}
@@ -325,7 +326,7 @@ func (s *Session) finishRing(res *Result, err error) error {
 		u.warn(fmt.Sprintf("%d files left the ring before they could be sent to the storage account", u.skipped))
 	}
 	if n := len(u.doomed); n > 0 {
-		u.warn(fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.doomed[0]))
+		u.warn(fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.doomed[0].url))
 	}
 	return s.ringResult(res, files, err)
 }

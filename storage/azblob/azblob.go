@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
@@ -284,6 +285,7 @@ func (c *Client) unused(ctx context.Context) error {
 
 // blocks are those that the service has of a blob.
 type blocks struct {
+	etag      *azcore.ETag
 	committed []string         // names, in their order; nil when the blob does not exist
 	staged    map[string]int64 // sizes by name of those that are not committed
 }
@@ -298,6 +300,7 @@ func (c *Client) list(ctx context.Context) (blocks, error) {
 		}
 		return l, e
 	}
+	l.etag = r.ETag
 	for _, b := range r.UncommittedBlocks {
 		if b.Name != nil && b.Size != nil {
 			l.staged[*b.Name] = *b.Size

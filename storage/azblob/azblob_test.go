@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -447,5 +448,48 @@ func TestServiceChecksBlocks(t *testing.T) {
 	e := explain(err, "x")
 	if err == nil || !e.Temporary || e.Code != "Md5Mismatch" {
 		t.Errorf("a block with a wrong MD5: %v", err)
+	}
+}
+
+// A blob goes when it is the one that was made, and not when another has taken
+// its place.
+func TestDelete(t *testing.T) {
+	a := blobtest.Start(t)
+	a.Container("captures")
+	p := blobtest.NewProxy(t, a, nil, nil)
+	b := content(1000)
+	for _, lose := range []bool{false, true} { // the answer to the commit
+		p.Rule(func(q blobtest.Request) blobtest.Fault {
+			if lose && q.Method == http.MethodPut && q.Comp == "blocklist" {
+				lose = false
+				return blobtest.LoseAnswer
+			}
+			return blobtest.Pass
+		})
+		c := client(t, a, p.Addr, "captures/mine.cap")
+		u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
+		if _, err := u.Finish(within(t, 20*time.Second), int64(len(b)), nil); err != nil {
+			t.Fatal(err)
+		}
+		a.Put("captures/mine.cap", []byte("theirs"))
+		if err := c.Delete(t.Context(), u.Made()); err != nil {
+			t.Error(err)
+		}
+		if got, _ := a.Get("captures/mine.cap"); string(got) != "theirs" {
+			t.Fatalf("their blob is now %q", got)
+		}
+		a.Delete("captures/mine.cap")
+		u = c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
+		if _, err := u.Finish(within(t, 20*time.Second), int64(len(b)), nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time there is none
+			if err := c.Delete(t.Context(), u.Made()); err != nil {
+				t.Error(err)
+			}
+		}
+		if status, _ := a.Head("captures/mine.cap"); status != http.StatusNotFound {
+			t.Errorf("the blob is still there: status %d", status)
+		}
 	}
 }

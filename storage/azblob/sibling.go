@@ -2,8 +2,11 @@ package azblob
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 )
 
 // Sibling is another blob of the same container, reached with the same
@@ -23,18 +26,20 @@ func (c *Client) Sibling(blobURL string) (*Client, error) {
 	return &s, nil
 }
 
-// Delete takes the blob away, which the caller has made. One that is not there
-// is no error. It takes a minute at most. Errors are *Error.
-func (c *Client) Delete(ctx context.Context) error {
+// Delete takes the blob away that an upload has made (Upload.Made). One that is
+// not there is no error, and neither is another one in its place, which is left
+// alone. It takes a minute at most. Errors are *Error.
+func (c *Client) Delete(ctx context.Context, made string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
+	mine := blob.ModifiedAccessConditions{IfMatch: etag(made)}
 	return c.few(ctx, func(ctx context.Context) error {
-		_, err := c.blob.Delete(ctx, nil)
+		_, err := c.blob.Delete(ctx, &blob.DeleteOptions{AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &mine}})
 		if err == nil {
 			return nil
 		}
 		e := explain(err, c.how)
-		if e.Kind == NotFound && e.Code == codeNoBlob {
+		if e.Kind == NotFound && e.Code == codeNoBlob || e.status == http.StatusPreconditionFailed {
 			return nil
 		}
 		return e

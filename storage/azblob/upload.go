@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
@@ -59,6 +60,7 @@ type Upload struct {
 	names    []string
 	sum      string // hexadecimal
 	existing blocks
+	etag     *azcore.ETag
 	complete bool // the blob was there already, with these very blocks
 
 	mu     sync.Mutex
@@ -303,11 +305,12 @@ func (u *Upload) commit(metadata map[string]string) error {
 	absent := blob.ModifiedAccessConditions{IfNoneMatch: etag("*")}
 	for losses := 0; ; losses++ {
 		err := u.retry(0, func(ctx context.Context) error {
-			_, err := u.c.blob.CommitBlockList(ctx, u.names, &blockblob.CommitBlockListOptions{
+			r, err := u.c.blob.CommitBlockList(ctx, u.names, &blockblob.CommitBlockListOptions{
 				Metadata:         headers,
 				HTTPHeaders:      &blob.HTTPHeaders{BlobContentType: &contentType},
 				AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &absent},
 			})
+			u.etag = r.ETag
 			return err
 		})
 		if err == nil {
@@ -332,7 +335,17 @@ func (u *Upload) ours(conflict *Error) error {
 	if err := u.lookAt(); err != nil || !slices.Equal(u.existing.committed, u.names) {
 		return conflict
 	}
+	u.etag = u.existing.etag
 	return nil
+}
+
+// Made tells the blob that Finish has made from any that takes its place, for
+// Delete; "" when it has made none.
+func (u *Upload) Made() string {
+	if u.etag == nil {
+		return ""
+	}
+	return string(*u.etag)
 }
 
 // sendAgain stages the blocks that the service has lost.
