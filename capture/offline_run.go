@@ -62,7 +62,7 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 			err = s.file.Protect(s.guard)
 		}
 		if err != nil {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+			p.Warnings = append(p.Warnings, unguarded(err))
 		}
 	}
 	ng, err := p.sections()

@@ -2,6 +2,8 @@ package capture
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -114,6 +116,31 @@ type Statistics struct {
 	Upload                    *UploadResult     `json:"upload,omitempty"`
 	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
+}
+
+// Where names the capture files and blobs, for people.
+func (st *Statistics) Where() string {
+	list := make([]string, len(st.Files))
+	for i, f := range st.Files {
+		list[i] = f.Path
+	}
+	if ring := RingSummary(list); ring != "" {
+		list = []string{ring}
+	}
+	for _, b := range st.Blobs {
+		list = append(list, b.Path)
+	}
+	return strings.Join(list, ", ")
+}
+
+// RingSummary names the files of a ring by the first and the last of them. It is
+// "" for so few that each can be named.
+func RingSummary(paths []string) string {
+	n := len(paths)
+	if n <= 3 {
+		return ""
+	}
+	return fmt.Sprintf("%d files from %s to %s", n, paths[0], paths[n-1])
 }
 
 // ReadFileResult is the file that packets were read from instead of interfaces.

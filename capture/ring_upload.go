@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"pcapctl/filter"
 	"pcapctl/storage/azblob"
 )
 
@@ -294,8 +293,7 @@ func (s *Session) beginRing(t *BlobTarget) error {
 	s.sends = newRingUpload(s.Plan, t, s.warnings.add)
 	s.turn.sends = s.sends
 	s.sends.add(s.turn.ring[0])
-	err := (&upload{target: t}).leaveOut(s.Plan, func(program *filter.Program) error { return s.ring.SetFilter(program.Raw) })
-	if err != nil {
+	if err := s.leaveOut(t); err != nil {
 		return Errorf(Internal, "%w", err)
 	}
 	return nil

@@ -165,7 +165,7 @@ func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, e
 	}
 	if o.guard != nil {
 		if err := file.Protect(o.guard); err != nil {
-			o.warn(fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+			o.warn(unguarded(err))
 		}
 	}
 	out, err := newOutFile(file, o.compress)

@@ -126,7 +126,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}()
 	if o.Guard != "" {
 		if s.guard, err = storage.StartGuard(o.Guard); err != nil {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+			p.Warnings = append(p.Warnings, unguarded(err))
 		}
 	}
 	path, err := s.openFile(ng)
@@ -184,13 +184,18 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 	}
 	if s.guard != nil {
 		if err := s.file.Protect(s.guard); err != nil {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err))
+			p.Warnings = append(p.Warnings, unguarded(err))
 		}
 	}
 	if err := s.rec.start(s.file); err != nil {
 		return "", startError(err)
 	}
 	return path, nil
+}
+
+// unguarded warns of a file that has no guard.
+func unguarded(err error) string {
+	return fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err)
 }
 
 // discard takes away what there is of a session that never began.

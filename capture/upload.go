@@ -113,15 +113,7 @@ func (p *Plan) OpenBlob(ctx context.Context) (*BlobTarget, error) {
 	if p.Config.Blob == nil {
 		return nil, nil
 	}
-	o := azblob.Options{Mode: azblob.AuthMode(p.upload.AuthMode)}
-	if p.Config.MaxTime > 0 {
-		o.Until = time.Now().Add(p.Config.MaxTime)
-	}
-	b := *p.Config.Blob
-	if p.Config.IsRing() {
-		b.URL = ringPath(b.URL, p.made, 1)
-	}
-	t, err := newBlobTarget(&b, o)
+	t, err := p.blobTarget()
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +122,30 @@ func (p *Plan) OpenBlob(ctx context.Context) (*BlobTarget, error) {
 		return nil, blobError(err)
 	}
 	return t, nil
+}
+
+// CheckCredentials judges the credentials for the blob as far as that can be
+// done without asking the service: whether a SAS can be read, lasts long enough
+// and may do what is needed. Error classes: as of OpenBlob.
+func (p *Plan) CheckCredentials() error {
+	if p.Config.Blob == nil {
+		return nil
+	}
+	t, err := p.blobTarget()
+	t.Close()
+	return err
+}
+
+func (p *Plan) blobTarget() (*BlobTarget, error) {
+	o := azblob.Options{Mode: azblob.AuthMode(p.upload.AuthMode)}
+	if p.Config.MaxTime > 0 {
+		o.Until = time.Now().Add(p.Config.MaxTime)
+	}
+	b := *p.Config.Blob
+	if p.Config.IsRing() {
+		b.URL = ringPath(b.URL, p.made, 1)
+	}
+	return newBlobTarget(&b, o)
 }
 
 func newBlobTarget(b *Blob, o azblob.Options) (*BlobTarget, error) {

@@ -90,8 +90,7 @@ func (s *Session) beginUpload(t *BlobTarget, path string) (err error) {
 	if s.upload, err = startUpload(s.Plan, t, path); err != nil {
 		return err
 	}
-	err = s.upload.leaveOut(s.Plan, func(program *filter.Program) error { return s.ring.SetFilter(program.Raw) })
-	if err != nil {
+	if err := s.leaveOut(t); err != nil {
 		return Errorf(Internal, "%w", err)
 	}
 	return nil
@@ -135,10 +134,10 @@ func (u *upload) discard() {
 }
 
 // leaveOut keeps the upload's connections out of what is captured: the filter
-// is made anew whenever one comes or has gone, before its first packet. attach
-// replaces the filter of the socket.
-func (u *upload) leaveOut(p *Plan, attach func(*filter.Program) error) error {
-	return u.target.client.WatchFlows(func(flows []azblob.Flow) error {
+// is made anew whenever one comes or has gone, before its first packet.
+func (s *Session) leaveOut(t *BlobTarget) error {
+	p := s.Plan
+	return t.client.WatchFlows(func(flows []azblob.Flow) error {
 		o := p.options
 		o.Exclude = make([]filter.Flow, len(flows))
 		for i, f := range flows {
@@ -149,7 +148,7 @@ func (u *upload) leaveOut(p *Plan, attach func(*filter.Program) error) error {
 			err = errTooManyToLeaveOut // the recorder goes by what the first program was
 		}
 		if err == nil {
-			err = attach(program)
+			err = s.ring.SetFilter(program.Raw)
 		}
 		if err != nil {
 			return fmt.Errorf("leave the upload's own connection out of the capture: %w", err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"pcapctl/capture"
@@ -214,12 +213,5 @@ func (rec *Record) files() []string {
 
 // Where names the capture files and blobs, for people.
 func (rec *Record) Where() string {
-	list := rec.files()
-	if n := len(list); n > 3 { // a ring
-		list = []string{fmt.Sprintf("%d files from %s to %s", n, list[0], list[n-1])}
-	}
-	for _, b := range rec.Resource.Properties.Statistics.Blobs {
-		list = append(list, b.Path)
-	}
-	return strings.Join(list, ", ")
+	return rec.Resource.Properties.Statistics.Where()
 }

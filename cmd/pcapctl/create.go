@@ -336,16 +336,14 @@ func lost(d capture.Drops) string {
 }
 
 func describeFiles(files []capture.SavedFile) string {
-	if n := len(files); n > 3 { // a ring
-		var size int64
-		for _, f := range files {
-			size += f.Size
-		}
-		return fmt.Sprintf("%d files from %s to %s (%s)", n, files[0].Path, files[n-1].Path, humanize.IBytes(uint64(size)))
-	}
-	list := make([]string, len(files))
+	var size int64
+	paths, list := make([]string, len(files)), make([]string, len(files))
 	for i, f := range files {
-		list[i] = fmt.Sprintf("%s (%s)", f.Path, humanize.IBytes(uint64(f.Size)))
+		size += f.Size
+		paths[i], list[i] = f.Path, fmt.Sprintf("%s (%s)", f.Path, humanize.IBytes(uint64(f.Size)))
+	}
+	if ring := capture.RingSummary(paths); ring != "" {
+		return fmt.Sprintf("%s (%s)", ring, humanize.IBytes(uint64(size)))
 	}
 	return strings.Join(list, ", ")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -200,16 +199,7 @@ func resourceRow(r *capture.Resource) []string {
 	row[5] = strconv.FormatUint(st.PacketsCaptured, 10)
 	row[6] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
 	row[7] = humanize.IBytes(uint64(size))
-	files := st.Files
-	var list []string
-	if n := len(files); n > 3 { // a ring
-		list = []string{fmt.Sprintf("%d files from %s to %s", n, files[0].Path, files[n-1].Path)}
-		files = nil
-	}
-	for _, f := range slices.Concat(files, st.Blobs) {
-		list = append(list, f.Path)
-	}
-	row[8] = strings.Join(list, ", ")
+	row[8] = st.Where()
 	return row
 }
 

@@ -3,14 +3,12 @@ package main
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
 	"pcapctl/filter"
-	"pcapctl/storage/azblob"
 )
 
 type validateOptions struct {
@@ -90,7 +88,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 	if err := plan.CheckFile(); err != nil {
 		return err
 	}
-	if err := checkCredentials(plan.Config, ord.Upload.AuthMode); err != nil {
+	if err := plan.CheckCredentials(); err != nil {
 		return err
 	}
 	v := planView{
@@ -127,31 +125,6 @@ func checkName(ord *order, plan *capture.Plan) error {
 	case err != nil && !errors.Is(err, registry.ErrUnsupported):
 		plan.Warnings = append(plan.Warnings, err.Error())
 	}
-	return nil
-}
-
-// checkCredentials judges the credentials for the blob as far as that can be
-// done without asking the service: whether a SAS can be read, lasts long enough
-// and may do what is needed.
-func checkCredentials(c *capture.Config, mode string) error {
-	if c.Blob == nil {
-		return nil
-	}
-	o := azblob.Options{URL: c.Blob.URL, Account: c.Blob.StorageID.Name, SAS: c.Blob.SAS, Mode: azblob.AuthMode(mode)}
-	if c.MaxTime > 0 {
-		o.Until = time.Now().Add(c.MaxTime)
-	}
-	client, err := azblob.New(o)
-	if err != nil {
-		class := capture.Storage
-		if e, ok := errors.AsType[*azblob.Error](err); ok && e.Kind == azblob.Forbidden {
-			class = capture.Forbidden
-		} else if ok && e.Kind == azblob.Invalid {
-			class = capture.Invalid
-		}
-		return &capture.Error{Class: class, Target: "properties.storageLocation", Message: "storage account: " + err.Error(), Err: err}
-	}
-	client.Close()
 	return nil
 }
 

@@ -51,6 +51,9 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		if timeout, err = waitTime(atMost); err != nil {
 			return err
 		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
 	}
 	reg, err := a.registry()
 	if err != nil {
@@ -60,11 +63,6 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		if names, err = sessionNames(reg, anySession); err != nil {
 			return err
 		}
-	}
-	if cmd.Flags().Changed("timeout") {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
 	}
 	results, err := each(reg, names, func(e *ended) { e.session, e.err = reg.Wait(ctx, e.name) })
 	if err != nil {
