@@ -247,3 +247,110 @@ func TestSuperFramesOfATCPTransfer(t *testing.T) {
 		t.Errorf("the largest frame has %d bytes: this test saw no super frames", largest)
 	}
 }
+
+// Several interfaces share a file with cooked headers; loopback's packets are
+// in it once; each tells its interface and direction.
+func TestSeveralInterfaces(t *testing.T) {
+	r := newRig(t)
+	r.Veth("w0", "w1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	tagged := tag(f, 0x8100, 7)
+	foreign := udp(t, "10.0.0.1", "10.0.0.2", 1, 2, 10)
+	v0, w0, lo := r.Sender("v0"), r.Sender("w0"), r.Sender("lo")
+	send := func() {
+		v0.Send(f)
+		w0.Send(tagged)
+		w0.Send(foreign)
+		lo.Send(f)
+	}
+	type seen struct {
+		Proto, Type uint16
+		Dev         string
+		Data        []byte
+		Length      int
+	}
+	index := map[uint32]string{}
+	for _, test := range []struct {
+		name string
+		on   []string
+		want []seen
+	}{
+		{"two", []string{"v1", "w1"}, []seen{
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+		}},
+		{"any", []string{"any"}, []seen{
+			{0x0800, 4, "v0", f[14:], len(f) + 6},
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 4, "w0", tagged[14:], len(tagged) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+			{0x0800, 2, "lo", f[14:], len(f) + 6}, // loopback has no broadcast address: it looks like multicast
+		}},
+		{"the default choice", nil, []seen{
+			{0x0800, 4, "v0", f[14:], len(f) + 6},
+			{0x0800, 1, "v1", f[14:], len(f) + 6},
+			{0x8100, 4, "w0", tagged[14:], len(tagged) + 6},
+			{0x8100, 1, "w1", tagged[14:], len(tagged) + 6},
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &rig{NS: r.NS, t: t, dir: r.dir}
+			res := r.capture(r.plan(`,"filters":[{"protocol":"TCP"}]`, test.on...), send)
+			for _, i := range res.Interfaces {
+				index[uint32(i.Index)] = i.Name
+			}
+			var got []seen
+			for _, p := range readBack(t, res.Files[0].Path) {
+				b := binary.BigEndian
+				got = append(got, seen{
+					Proto: b.Uint16(p.Data), Type: uint16(p.Data[10]), Dev: index[b.Uint32(p.Data[4:])], Data: p.Data[20:], Length: p.Length,
+				})
+				// A broadcast frame is PACKET_BROADCAST where it comes in.
+				if last := &got[len(got)-1]; last.Type == 1 && last.Dev == "" {
+					t.Errorf("interface %d is not in the result", b.Uint32(p.Data[4:]))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInterfaceThatVanishes(t *testing.T) {
+	r := newRig(t)
+	r.Veth("w0", "w1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+
+	// One of two: the capture goes on with the other.
+	v0, w0 := r.Sender("v0"), r.Sender("w0")
+	res := r.capture(r.plan("", "v1", "w1"), func() {
+		w0.Send(f)
+		r.IP("link", "del", "w0")
+		v0.Send(f)
+		r.IP("link", "set", "v1", "down")
+		r.IP("link", "set", "v1", "up")
+		v0.Send(f)
+	})
+	if res.Packets != 3 || res.StopReason != Manual {
+		t.Errorf("%+v", res)
+	}
+	told := strings.Join(res.Warnings, "\n")
+	for _, want := range []string{"w1 was removed", "v1 went down during the capture (1×)"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("the result does not tell that %s:\n%s", want, told)
+		}
+	}
+
+	// The only one: the capture ends and says so.
+	session := r.start(r.plan(`,"timeLimitInSeconds":30`, "v1"))
+	v0.Send(f)
+	go r.IP("link", "del", "v1")
+	res, err := session.Run(t.Context())
+	if ClassOf(err) != Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != InterfaceRemoved {
+		t.Errorf("%v: %+v", err, res)
+	}
+	if got := readBack(t, res.Files[0].Path); len(got) != 1 {
+		t.Errorf("%d packets", len(got))
+	}
+}
