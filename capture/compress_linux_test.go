@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/capture/testnet"
 )
 
@@ -65,7 +66,7 @@ func unpackCut(t *testing.T, path string) []byte {
 
 // packed is a rig that compresses.
 func packed(r *rig, compress, format string) *rig {
-	return &rig{NS: r.NS, t: r.t, dir: r.t.TempDir(), output: Output{Compress: compress, Format: format}}
+	return &rig{NS: r.NS, t: r.t, dir: r.t.TempDir(), output: request.Output{Compress: compress, Format: format}}
 }
 
 // A compressed file holds what the plain one would, and Wireshark opens it.
@@ -74,7 +75,7 @@ func TestCompressed(t *testing.T) {
 	base := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	for _, test := range []struct{ compress, format, ext string }{
-		{CompressZstd, FormatPcap, ".cap.zst"}, {CompressGzip, FormatPcap, ".cap.gz"}, {CompressZstd, FormatPcapng, ".cap.zst"}, {CompressGzip, FormatPcapng, ".cap.gz"},
+		{request.CompressZstd, request.FormatPcap, ".cap.zst"}, {request.CompressGzip, request.FormatPcap, ".cap.gz"}, {request.CompressZstd, request.FormatPcapng, ".cap.zst"}, {request.CompressGzip, request.FormatPcapng, ".cap.gz"},
 	} {
 		r := packed(base, test.compress, test.format)
 		const sent = 5000
@@ -103,7 +104,7 @@ func TestCompressed(t *testing.T) {
 		if lines := tshark(t, path, "-T", "fields", "-e", "frame.number"); uint64(len(lines)) != res.Packets {
 			t.Errorf("tshark reads %d packets of %s, there are %d", len(lines), path, res.Packets)
 		}
-		if test.format == FormatPcap {
+		if test.format == request.FormatPcap {
 			for i, n := range numbersIn(t, plain, 1000) {
 				if n != uint32(i) {
 					t.Fatalf("packet %d is number %d", i, n)
@@ -133,7 +134,7 @@ func TestRingOfCompressed(t *testing.T) {
 	testnet.NeedTools(t, "zstd", "gzip")
 	base := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
-	for _, compress := range []string{CompressZstd, CompressGzip} {
+	for _, compress := range []string{request.CompressZstd, request.CompressGzip} {
 		r := packed(base, compress, "")
 		const sent = 5000
 		k := &keeper{t: t, dir: t.TempDir()}
@@ -154,7 +155,7 @@ func TestRingOfCompressed(t *testing.T) {
 		_, all := onDisk(t, k.dir)
 		last, n := int64(-1), 0
 		for i, name := range all {
-			if !strings.HasSuffix(name, fmt.Sprintf("_%06d.cap%s", i+1, compressions[compress])) {
+			if !strings.HasSuffix(name, fmt.Sprintf("_%06d.cap%s", i+1, request.Compressions[compress])) {
 				t.Errorf("file %d is %s", i, name)
 			}
 			plain := unpack(t, k.dir+"/"+name, true)
@@ -178,7 +179,7 @@ func TestRingOfCompressed(t *testing.T) {
 // A full disk: what was before it can be read.
 func TestCompressedFullDisk(t *testing.T) {
 	base := newRig(t)
-	for _, compress := range []string{CompressZstd, CompressGzip} {
+	for _, compress := range []string{request.CompressZstd, request.CompressGzip} {
 		r := packed(base, compress, "")
 		r.smallDisk("2m")
 		session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), Options{MinFree: new(int64)})
@@ -208,7 +209,7 @@ func TestCompressedFullDisk(t *testing.T) {
 		}()
 		res, err := session.Run(t.Context())
 		close(done)
-		if ClassOf(err) != LocalFile || !errors.Is(err, syscall.ENOSPC) {
+		if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%v", err)
 		}
 		got := numbersIn(t, unpackCut(t, res.Files[0].Path), 1000)
@@ -223,69 +224,16 @@ func TestCompressedFullDisk(t *testing.T) {
 	}
 }
 
-func TestOutputOfPaths(t *testing.T) {
-	for _, test := range []struct {
-		file   string
-		output Output
-		want   string // the path, or a part of the fault
-		format pcapfile.Format
-		packed string
-	}{
-		{"x", Output{}, "x.cap", pcapfile.Micro, ""},
-		{"x.pcapng", Output{}, "x.pcapng", pcapfile.NG, ""},
-		{"x", Output{Format: FormatPcapng}, "x.pcapng", pcapfile.NG, ""},
-		{"x.pcap", Output{Format: FormatPcapng}, "x.pcap", pcapfile.NG, ""},
-		{"x.pcap", Output{Precision: PrecisionNano}, "x.pcap", pcapfile.Nano, ""},
-		{"x.cap.zst", Output{}, "x.cap.zst", pcapfile.Micro, CompressZstd},
-		{"x.pcapng.gz", Output{}, "x.pcapng.gz", pcapfile.NG, CompressGzip},
-		{"x.gz", Output{Compress: CompressGzip}, "x.cap.gz", pcapfile.Micro, CompressGzip},
-		{"x", Output{Compress: CompressZstd, Format: FormatPcapng}, "x.pcapng.zst", pcapfile.NG, CompressZstd},
-		{"x.cap", Output{Compress: CompressOff}, "x.cap", pcapfile.Micro, ""},
-		{"x.cap.gz", Output{Compress: CompressZstd}, "another compression", 0, ""},
-		{"x.cap.gz", Output{Compress: CompressOff}, "another compression", 0, ""},
-		{"x.pcapng.zst", Output{Format: FormatPcap}, "extension of pcapng", 0, ""},
-		{"x.pcapng", Output{Precision: PrecisionMicro}, "pcapng files have nanoseconds", 0, ""},
-		{"x", Output{Format: "erf"}, "is no format", 0, ""},
-		{"x", Output{Precision: "pico"}, "is no resolution", 0, ""},
-		{"x", Output{Compress: "xz"}, "is no compression", 0, ""},
-	} {
-		h := testHost()
-		h.Output = test.output
-		c, err := NewConfig(request(t, `"storageLocation":{"filePath":"/var/captures/`+test.file+`"}`), h)
-		if err != nil {
-			if !strings.Contains(err.Error(), test.want) || strings.HasPrefix(test.want, "x") {
-				t.Errorf("%s, %+v: %v", test.file, test.output, err)
-			}
-			continue
-		}
-		roundTrip(t, c, h)
-		if diff := cmp.Diff([]any{"/var/captures/" + test.want, test.format, test.packed}, []any{c.FilePath, c.Format, c.Compress}); diff != "" {
-			t.Errorf("%s, %+v: %s", test.file, test.output, diff)
-		}
-	}
-	// The blob goes by the file.
-	storage := func(file, blob string) string {
-		return `"storageLocation":{"storageId":"` + testAccount + `","filePath":"/var/captures/` + file + `","storagePath":"` + blob + `"}`
-	}
-	c, err := NewConfig(request(t, storage("x.pcapng.zst", "")), testHost())
-	if err != nil || !strings.HasSuffix(c.Blob.URL, ".pcapng.zst") || c.Compress != CompressZstd {
-		t.Errorf("%v: %+v", err, c)
-	}
-	if _, err = NewConfig(request(t, storage("x.cap", "https://pcstore.blob.core.windows.net/abc/x.cap.gz")), testHost()); err == nil || !strings.Contains(err.Error(), "same extension") {
-		t.Errorf("%v", err)
-	}
-}
-
 // BenchmarkCompress is what compressing costs beside writing plain files, for
 // packets of which a half is text and a half cannot be compressed.
 func BenchmarkCompress(b *testing.B) {
 	data := make([]byte, 1514)
 	noise := uint64(88172645463325252)
 	text := "GET /index.html HTTP/1.1\r\nHost: example.com\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
-	for _, compress := range []string{CompressNone, CompressZstd, CompressGzip} {
+	for _, compress := range []string{request.CompressNone, request.CompressZstd, request.CompressGzip} {
 		b.Run("compress="+compress, func(b *testing.B) {
 			r := newBenchRecorder(b)
-			if compress != CompressNone {
+			if compress != request.CompressNone {
 				out, err := newOutFile(r.file.File, compress)
 				if err != nil {
 					b.Fatal(err)
@@ -308,7 +256,7 @@ func BenchmarkCompress(b *testing.B) {
 				if _, err := r.add(1, 2, nil, data, len(data)); err != nil {
 					b.Fatal(err)
 				}
-				if compress == CompressNone && r.all.size > 64<<20 {
+				if compress == request.CompressNone && r.all.size > 64<<20 {
 					r.again(b)
 				}
 			}
@@ -318,7 +266,7 @@ func BenchmarkCompress(b *testing.B) {
 			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
 			cpu := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
 			b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
-			if compress != CompressNone {
+			if compress != request.CompressNone {
 				b.ReportMetric(100*float64(r.file.Size()-size)/float64(b.N*(len(data)+pcapfile.RecordHeaderLen)), "%size")
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
 )
@@ -347,7 +348,7 @@ func TestInterfaceThatVanishes(t *testing.T) {
 	v0.Send(f)
 	go r.IP("link", "del", "v1")
 	res, err := session.Run(t.Context())
-	if ClassOf(err) != Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != InterfaceRemoved {
+	if fault.ClassOf(err) != fault.Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != InterfaceRemoved {
 		t.Errorf("%v: %+v", err, res)
 	}
 	if got := readBack(t, res.Files[0].Path); len(got) != 1 {

@@ -8,7 +8,9 @@ import (
 	"os"
 	"slices"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/filter"
 )
 
@@ -39,7 +41,7 @@ type FileSource struct {
 // OfflinePlan is a valid session on packets of a file, of which the start has
 // been read and found good. It holds the file open: Close it.
 type OfflinePlan struct {
-	Config   *Config
+	Config   *request.Config
 	Path     string // as the source has it
 	Format   string // of the file, in words
 	LinkType pcapfile.LinkType
@@ -61,17 +63,17 @@ type OfflinePlan struct {
 //
 // Error classes: Invalid (also for a file that is damaged before its first
 // packet), NotFound, Forbidden, Failed.
-func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
+func PlanOffline(c *request.Config, s FileSource) (_ *OfflinePlan, err error) {
 	if c.IsRing() {
-		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.continuousCapture", Message: "a capture that is read from a file is written to one file: " +
+		return nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "properties.continuousCapture", Message: "a capture that is read from a file is written to one file: " +
 			"say false, or leave out continuousCapture and captureSettings"}
 	}
 	if c.Blob != nil {
-		return nil, &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.storageLocation.storageId", Message: "a capture that is read from a file is not saved to a storage account: " +
+		return nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "properties.storageLocation.storageId", Message: "a capture that is read from a file is not saved to a storage account: " +
 			"name a file by storageLocation.filePath and no storageId"}
 	}
 	if s.NoICMPErrors {
-		c = c.withoutICMPErrors()
+		c = c.WithoutICMPErrors()
 	}
 	p := &OfflinePlan{Config: c, Path: s.Path, Warnings: slices.Clone(c.Warnings)}
 	if p.in, err = openInput(s); err != nil {
@@ -86,7 +88,7 @@ func PlanOffline(c *Config, s FileSource) (_ *OfflinePlan, err error) {
 		return nil, p.readError(err)
 	}
 	if err := p.checkLink(p.LinkType); err != nil {
-		return nil, &Error{Class: Invalid, Target: "--read-file", Message: p.Name() + ": " + err.Error()}
+		return nil, &fault.Error{Class: fault.Invalid, Target: "--read-file", Message: p.Name() + ": " + err.Error()}
 	}
 	if p.match, err = newMatcher(c.Filters, s.Local); err != nil {
 		return nil, err
@@ -122,11 +124,11 @@ func (p *OfflinePlan) begin() error {
 
 // readError tells what was wrong with the start of the file.
 func (p *OfflinePlan) readError(err error) error {
-	class := Failed
+	class := fault.Failed
 	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok {
-		class = Invalid
+		class = fault.Invalid
 	}
-	e := Errorf(class, "%s: %w", p.Name(), err)
+	e := fault.Errorf(class, "%s: %w", p.Name(), err)
 	e.Target = "--read-file"
 	return e
 }
@@ -181,11 +183,11 @@ func (p *OfflinePlan) CheckFile() error {
 
 // writeError tells that the file to be written is the very one that is read.
 func (p *OfflinePlan) writeError(err error) error {
-	if err == nil || p.in.stat == nil || ClassOf(err) != Conflict {
+	if err == nil || p.in.stat == nil || fault.ClassOf(err) != fault.Conflict {
 		return err
 	}
 	if out, serr := os.Stat(p.Config.FilePath); serr == nil && os.SameFile(out, p.in.stat) {
-		return Errorf(Conflict, "%s is the file that is read: nothing is overwritten; choose another filePath", p.Config.FilePath)
+		return fault.Errorf(fault.Conflict, "%s is the file that is read: nothing is overwritten; choose another filePath", p.Config.FilePath)
 	}
 	return err
 }

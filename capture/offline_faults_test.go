@@ -12,8 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
+	"pcapctl/capture/request"
 )
 
 // What is wrong before the first packet is refused, and nothing is made. What is
@@ -26,23 +28,23 @@ func TestOfflineFaults(t *testing.T) {
 	for _, test := range []struct {
 		name, members string
 		file          []byte
-		class         Class
+		class         fault.Class
 		message       string
 		kept          int // packets; -1 when refused
 	}{
-		{"empty", "", nil, Invalid, "byte 0: the file is empty", -1},
-		{"text", "", []byte("no capture"), Invalid, "neither a pcap nor a pcapng file", -1},
-		{"half a header", "", good[:20], Invalid, "ends at byte 20", -1},
-		{"half a packet", "", good[:60], Invalid, "byte 24: the file is cut short: it ends at byte 60", -1},
-		{"an unknown link type with filters", `"filters":[{"protocol":"UDP"}]`, littlePcap.File(counted(ip), 127), Invalid, "link type 127; allowed: Ethernet", -1},
-		{"an unknown link type with a filter of everything", `"filters":[{}]`, littlePcap.File(counted(ip), 127), Internal, "", 1},
-		{"a section and nothing else", "", littleNG.Section(), Invalid, "no link type", -1},
+		{"empty", "", nil, fault.Invalid, "byte 0: the file is empty", -1},
+		{"text", "", []byte("no capture"), fault.Invalid, "neither a pcap nor a pcapng file", -1},
+		{"half a header", "", good[:20], fault.Invalid, "ends at byte 20", -1},
+		{"half a packet", "", good[:60], fault.Invalid, "byte 24: the file is cut short: it ends at byte 60", -1},
+		{"an unknown link type with filters", `"filters":[{"protocol":"UDP"}]`, littlePcap.File(counted(ip), 127), fault.Invalid, "link type 127; allowed: Ethernet", -1},
+		{"an unknown link type with a filter of everything", `"filters":[{}]`, littlePcap.File(counted(ip), 127), fault.Internal, "", 1},
+		{"a section and nothing else", "", littleNG.Section(), fault.Invalid, "no link type", -1},
 		{"to a blob", `"storageLocation":{"storageId":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/account1","filePath":"/var/captures/x"}`,
-			good, Invalid, "not saved to a storage account", -1},
-		{"half the second packet", "", good[:100], Failed, "byte 80: the file is cut short: it ends at byte 100", 1},
-		{"garbage behind", "", append(slices.Clone(good), bytes.Repeat([]byte{0xff}, 64)...), Failed, "byte 136", 2},
-		{"mixed link types", "", mixed, Failed, "a packet of LINUX_SLL (Linux cooked v1), while those before are of RAW (raw IP)", 1},
-		{"only packets of the second link type", `"filters":[{"protocol":"UDP"}]`, second, Internal, "", 1},
+			good, fault.Invalid, "not saved to a storage account", -1},
+		{"half the second packet", "", good[:100], fault.Failed, "byte 80: the file is cut short: it ends at byte 100", 1},
+		{"garbage behind", "", append(slices.Clone(good), bytes.Repeat([]byte{0xff}, 64)...), fault.Failed, "byte 136", 2},
+		{"mixed link types", "", mixed, fault.Failed, "a packet of LINUX_SLL (Linux cooked v1), while those before are of RAW (raw IP)", 1},
+		{"only packets of the second link type", `"filters":[{"protocol":"UDP"}]`, second, fault.Internal, "", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var res *Result
@@ -58,8 +60,8 @@ func TestOfflineFaults(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-			} else if err == nil || ClassOf(err) != test.class || !strings.Contains(err.Error(), test.message) {
-				t.Fatalf("%v: %v", ClassOf(err), err)
+			} else if err == nil || fault.ClassOf(err) != test.class || !strings.Contains(err.Error(), test.message) {
+				t.Fatalf("%v: %v", fault.ClassOf(err), err)
 			}
 			if (res == nil) != (test.kept < 0) {
 				t.Fatalf("%+v", res)
@@ -87,18 +89,18 @@ func TestOfflineFormats(t *testing.T) {
 	}, pcapfile.SLL, pcapfile.RawIP)
 	for _, test := range []struct {
 		name   string
-		output Output
+		output request.Output
 		file   []byte
 		want   []int
 		fault  string
 	}{
-		{"several link types", Output{Format: FormatPcapng}, file, []int{1, 2, 4}, ""},
-		{"one of them is unknown", Output{Format: FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1}, "packets of link type 127"},
-		{"nanoseconds", Output{Precision: PrecisionNano}, from.File([]pcaptest.Packet{{Data: ip, Sec: 1, Nsec: 123_456_789}}, pcapfile.RawIP), []int{1}, ""},
+		{"several link types", request.Output{Format: request.FormatPcapng}, file, []int{1, 2, 4}, ""},
+		{"one of them is unknown", request.Output{Format: request.FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1}, "packets of link type 127"},
+		{"nanoseconds", request.Output{Precision: request.PrecisionNano}, from.File([]pcaptest.Packet{{Data: ip, Sec: 1, Nsec: 123_456_789}}, pcapfile.RawIP), []int{1}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			c, err := NewConfig(request(t, `"filters":[{"protocol":"UDP"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`), Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), Output: test.output})
+			c, err := request.NewConfig(testRequest(t, `"filters":[{"protocol":"UDP"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`), request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), Output: test.output})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,7 +113,7 @@ func TestOfflineFormats(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = run.Run(t.Context())
-			if test.fault == "" && err != nil || test.fault != "" && (ClassOf(err) != Failed || !strings.Contains(err.Error(), test.fault)) {
+			if test.fault == "" && err != nil || test.fault != "" && (fault.ClassOf(err) != fault.Failed || !strings.Contains(err.Error(), test.fault)) {
 				t.Fatal(err)
 			}
 			out, err := os.ReadFile(c.FilePath)
@@ -145,18 +147,18 @@ func TestOfflineFiles(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name, in, out string
-		class         Class
+		class         fault.Class
 		message       string
 	}{
-		{"no such file", dir + "/nosuch", "x.cap", NotFound, "nosuch"},
-		{"a folder", dir, "x.cap", Invalid, "is a folder"},
-		{"itself", in, "in.cap", Conflict, "is the file that is read"},
-		{"itself by another name", in, "link.cap", Conflict, "is the file that is read"},
-		{"one that exists", in, "there.cap", Conflict, "nothing is overwritten"},
-		{"a missing folder", in, "sub/x.cap", NotFound, "captures folder"},
+		{"no such file", dir + "/nosuch", "x.cap", fault.NotFound, "nosuch"},
+		{"a folder", dir, "x.cap", fault.Invalid, "is a folder"},
+		{"itself", in, "in.cap", fault.Conflict, "is the file that is read"},
+		{"itself by another name", in, "link.cap", fault.Conflict, "is the file that is read"},
+		{"one that exists", in, "there.cap", fault.Conflict, "nothing is overwritten"},
+		{"a missing folder", in, "sub/x.cap", fault.NotFound, "captures folder"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := mustConfig(t, `"storageLocation":{"filePath":"`+filepath.Join(dir, test.out)+`"}`, Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+			c := mustConfig(t, `"storageLocation":{"filePath":"`+filepath.Join(dir, test.out)+`"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 			p, err := PlanOffline(c, FileSource{Path: test.in})
 			if err == nil {
 				defer func() { _ = p.Close() }()
@@ -165,8 +167,8 @@ func TestOfflineFiles(t *testing.T) {
 				}
 				_, err = p.Start("")
 			}
-			if ClassOf(err) != test.class || err == nil || !strings.Contains(err.Error(), test.message) {
-				t.Errorf("%v: %v", ClassOf(err), err)
+			if fault.ClassOf(err) != test.class || err == nil || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("%v: %v", fault.ClassOf(err), err)
 			}
 		})
 	}

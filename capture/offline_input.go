@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"pcapctl/capture/fault"
 )
 
 // input is the stream that is read. It counts, and a read that waits for a pipe
@@ -36,7 +38,7 @@ func openInput(s FileSource) (*input, error) {
 			return nil, errors.Join(openInputError(err), in.close())
 		}
 		if in.stat.IsDir() {
-			return nil, errors.Join(&Error{Class: Invalid, Target: "--read-file", Message: inputName(s.Path) + " is a folder; allowed: a pcap or pcapng file"}, in.close())
+			return nil, errors.Join(&fault.Error{Class: fault.Invalid, Target: "--read-file", Message: inputName(s.Path) + " is a folder; allowed: a pcap or pcapng file"}, in.close())
 		}
 		if in.stat.Mode().IsRegular() {
 			in.size = in.stat.Size()
@@ -52,14 +54,14 @@ func openInput(s FileSource) (*input, error) {
 }
 
 func openInputError(err error) error {
-	class := Failed
+	class := fault.Failed
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		class = NotFound
+		class = fault.NotFound
 	case errors.Is(err, fs.ErrPermission):
-		class = Forbidden
+		class = fault.Forbidden
 	}
-	return &Error{Class: class, Target: "--read-file", Message: err.Error(), Err: err}
+	return &fault.Error{Class: class, Target: "--read-file", Message: err.Error(), Err: err}
 }
 
 // Read implements io.Reader.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/ring"
@@ -51,7 +52,7 @@ func newMatcher(set filter.Set, local []netip.Prefix) (*matcher, error) {
 		}
 		f, faults := filter.Parse(filter.Spec{RemoteIPAddress: &text})
 		if faults != nil {
-			return nil, &Error{Class: Invalid, Target: "--local-address", Message: fmt.Sprintf("%s: %s", p, faults[0].Reason)}
+			return nil, &fault.Error{Class: fault.Invalid, Target: "--local-address", Message: fmt.Sprintf("%s: %s", p, faults[0].Reason)}
 		}
 		ends = append(ends, f)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/storage"
 )
@@ -48,7 +49,7 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 		return nil, p.writeError(createError(c.CapturesDir, err))
 	}
 	if s.file, err = newOutFile(file, c.Compress); err != nil {
-		return nil, Errorf(Internal, "%w", err)
+		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -201,14 +202,14 @@ func (p *OfflinePlan) sections() (*sections, error) {
 	}
 	describe := func(key ngKey) ngInterface {
 		d := pcapfile.Interface{
-			Name: filepath.Base(p.Name()), Description: "packets of a file", LinkType: pcapfile.LinkType(key.index), SnapLen: p.Config.snapLen(),
+			Name: filepath.Base(p.Name()), Description: "packets of a file", LinkType: pcapfile.LinkType(key.index), SnapLen: snapLenOf(p.Config),
 			Filter: p.Config.Filters.String(),
 		}
 		return ngInterface{ngKey: key, link: d.LinkType, block: pcapfile.AppendInterface(nil, &d)}
 	}
 	hardware, system := describeMachine()
-	n := newSections(p.Config.section(hardware, system), []ngInterface{describe(linkKey(p.LinkType))}, describe)
-	return n, p.Config.fits(n)
+	n := newSections(sectionOf(p.Config, hardware, system), []ngInterface{describe(linkKey(p.LinkType))}, describe)
+	return n, fits(p.Config, n)
 }
 
 // late reports whether a packet came after the time limit, which begins with
@@ -229,7 +230,7 @@ func (s *OfflineSession) late(p *pcapfile.Packet) bool {
 
 // readError tells where the file that is read went wrong.
 func (s *OfflineSession) readError(err error) error {
-	e := Errorf(Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", s.Plan.Name(), err, s.count)
+	e := fault.Errorf(fault.Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", s.Plan.Name(), err, s.count)
 	e.Target = "--read-file"
 	return e
 }

@@ -11,15 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
+	"pcapctl/capture/request"
 )
 
 // What comes slowly through a pipe is in the file before more comes, and
 // Ctrl-C breaks off the wait.
 func TestOfflineSlowPipe(t *testing.T) {
 	dir := t.TempDir()
-	c := mustConfig(t, `"storageLocation":{"filePath":"`+dir+`/out.cap"}`, Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+	c := mustConfig(t, `"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 	r, w := io.Pipe()
 	file := littlePcap.File(counted(make([]byte, 10), make([]byte, 10)), 101)
 	go func() { _, _ = w.Write(file) }()
@@ -94,7 +96,7 @@ func TestOfflineFlatMemory(t *testing.T) {
 		}
 		for _, s := range []FileSource{{Path: path}, {Path: StandardInput, Stdin: openStream(t, path)}} {
 			dir := t.TempDir()
-			c := mustConfig(t, `"filters":[{"remotePort":"2"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`, Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+			c := mustConfig(t, `"filters":[{"remotePort":"2"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			p, err := PlanOffline(c, s)
@@ -148,8 +150,8 @@ func FuzzOffline(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, how byte) {
 		dir := t.TempDir()
-		c, err := NewConfig(request(t, filters[how%4]+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`), Host{
-			CapturesDir: dir, Now: time.Now(), Output: []Output{{}, {Precision: PrecisionNano}, {Format: FormatPcapng}}[how>>3%3],
+		c, err := request.NewConfig(testRequest(t, filters[how%4]+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`), request.Host{
+			CapturesDir: dir, Now: time.Now(), Output: []request.Output{{}, {Precision: request.PrecisionNano}, {Format: request.FormatPcapng}}[how>>3%3],
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +162,7 @@ func FuzzOffline(f *testing.F) {
 		}
 		p, err := PlanOffline(c, s)
 		if err != nil {
-			if class := ClassOf(err); class != Invalid {
+			if class := fault.ClassOf(err); class != fault.Invalid {
 				t.Fatalf("%v: %v", class, err)
 			}
 			noFiles(t, dir)
@@ -176,8 +178,8 @@ func FuzzOffline(f *testing.F) {
 			return
 		}
 		res, err := run.Run(t.Context())
-		if err != nil && ClassOf(err) != Failed {
-			t.Fatalf("%v: %v", ClassOf(err), err)
+		if err != nil && fault.ClassOf(err) != fault.Failed {
+			t.Fatalf("%v: %v", fault.ClassOf(err), err)
 		}
 		out, err := os.ReadFile(c.FilePath)
 		if err != nil {

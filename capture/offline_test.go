@@ -16,6 +16,7 @@ import (
 
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
+	"pcapctl/capture/request"
 )
 
 var (
@@ -80,7 +81,7 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 func carve(t testing.TB, members string, s FileSource) (*Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
-	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 	p, err := PlanOffline(c, s)
 	if err != nil {
 		noFiles(t, dir)

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pcapctl/capture/request"
 )
 
 // OnFile is a command that is run for every capture file that is finished.
@@ -31,7 +33,7 @@ type finished struct {
 	packets  uint64
 	sequence int // of a ring, else 1
 	started  time.Time
-	session  *Config
+	session  *request.Config
 	reason   StopReason // "" when the session goes on
 }
 
@@ -94,7 +96,7 @@ func (f *finished) environ() []string {
 		"PCAPCTL_PACKETS="+strconv.FormatUint(f.packets, 10),
 		"PCAPCTL_SEQUENCE="+strconv.Itoa(f.sequence),
 		"PCAPCTL_START_TIME="+f.started.UTC().Format(timeLayout),
-		"PCAPCTL_FORMAT="+f.session.formatName(),
+		"PCAPCTL_FORMAT="+f.session.FormatName(),
 		"PCAPCTL_COMPRESSION="+f.session.Compress,
 		"PCAPCTL_SESSION="+f.session.Name,
 		"PCAPCTL_TARGET="+f.session.Target.String(),

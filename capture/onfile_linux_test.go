@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pcapctl/capture/request"
 )
 
 // logged runs a session with a command that notes what it is told, and gives
@@ -138,7 +140,7 @@ func TestOnFileThatFails(t *testing.T) {
 	// One that leaves somebody behind who holds its output is not waited for.
 	from := time.Now()
 	o := OnFile{Command: "sleep 5 &"}
-	if got := o.run(&finished{path: t.TempDir() + "/x", session: &Config{}}); got != "" || time.Since(from) > 4*time.Second {
+	if got := o.run(&finished{path: t.TempDir() + "/x", session: &request.Config{}}); got != "" || time.Since(from) > 4*time.Second {
 		t.Errorf("%q after %v", got, time.Since(from))
 	}
 }

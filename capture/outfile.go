@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"pcapctl/capture/request"
 	"pcapctl/storage"
 )
 
@@ -38,9 +39,9 @@ func newOutFile(f *storage.File, compress string) (*outFile, error) {
 	o := &outFile{File: f}
 	var err error
 	switch compress {
-	case CompressGzip:
+	case request.CompressGzip:
 		o.coder, err = newGzipCoder()
-	case CompressZstd:
+	case request.CompressZstd:
 		o.coder, err = newZstdCoder()
 	}
 	return o, err
@@ -236,8 +237,8 @@ func (r *recorder) endPacking() error {
 
 // mostBytes is how many bytes of the disk a file may take, 0 for no limit.
 // Content that cannot be compressed takes a little more than it has.
-func (c *Config) mostBytes() int64 {
-	if c.Compress == CompressNone {
+func mostBytes(c *request.Config) int64 {
+	if c.Compress == request.CompressNone {
 		return c.MaxBytes
 	}
 	return c.MaxBytes + c.MaxBytes/100

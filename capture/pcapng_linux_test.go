@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/capture/testnet"
 )
 
@@ -35,7 +37,7 @@ func tshark(t *testing.T, path string, args ...string) []string {
 func TestPcapngOfThreeInterfaces(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
-	r.output = Output{Format: FormatPcapng}
+	r.output = request.Output{Format: request.FormatPcapng}
 	r.IP("link", "set", "v1", "alias", "to the left, größer")
 	tun := r.tun("tun0")
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
@@ -107,7 +109,7 @@ func (r *Result) describes(name string) string {
 func TestPcapngDropsAndNewInterfaces(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
-	r.output = Output{Format: FormatPcapng}
+	r.output = request.Output{Format: request.FormatPcapng}
 	p := r.plan(`,"bytesToCapturePerPacket":80`, "any")
 	p.blockSize, p.blocks = 1<<17, 2 // small enough to overflow
 	const sent = 20_000
@@ -180,7 +182,7 @@ func isb(t *testing.T, path string) (list isbList) {
 // The file is never larger than the limit, with all that stands at its end.
 func TestPcapngByteLimit(t *testing.T) {
 	r := newRig(t)
-	r.output = Output{Format: FormatPcapng}
+	r.output = request.Output{Format: request.FormatPcapng}
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
 	empty := r.capture(r.plan("", "v1"), func() {}).Files[0].Size
 	for _, extra := range []int64{0, 199, 200, 100_000} {
@@ -206,7 +208,7 @@ func TestPcapngByteLimit(t *testing.T) {
 	}
 	p := r.plan(`,"totalBytesPerSession":100`, "v1")
 	r.Do(func() {
-		if _, err := Start(p, Options{}); ClassOf(err) != Invalid || !strings.Contains(err.Error(), "is too small") {
+		if _, err := Start(p, Options{}); fault.ClassOf(err) != fault.Invalid || !strings.Contains(err.Error(), "is too small") {
 			t.Errorf("%v", err)
 		}
 	})
@@ -217,7 +219,7 @@ func TestPcapngByteLimit(t *testing.T) {
 
 func TestNanoseconds(t *testing.T) {
 	r := newRig(t)
-	r.output = Output{Precision: PrecisionNano}
+	r.output = request.Output{Precision: request.PrecisionNano}
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
 	res := r.capture(r.plan("", "v1"), func() {
 		s := r.Sender("v0")

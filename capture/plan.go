@@ -11,8 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/capture/ring"
 	"pcapctl/filter"
 )
@@ -55,7 +57,7 @@ type Source struct {
 // Plan is a valid session on this machine: everything that can be known before
 // anything is opened.
 type Plan struct {
-	Config     *Config
+	Config     *request.Config
 	Any        bool              // all interfaces, also those to come
 	Interfaces []netif.Interface // with Any, those that are up now
 	LinkType   pcapfile.LinkType
@@ -74,9 +76,9 @@ type Plan struct {
 
 // NewPlan looks at the machine, opens nothing and needs no privilege. Its
 // errors are of class NotFound for interfaces and Invalid for settings.
-func NewPlan(c *Config, s Source) (*Plan, error) {
+func NewPlan(c *request.Config, s Source) (*Plan, error) {
 	if s.NoICMPErrors {
-		c = c.withoutICMPErrors()
+		c = c.WithoutICMPErrors()
 	}
 	p := &Plan{Config: c, made: time.Now(), promiscuous: s.Promiscuous, netns: s.Netns}
 	p.Warnings = slices.Clone(c.Warnings)
@@ -115,16 +117,16 @@ func Interfaces(netns string) (all []netif.Interface, err error) {
 // namespaceError gives errors of entering a namespace their class; those that
 // have one keep it.
 func namespaceError(err error) error {
-	var known *Error
+	var known *fault.Error
 	switch {
 	case errors.As(err, &known):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return Errorf(NotFound, "%w: name a namespace of `ip netns list`, the path of one, or a process", err)
+		return fault.Errorf(fault.NotFound, "%w: name a namespace of `ip netns list`, the path of one, or a process", err)
 	case errors.Is(err, fs.ErrPermission):
-		return Errorf(Forbidden, "%w: entering another network namespace needs the capability CAP_SYS_ADMIN; run pcapctl as root", err)
+		return fault.Errorf(fault.Forbidden, "%w: entering another network namespace needs the capability CAP_SYS_ADMIN; run pcapctl as root", err)
 	default:
-		return Errorf(Internal, "%w", err)
+		return fault.Errorf(fault.Internal, "%w", err)
 	}
 }
 
@@ -133,7 +135,7 @@ func (p *Plan) sizeRing(size int) error {
 		size = DefaultBufferSize
 	}
 	if size < MinBufferSize || size > MaxBufferSize {
-		return &Error{Class: Invalid, Target: "buffer-size", Message: fmt.Sprintf(
+		return &fault.Error{Class: fault.Invalid, Target: "buffer-size", Message: fmt.Sprintf(
 			"%d bytes given; allowed: %d to %d", size, MinBufferSize, MaxBufferSize)}
 	}
 	// A block must hold a packet of the greatest length; few large ones cost
@@ -150,7 +152,7 @@ func (p *Plan) choose(all []netif.Interface, names []string) error {
 		return p.chooseDefault(all)
 	case slices.Contains(names, AnyInterface):
 		if len(names) > 1 {
-			return &Error{Class: Invalid, Target: "interface", Message: fmt.Sprintf(
+			return &fault.Error{Class: fault.Invalid, Target: "interface", Message: fmt.Sprintf(
 				"%q already stands for every interface; name either it or single ones", AnyInterface)}
 		}
 		p.Any = true
@@ -170,7 +172,7 @@ func (p *Plan) choose(all []netif.Interface, names []string) error {
 		}
 	}
 	if missing != nil {
-		return &Error{Class: NotFound, Target: "interface", Message: fmt.Sprintf("no interface %s on this machine; there are: %s",
+		return &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf("no interface %s on this machine; there are: %s",
 			strings.Join(missing, ", "), describe(all))}
 	}
 	return nil
@@ -193,7 +195,7 @@ func (p *Plan) chooseDefault(all []netif.Interface) error {
 			return nil
 		}
 	}
-	return &Error{Class: NotFound, Target: "interface", Message: fmt.Sprintf(
+	return &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf(
 		"no interface is up; there are: %s; bring one up or name it with --interface", describe(all))}
 }
 
@@ -254,9 +256,9 @@ func (p *Plan) compileWith(o filter.Options) error {
 	p.options = o
 	switch {
 	case errors.Is(err, filter.ErrTooManyInterfaces):
-		return Errorf(Invalid, "%w: name fewer, or %s", err, AnyInterface)
+		return fault.Errorf(fault.Invalid, "%w: name fewer, or %s", err, AnyInterface)
 	case err != nil:
-		return Errorf(Internal, "%w", err)
+		return fault.Errorf(fault.Internal, "%w", err)
 	}
 	return nil
 }
@@ -363,8 +365,8 @@ func (p *Plan) ringOptions() ring.Options {
 // privilege says what to do about a packet socket that may not be opened.
 func privilege(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return Errorf(Forbidden, "capturing packets needs the capability CAP_NET_RAW, which this process does not have: "+
+		return fault.Errorf(fault.Forbidden, "capturing packets needs the capability CAP_NET_RAW, which this process does not have: "+
 			"run pcapctl as root, or grant it once with `sudo setcap cap_net_raw+ep \"$(command -v pcapctl)\"` (%w)", err)
 	}
-	return Errorf(Internal, "%w", err)
+	return fault.Errorf(fault.Internal, "%w", err)
 }

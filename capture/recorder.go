@@ -9,6 +9,7 @@ import (
 
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/capture/ring"
 	"pcapctl/filter"
 )
@@ -75,10 +76,10 @@ const (
 
 // newRecorder makes the recorder of a capture of packets of a link type. ng is
 // for pcapng files, and nil for others.
-func newRecorder(c *Config, link pcapfile.LinkType, ng *sections) *recorder {
+func newRecorder(c *request.Config, link pcapfile.LinkType, ng *sections) *recorder {
 	r := &recorder{
 		format: c.Format, link: link, rawIP: link == pcapfile.RawIP, ng: ng,
-		snap: int(c.snapLen()), limit: c.MaxBytes,
+		snap: int(snapLenOf(c)), limit: c.MaxBytes,
 	}
 	r.buf = make([]byte, 0, bufferSize+maxRecordSize)
 	if ng != nil {

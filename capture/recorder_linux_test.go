@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/storage"
 )
 
@@ -27,7 +28,7 @@ func newBenchRecorder(tb testing.TB) *recorder {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = file.Close() })
-	r := newRecorder(&Config{}, pcapfile.Ethernet, nil)
+	r := newRecorder(&request.Config{}, pcapfile.Ethernet, nil)
 	if err := r.start(&outFile{File: file}); err != nil {
 		tb.Fatal(err)
 	}

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 	"pcapctl/capture/ring"
 )
 
@@ -180,7 +182,7 @@ func (p *Plan) sections(find func(index int) (netif.Interface, bool)) *sections 
 	for at, i := range p.Interfaces {
 		list[at] = describe(i)
 	}
-	return newSections(p.Config.section(hardware, system), list, func(key ngKey) ngInterface {
+	return newSections(sectionOf(p.Config, hardware, system), list, func(key ngKey) ngInterface {
 		i, known := find(key.index)
 		if !known {
 			i = netif.Interface{Name: fmt.Sprintf("if%d", key.index)}
@@ -192,7 +194,7 @@ func (p *Plan) sections(find func(index int) (netif.Interface, bool)) *sections 
 
 func (p *Plan) describe(i netif.Interface, system string) ngInterface {
 	d := pcapfile.Interface{
-		Name: i.Name, Description: i.Alias, System: system, LinkType: linkOf(i.HWType), SnapLen: p.Config.snapLen(),
+		Name: i.Name, Description: i.Alias, System: system, LinkType: linkOf(i.HWType), SnapLen: snapLenOf(p.Config),
 	}
 	if d.Description == "" {
 		d.Description = fmt.Sprintf("interface %d, MTU %d", i.Index, i.MTU)
@@ -216,7 +218,7 @@ func linkOf(t netif.HWType) pcapfile.LinkType {
 }
 
 // snapLen is the snap length as files have it.
-func (c *Config) snapLen() uint32 {
+func snapLenOf(c *request.Config) uint32 {
 	if c.SnapLen == 0 {
 		return pcapfile.MaxSnapLen
 	}
@@ -225,7 +227,7 @@ func (c *Config) snapLen() uint32 {
 
 // section tells a file's readers where it comes from. There is no secret in the
 // request that a Config gives back.
-func (c *Config) section(hardware, system string) *pcapfile.Section {
+func sectionOf(c *request.Config, hardware, system string) *pcapfile.Section {
 	s := &pcapfile.Section{Hardware: hardware, System: system, Application: strings.TrimSpace("pcapctl " + c.Application)}
 	s.Comment = fmt.Sprintf("host %s, session %s", c.HostName, c.Name)
 	if text, err := json.Marshal(c.Request()); err == nil {
@@ -236,12 +238,12 @@ func (c *Config) section(hardware, system string) *pcapfile.Section {
 
 // fits refuses a byte limit that has no room for what a pcapng file holds
 // besides packets.
-func (c *Config) fits(n *sections) error {
+func fits(c *request.Config, n *sections) error {
 	least := int64(len(n.header(nil))) + n.reserve()
 	if c.MaxBytes == 0 || least <= c.MaxBytes {
 		return nil
 	}
-	e := &Error{Class: Invalid, Code: CodeInvalidValue, Target: "properties.totalBytesPerSession"}
+	e := &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "properties.totalBytesPerSession"}
 	if c.Continuous != nil {
 		e.Target = "properties.captureSettings.fileSizeInBytes"
 	}

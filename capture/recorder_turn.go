@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 )
 
 // heldSize is how many bytes of records wait in memory for the next file of a
@@ -14,7 +15,7 @@ const heldSize = 4<<20 - bufferSize
 // turning makes a recorder go from file to file. Its own file is the first.
 func (r *recorder) turning(o *rotation) {
 	r.turn = o
-	if o.compress != CompressNone {
+	if o.compress != request.CompressNone {
 		r.startPacking() // whose buffers are room enough
 		return
 	}

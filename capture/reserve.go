@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"pcapctl/capture/fault"
 	"pcapctl/storage"
 )
 
@@ -57,7 +58,7 @@ func newReserve(dir string, minFree *int64) (*reserve, error) {
 		return nil, nil
 	}
 	if free < least {
-		return nil, Errorf(LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
+		return nil, fault.Errorf(fault.LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
 			dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(least)))
 	}
 	r := &reserve{dir: dir, least: least, asked: minFree != nil}
@@ -85,7 +86,7 @@ func (r *reserve) failure() error {
 	if r.asked {
 		return nil
 	}
-	return Errorf(LocalFile, "the capture ended before its limits, as the disk of %s has only %s left; what was captured is complete up to there: "+
+	return fault.Errorf(fault.LocalFile, "the capture ended before its limits, as the disk of %s has only %s left; what was captured is complete up to there: "+
 		"free some space or set smaller limits; with --min-free a reserve is a limit, 0 turns it off", r.dir, humanize.IBytes(uint64(r.least)))
 }
 
@@ -110,7 +111,7 @@ func checkMinFree(n *int64) error {
 	if n == nil || *n == 0 || *n >= MinMinFree {
 		return nil
 	}
-	return &Error{Class: Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, humanize.IBytes(MinMinFree))}
+	return &fault.Error{Class: fault.Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, humanize.IBytes(MinMinFree))}
 }
 
 // watchDisk looks at the disk while others fill it, until the session has

@@ -8,12 +8,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 )
 
 // Result is what came of a capture.
 type Result struct {
-	Config     *Config
+	Config     *request.Config
 	Started    time.Time
 	Elapsed    time.Duration
 	StopReason StopReason
@@ -90,7 +92,7 @@ type Resource struct {
 // of the API's status, and statistics that only pcapctl has.
 type ResourceProperties struct {
 	ProvisioningState string `json:"provisioningState"`
-	Properties
+	request.Properties
 	CaptureStartTime    string      `json:"captureStartTime"`
 	PacketCaptureStatus string      `json:"packetCaptureStatus"`
 	StopReason          StopReason  `json:"stopReason,omitempty"`
@@ -186,7 +188,7 @@ func (r *Result) Resource() *Resource {
 	}
 	if r.Err != nil {
 		p.ProvisioningState, p.PacketCaptureStatus = StateFailed, StatusError
-		p.PacketCaptureError = []string{ClassOf(r.Err).CaptureError()}
+		p.PacketCaptureError = []string{fault.ClassOf(r.Err).CaptureError()}
 	}
 	return newResource(r.Config, r.Started, p)
 }
@@ -211,7 +213,7 @@ func (p *Plan) Resource() *Resource {
 	})
 }
 
-func newResource(c *Config, started time.Time, p ResourceProperties) *Resource {
+func newResource(c *request.Config, started time.Time, p ResourceProperties) *Resource {
 	p.Properties = c.Properties()
 	res := &Resource{
 		Name: c.Name,

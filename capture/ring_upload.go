@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/storage/azblob"
 )
 
@@ -22,7 +24,7 @@ type ringUpload struct {
 	target *BlobTarget // of the first file
 	grace  time.Duration
 	size   int64 // of a file at the most
-	config *Config
+	config *request.Config
 	spool  bool // the local files are there for the sake of the blobs only
 	warn   func(string)
 
@@ -53,7 +55,7 @@ type ringBlob struct {
 
 func newRingUpload(p *Plan, t *BlobTarget, warn func(string)) *ringUpload {
 	u := &ringUpload{
-		target: t, grace: p.upload.Grace, size: p.Config.mostBytes(), config: p.Config, spool: p.Config.FilePath == "", warn: warn,
+		target: t, grace: p.upload.Grace, size: mostBytes(p.Config), config: p.Config, spool: p.Config.FilePath == "", warn: warn,
 		ending: make(chan struct{}), idle: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	u.ctx, u.abandon = context.WithCancel(context.Background())
@@ -170,7 +172,7 @@ func (u *ringUpload) clear() {
 
 // send brings one file into its blob.
 func (u *ringUpload) send(f *ringFile) error {
-	url := RingPath(u.target.URL, f.Sequence)
+	url := request.RingPath(u.target.URL, f.Sequence)
 	client, err := u.target.client.Sibling(url)
 	if err != nil {
 		return err
@@ -280,7 +282,7 @@ func (u *ringUpload) progress() UploadProgress {
 }
 
 // metadata is what the blob says of the file.
-func (f *ringFile) metadata(c *Config) map[string]string {
+func (f *ringFile) metadata(c *request.Config) map[string]string {
 	return map[string]string{
 		"name": c.Name, "host": c.HostName, "target": c.Target.String(), "filters": c.Filters.String(),
 		"sequence": strconv.Itoa(f.Sequence), "packets": strconv.FormatUint(f.Packets, 10), "starttime": f.Started.UTC().Format(time.RFC3339Nano),
@@ -294,7 +296,7 @@ func (s *Session) beginRing(t *BlobTarget) error {
 	s.turn.sends = s.sends
 	s.sends.add(s.turn.ring[0])
 	if err := s.leaveOut(t); err != nil {
-		return Errorf(Internal, "%w", err)
+		return fault.Errorf(fault.Internal, "%w", err)
 	}
 	return nil
 }
@@ -359,11 +361,11 @@ func (s *Session) ringResult(res *Result, files []*ringFile, err error) error {
 	}
 	first := failed[0]
 	res.Upload.Problem = fmt.Sprint(first.blob.err)
-	uerr := &Error{Class: Storage, Target: RingPath(u.target.URL, first.Sequence), Err: first.blob.err, Message: fmt.Sprintf(
+	uerr := &fault.Error{Class: fault.Storage, Target: request.RingPath(u.target.URL, first.Sequence), Err: first.blob.err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
 		len(failed), len(files), first.blob.err, filepath.Clean(first.Path))}
 	if err == nil {
 		return uerr
 	}
-	return Errorf(ClassOf(err), "%w; and %s", err, uerr)
+	return fault.Errorf(fault.ClassOf(err), "%w; and %s", err, uerr)
 }

@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"pcapctl/capture/request"
 	"pcapctl/storage"
 )
 
@@ -23,41 +22,6 @@ type RingFile struct {
 	Packets  uint64
 	Size     int64 // bytes; 0 while it is being written
 	Complete bool
-}
-
-// ringPath is the path of a file of a ring: the name of the request's path, the
-// time at which the session began, and the number of the file. Names sort by
-// time: the number has leading zeros, and a seventh digit when there are more
-// than a million files.
-func ringPath(path string, start time.Time, sequence int) string {
-	name, ext := splitExtension(path)
-	return fmt.Sprintf("%s_%s_%06d%s", name, start.UTC().Format(stampLayout), sequence, ext)
-}
-
-// RingPath is the path of another file of a ring, of which the first is given.
-func RingPath(first string, sequence int) string {
-	name, ext := splitExtension(first)
-	if at := strings.LastIndexByte(name, '_'); at >= 0 {
-		name = name[:at]
-	}
-	return fmt.Sprintf("%s_%06d%s", name, sequence, ext)
-}
-
-// ringNameFaults says that the names of a ring's files would be too long.
-func ringNameFaults(path string) []string {
-	const most = 1e9 // files of a session
-	longest := ringPath(path, time.Unix(0, 0), most)
-	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
-		return nil
-	}
-	return []string{fmt.Sprintf("the names of the files of a ring are %d bytes longer than %s, with the time and the number of each; choose a name that is shorter by that",
-		len(longest)-len(path), show(filepath.Base(path)))}
-}
-
-func splitExtension(path string) (name, ext string) {
-	name, packed := splitCompress(path)
-	ext = filepath.Ext(name)
-	return strings.TrimSuffix(name, ext), ext + packed
 }
 
 // rotation keeps the files of a ring. The packet loop fills one file. When that
@@ -159,7 +123,7 @@ func (o *rotation) run() {
 
 // open makes a file of the ring and puts it under guard.
 func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, error) {
-	file, err := storage.CreateHidden(o.folder, RingPath(o.first, sequence))
+	file, err := storage.CreateHidden(o.folder, request.RingPath(o.first, sequence))
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +165,7 @@ func (o *rotation) tell(f *ringFile) {
 // turn makes room and the file that comes after last.
 func (o *rotation) turn(last *ringFile, full *fullFile) (*outFile, error) {
 	// Before anything is given up for it. Nobody has a reason to have this name.
-	next := RingPath(o.first, last.Sequence+1)
+	next := request.RingPath(o.first, last.Sequence+1)
 	if _, err := os.Lstat(next); err == nil {
 		return nil, &fs.PathError{Op: "create", Path: next, Err: fs.ErrExist}
 	}

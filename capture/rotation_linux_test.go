@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/capture/testnet"
 	"pcapctl/storage"
 )
@@ -236,14 +238,14 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 	// The next name is taken: the capture ends there and overwrites nothing.
 	again.made = first.made.Add(2 * time.Millisecond)
 	_, path = p.File()
-	taken := RingPath(path, 3)
+	taken := request.RingPath(path, 3)
 	if err := os.WriteFile(taken, []byte("taken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	session := r.start(p)
 	go flood()
 	res, err := session.Run(t.Context())
-	if ClassOf(err) != LocalFile || res.StopReason != FileFailed || len(res.Files) != 2 {
+	if fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed || len(res.Files) != 2 {
 		t.Errorf("%v: %+v", err, res)
 	}
 	if res.Received != res.Packets+res.Dropped.ByFile && res.Dropped.ByFile == 0 {
@@ -287,7 +289,7 @@ func TestContinuousWithoutRing(t *testing.T) {
 func TestRingOfPcapng(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
-	r.output = Output{Format: FormatPcapng}
+	r.output = request.Output{Format: request.FormatPcapng}
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	res := r.capture(r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":3,"fileSizeInBytes":102400}`, "any"), func() {
 		s := r.Sender("v0")
@@ -367,7 +369,7 @@ func TestMinFree(t *testing.T) {
 		// There is no room to begin with.
 		r.Do(func() {
 			p := r.plan(properties, "v1")
-			if _, err := Start(p, Options{MinFree: new(int64(reserve))}); ClassOf(err) != LocalFile || !strings.Contains(err.Error(), "min-free") {
+			if _, err := Start(p, Options{MinFree: new(int64(reserve))}); fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), "min-free") {
 				t.Errorf("%v", err)
 			}
 			if _, path := p.File(); exists(path) {
@@ -384,12 +386,12 @@ func TestMinFree(t *testing.T) {
 			s.Send(f)
 		}
 	}()
-	if res, err := small.Run(t.Context()); ClassOf(err) != LocalFile || res.StopReason != FileFailed {
+	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed {
 		t.Errorf("%v: %+v", err, res)
 	}
 	// The reserve of a large one is nobody's wish.
 	byDefault, asked := reserveOf(t, nil), reserveOf(t, new(int64(MinMinFree)))
-	if byDefault != nil && ClassOf(byDefault.failure()) != LocalFile || asked.failure() != nil {
+	if byDefault != nil && fault.ClassOf(byDefault.failure()) != fault.LocalFile || asked.failure() != nil {
 		t.Error("a reserve that was asked for is a limit, the default is not")
 	}
 	// Somebody else fills the disk, and no packet comes.

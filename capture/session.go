@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/ring"
@@ -112,7 +113,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	var ng *sections
 	if p.Config.Format == pcapfile.NG {
 		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })
-		if err := p.Config.fits(ng); err != nil {
+		if err := fits(p.Config, ng); err != nil {
 			return nil, err
 		}
 	}
@@ -180,7 +181,7 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 		return "", p.createError(folder, err)
 	}
 	if s.file, err = newOutFile(file, p.Config.Compress); err != nil {
-		return "", Errorf(Internal, "%w", err)
+		return "", fault.Errorf(fault.Internal, "%w", err)
 	}
 	if s.guard != nil {
 		if err := s.file.Protect(s.guard); err != nil {
@@ -240,7 +241,7 @@ func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
 		return errors.Join(err, s.ring.Close())
 	}
 	if s.links, err = watchLinks(s.Plan, s.ring.Wake); err != nil {
-		return errors.Join(Errorf(Internal, "%w", err), s.ring.Close())
+		return errors.Join(fault.Errorf(fault.Internal, "%w", err), s.ring.Close())
 	}
 	if err := s.ring.Start(); err != nil {
 		return errors.Join(openError(s.Plan, err), s.links.close(), s.ring.Close())
@@ -252,32 +253,32 @@ func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
 // missing privilege.
 func openError(p *Plan, err error) error {
 	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
-		return Errorf(NotFound, "start capturing on %s: %w", p.On(), err)
+		return fault.Errorf(fault.NotFound, "start capturing on %s: %w", p.On(), err)
 	}
 	return privilege(err)
 }
 
 // startError is that of a file whose beginning the disk does not take.
 func startError(err error) error {
-	return Errorf(LocalFile, "%w: free some space, or name another folder with --captures-dir", err)
+	return fault.Errorf(fault.LocalFile, "%w: free some space, or name another folder with --captures-dir", err)
 }
 
 func createError(folder string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		return Errorf(LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
+		return fault.Errorf(fault.LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
 	case errors.Is(err, fs.ErrExist):
-		return Errorf(Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
+		return fault.Errorf(fault.Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
 	case errors.Is(err, storage.ErrOutside):
-		e := Errorf(Invalid, "%w (%s)", err, folder)
+		e := fault.Errorf(fault.Invalid, "%w (%s)", err, folder)
 		e.Target = "properties.storageLocation.filePath"
 		return e
 	case errors.Is(err, fs.ErrNotExist):
-		return Errorf(NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, folder)
+		return fault.Errorf(fault.NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, folder)
 	case errors.Is(err, fs.ErrPermission):
-		return Errorf(Forbidden, "%w: run pcapctl as a user who may write there, or name another folder with --captures-dir", err)
+		return fault.Errorf(fault.Forbidden, "%w: run pcapctl as a user who may write there, or name another folder with --captures-dir", err)
 	default:
-		return Errorf(LocalFile, "%w", err)
+		return fault.Errorf(fault.LocalFile, "%w", err)
 	}
 }
 
@@ -286,7 +287,7 @@ func fileError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		hint = "free some space or set a smaller totalBytesPerSession; " + hint
 	}
-	return Errorf(LocalFile, "the capture file could not be completed: %w; %s", err, hint)
+	return fault.Errorf(fault.LocalFile, "the capture file could not be completed: %w; %s", err, hint)
 }
 
 func (s *Session) result(reason StopReason, end time.Time) *Result {

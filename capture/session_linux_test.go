@@ -21,6 +21,8 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"go.uber.org/goleak"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/capture/testnet"
 	"pcapctl/storage"
 )
@@ -37,7 +39,7 @@ type rig struct {
 	*testnet.NS
 	t      *testing.T
 	dir    string
-	output Output
+	output request.Output
 }
 
 func newRig(t *testing.T) *rig {
@@ -67,11 +69,11 @@ func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 	}
 	body := fmt.Sprintf(`{"properties":{"target":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
 		"storageLocation":{%q:"%s/{packetCaptureName}.cap"}%s}}`, where, r.dir, properties)
-	req, err := DecodeRequest([]byte(body))
+	req, err := request.Decode([]byte(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, err := NewConfig(req, Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Application: "test"})
+	c, err := request.NewConfig(req, request.Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Application: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -396,7 +398,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}()
 	res, err := session.Run(t.Context())
-	if ClassOf(err) != LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != FileFailed {
+	if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != FileFailed {
 		t.Errorf("%v", err)
 	}
 	got := readBack(t, res.Files[0].Path)
@@ -450,7 +452,7 @@ func TestTamperedFile(t *testing.T) {
 				}
 			}()
 			res, err := session.Run(ctx)
-			if ClassOf(err) != LocalFile || !errors.Is(err, storage.ErrTampered) || res.StopReason != FileFailed {
+			if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, storage.ErrTampered) || res.StopReason != FileFailed {
 				t.Errorf("%v: %s", err, res.StopReason)
 			}
 		})
@@ -511,7 +513,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Do(func() {
-		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); ClassOf(err) != Conflict {
+		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.Conflict {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -519,7 +521,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	p = r.plan("", "v1")
 	r.IP("link", "del", "v1")
 	r.Do(func() {
-		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); ClassOf(err) != NotFound {
+		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.NotFound {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -555,7 +557,7 @@ func descriptors(t *testing.T) (list []string) {
 func TestUnknownInterface(t *testing.T) {
 	r := newRig(t)
 	_, err := r.tryPlan("", "v1", "eth7")
-	if ClassOf(err) != NotFound || !strings.Contains(err.Error(), "eth7") || !strings.Contains(err.Error(), "v0") {
+	if fault.ClassOf(err) != fault.NotFound || !strings.Contains(err.Error(), "eth7") || !strings.Contains(err.Error(), "v0") {
 		t.Errorf("got %v", err)
 	}
 }

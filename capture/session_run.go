@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/ring"
 )
 
@@ -30,7 +31,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 		err = s.rec.reserve.failure()
 	}
 	if err == nil && reason == InterfaceRemoved {
-		err = Errorf(Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
+		err = fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
 	}
 	return s.finish(reason, err)
 }
@@ -53,7 +54,7 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 		}
 		block, err := s.ring.Next()
 		if err != nil {
-			return CaptureBroken, Errorf(Failed, "%w", err)
+			return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 		}
 		if block != nil {
 			if reason, err := s.record(block); reason != "" || err != nil {
@@ -87,7 +88,7 @@ func (s *Session) record(block *ring.Block) (StopReason, error) {
 	case errors.Is(err, errSpent):
 		return MinFreeReached, nil
 	case errors.Is(err, ring.ErrCorrupt):
-		return CaptureBroken, Errorf(Failed, "%w", err)
+		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 	case err != nil:
 		return FileFailed, fileError(err)
 	case full:
@@ -113,7 +114,7 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 		// The kernel binds the socket again when the interface comes back; if
 		// it is gone for good, the watch hears of it and wakes us.
 	case err != nil:
-		return CaptureBroken, Errorf(Failed, "%w", err)
+		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 	}
 	if flush && time.Since(from) >= flushTime {
 		err := s.rec.flushNow()
@@ -132,7 +133,7 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 // end; if they take the file to its limit, that was reached first.
 func (s *Session) drain(reason StopReason) (StopReason, error) {
 	if err := s.ring.Detach(); err != nil {
-		return CaptureBroken, Errorf(Failed, "%w", err)
+		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 	}
 	if reason == SizeExceeded || reason == MinFreeReached {
 		return reason, nil // there is no room for more
@@ -140,7 +141,7 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 	for {
 		block, err := s.ring.Next()
 		if err != nil {
-			return CaptureBroken, Errorf(Failed, "%w", err)
+			return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 		}
 		if block == nil {
 			return reason, nil
@@ -187,7 +188,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	}
 	res := s.result(reason, end)
 	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
-		err = Errorf(Internal, "close the sockets: %w", cerr)
+		err = fault.Errorf(fault.Internal, "close the sockets: %w", cerr)
 	}
 	err = s.finishUpload(res, err)
 	s.fileDone(res)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/storage/azblob"
 )
 
@@ -58,21 +60,21 @@ func (p *Plan) SaveBy(s UploadSettings) error {
 	switch azblob.AuthMode(s.AuthMode) {
 	case azblob.AuthAny, azblob.AuthKey, azblob.AuthSAS, azblob.AuthLogin:
 	default:
-		return &Error{Class: Invalid, Target: "auth-mode", Message: fmt.Sprintf("%s given; allowed: key, sas, login", show(s.AuthMode))}
+		return &fault.Error{Class: fault.Invalid, Target: "auth-mode", Message: fmt.Sprintf("%s given; allowed: key, sas, login", fault.Quote(s.AuthMode))}
 	}
 	if p.upload.Grace < 0 {
-		return &Error{Class: Invalid, Target: "upload-grace", Message: fmt.Sprintf("%s given; allowed: a duration such as 5m", p.upload.Grace)}
+		return &fault.Error{Class: fault.Invalid, Target: "upload-grace", Message: fmt.Sprintf("%s given; allowed: a duration such as 5m", p.upload.Grace)}
 	}
 	if p.upload.SpoolSize < 0 {
-		return &Error{Class: Invalid, Target: "spool-size", Message: fmt.Sprintf("%d bytes given; allowed: a size such as 1GiB", p.upload.SpoolSize)}
+		return &fault.Error{Class: fault.Invalid, Target: "spool-size", Message: fmt.Sprintf("%d bytes given; allowed: a size such as 1GiB", p.upload.SpoolSize)}
 	}
 	if p.Config.FilePath == "" {
 		if !filepath.IsAbs(s.SpoolDir) {
-			return &Error{Class: Invalid, Target: "spool-dir", Message: fmt.Sprintf("%s is no absolute path of a folder", show(s.SpoolDir))}
+			return &fault.Error{Class: fault.Invalid, Target: "spool-dir", Message: fmt.Sprintf("%s is no absolute path of a folder", fault.Quote(s.SpoolDir))}
 		}
 		// Two sessions of one name, of which the first was deleted before it was
 		// uploaded, must not meet here.
-		p.spool = filepath.Join(s.SpoolDir, p.Config.Name+"-"+time.Now().UTC().Format(stampLayout)+".cap"+compressions[p.Config.Compress])
+		p.spool = filepath.Join(s.SpoolDir, p.Config.Name+"-"+time.Now().UTC().Format(request.StampLayout)+".cap"+request.Compressions[p.Config.Compress])
 	}
 	return nil
 }
@@ -85,7 +87,7 @@ func (p *Plan) File() (folder, path string) {
 		folder, path = p.upload.SpoolDir, p.spool
 	}
 	if p.Config.IsRing() && path != "" {
-		path = ringPath(path, p.made, 1)
+		path = request.FirstRingPath(path, p.made, 1)
 	}
 	return folder, path
 }
@@ -93,7 +95,7 @@ func (p *Plan) File() (folder, path string) {
 // createError is that of the file that the packets are written to.
 func (p *Plan) createError(folder string, err error) error {
 	if p.Config.FilePath == "" && errors.Is(err, fs.ErrPermission) {
-		return Errorf(Forbidden, "%w: a capture that goes to a blob only is written to a spool before; run pcapctl as a user who may write there, or name another folder with --spool-dir", err)
+		return fault.Errorf(fault.Forbidden, "%w: a capture that goes to a blob only is written to a spool before; run pcapctl as a user who may write there, or name another folder with --spool-dir", err)
 	}
 	return createError(folder, err)
 }
@@ -143,12 +145,12 @@ func (p *Plan) blobTarget() (*BlobTarget, error) {
 	}
 	b := *p.Config.Blob
 	if p.Config.IsRing() {
-		b.URL = ringPath(b.URL, p.made, 1)
+		b.URL = request.FirstRingPath(b.URL, p.made, 1)
 	}
 	return newBlobTarget(&b, o)
 }
 
-func newBlobTarget(b *Blob, o azblob.Options) (*BlobTarget, error) {
+func newBlobTarget(b *request.Blob, o azblob.Options) (*BlobTarget, error) {
 	o.URL, o.Account, o.SAS = b.URL, b.StorageID.Name, b.SAS
 	client, err := azblob.New(o)
 	if err != nil {
@@ -168,21 +170,21 @@ func (t *BlobTarget) Close() {
 func blobError(err error) error {
 	e, ok := errors.AsType[*azblob.Error](err)
 	if !ok {
-		return Errorf(Storage, "storage account: %w", err)
+		return fault.Errorf(fault.Storage, "storage account: %w", err)
 	}
-	class := Storage
+	class := fault.Storage
 	switch e.Kind {
 	case azblob.Forbidden:
-		class = Forbidden
+		class = fault.Forbidden
 	case azblob.NotFound:
-		class = NotFound
+		class = fault.NotFound
 	case azblob.Conflict:
-		class = Conflict
+		class = fault.Conflict
 	case azblob.Invalid:
-		class = Invalid
+		class = fault.Invalid
 	case azblob.Unavailable, azblob.Lost:
 	}
-	return &Error{Class: class, Message: "storage account: " + e.Message, Target: "properties.storageLocation", Err: err}
+	return &fault.Error{Class: class, Message: "storage account: " + e.Message, Target: "properties.storageLocation", Err: err}
 }
 
 // UploadProgress is how far the upload of a session is.

@@ -3,13 +3,13 @@ package capture
 import (
 	"context"
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/filter"
 	"pcapctl/storage"
 	"pcapctl/storage/azblob"
@@ -20,7 +20,7 @@ import (
 type UploadJob struct {
 	Path     string // of the file
 	Settings UploadSettings
-	Host     Host
+	Host     request.Host
 	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
 	// account's resource id, "" for the account that the URI names.
 	StoragePath, StorageID string
@@ -43,7 +43,7 @@ type UploadDone struct {
 //
 // Error classes: Invalid, Forbidden, NotFound, Conflict, Storage, LocalFile.
 func UploadFile(ctx context.Context, j *UploadJob) (*UploadDone, error) {
-	b, err := parseBlob(j.StorageID, j.StoragePath, j.Host)
+	b, err := request.ParseBlob(j.StorageID, j.StoragePath, j.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -100,40 +100,11 @@ func openSource(path string) (source, int64, error) {
 func sourceError(err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return Errorf(NotFound, "%w", err)
+		return fault.Errorf(fault.NotFound, "%w", err)
 	case errors.Is(err, os.ErrPermission):
-		return Errorf(Forbidden, "%w", err)
+		return fault.Errorf(fault.Forbidden, "%w", err)
 	}
-	return Errorf(LocalFile, "%w", err)
-}
-
-// parseBlob judges a blob by the rules of a request.
-func parseBlob(id, path string, host Host) (*Blob, error) {
-	if id == "" {
-		id = accountOf(path, host)
-	}
-	j := &judge{host: host.withDefaults(), session: "upload"}
-	c := &Config{}
-	j.blob(c, &StorageLocation{StorageID: &id, StoragePath: &path})
-	if err := InvalidRequest(j.faults); err != nil {
-		return nil, err
-	}
-	return c.Blob, nil
-}
-
-// accountOf makes an id of the account that a blob's URI names: in its host, or
-// in the path of the endpoint that the host's settings name.
-func accountOf(path string, host Host) string {
-	name := ""
-	if u, err := url.Parse(host.BlobEndpoint); err == nil && host.BlobEndpoint != "" && strings.HasPrefix(path, host.BlobEndpoint) {
-		name = strings.Trim(u.Path, "/")
-	}
-	if name == "" {
-		if u, err := url.Parse(path); err == nil {
-			name, _, _ = strings.Cut(u.Hostname(), ".")
-		}
-	}
-	return "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/none/providers/Microsoft.Storage/storageAccounts/" + name
+	return fault.Errorf(fault.LocalFile, "%w", err)
 }
 
 // Metadata is what the blob of a capture says of it: name, host, target,

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/filter"
 	"pcapctl/storage"
 	"pcapctl/storage/azblob"
@@ -56,11 +57,11 @@ const (
 // startUpload opens the file a second time and begins to send it.
 func startUpload(p *Plan, t *BlobTarget, path string) (*upload, error) {
 	u := &upload{target: t, path: path, grace: p.upload.Grace, spool: p.Config.FilePath == "", stop: make(chan struct{}), ending: make(chan struct{})}
-	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(p.Config.mostBytes())}
+	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(mostBytes(p.Config))}
 	if u.spool {
 		s, err := storage.OpenSpool(path, p.upload.SpoolSize)
 		if err != nil {
-			return nil, Errorf(LocalFile, "%w", err)
+			return nil, fault.Errorf(fault.LocalFile, "%w", err)
 		}
 		u.source = s
 		// A disk that takes nothing back keeps what it has: no harm is done.
@@ -68,7 +69,7 @@ func startUpload(p *Plan, t *BlobTarget, path string) (*upload, error) {
 	} else {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, Errorf(LocalFile, "%w", err)
+			return nil, fault.Errorf(fault.LocalFile, "%w", err)
 		}
 		u.source = plainFile{File: f}
 	}
@@ -83,7 +84,7 @@ func (s *Session) beginUpload(t *BlobTarget, path string) (err error) {
 	case s.Plan.Config.Blob == nil:
 		return nil
 	case t == nil:
-		return Errorf(Internal, "the blob was not opened")
+		return fault.Errorf(fault.Internal, "the blob was not opened")
 	case s.turn != nil:
 		return s.beginRing(t)
 	}
@@ -91,7 +92,7 @@ func (s *Session) beginUpload(t *BlobTarget, path string) (err error) {
 		return err
 	}
 	if err := s.leaveOut(t); err != nil {
-		return Errorf(Internal, "%w", err)
+		return fault.Errorf(fault.Internal, "%w", err)
 	}
 	return nil
 }
@@ -220,7 +221,7 @@ func (s *Session) uploadError(err error) error {
 	if e, ok := errors.AsType[*azblob.Error](err); ok && e.Kind == azblob.Conflict {
 		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", s.Plan.Config.Name)
 	}
-	return &Error{Class: Storage, Target: url, Err: err,
+	return &fault.Error{Class: fault.Storage, Target: url, Err: err,
 		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), path, next)}
 }
 
@@ -243,7 +244,7 @@ func (s *Session) finishUpload(res *Result, err error) error {
 		if err == nil {
 			return uerr
 		}
-		return Errorf(ClassOf(err), "%w; and %s", err, uerr)
+		return fault.Errorf(fault.ClassOf(err), "%w; and %s", err, uerr)
 	}
 	res.Blobs = []SavedFile{{Path: u.target.URL, Size: done.Size}}
 	if u.spool {

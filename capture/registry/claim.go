@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // Claim is a session of this process: a name that is ours, held by a lock. It
@@ -52,8 +53,8 @@ func (r *Registry) Check(name string) error {
 }
 
 func taken(name string) error {
-	return &capture.Error{
-		Class: capture.Conflict, Code: CodeTaken, Target: "name", Err: ErrTaken,
+	return &fault.Error{
+		Class: fault.Conflict, Code: CodeTaken, Target: "name", Err: ErrTaken,
 		Message: fmt.Sprintf("a session %q exists; choose another name, or remove that one with `pcapctl delete %s`", name, name),
 	}
 }
@@ -66,7 +67,7 @@ func taken(name string) error {
 // is full), Internal.
 func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 	if err := supported(); err != nil {
-		return nil, capture.Errorf(capture.Internal, "%w", err)
+		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
 	// Who is refused takes the folder away again if it is empty and new, maybe
 	// just when we have opened it.

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // Stop ends a session and returns when its file is closed and its record is
@@ -32,13 +32,13 @@ func (f *folder) stop(ctx context.Context) (was bool, err error) {
 	p, alive, err := holdingProcess(f.lock)
 	switch {
 	case err != nil:
-		return alive, capture.Errorf(capture.Internal, "stop session %q: %w", f.name, err)
+		return alive, fault.Errorf(fault.Internal, "stop session %q: %w", f.name, err)
 	case !alive:
 		return false, nil
 	}
 	defer p.close()
 	if err := p.terminate(); err != nil {
-		return true, capture.Errorf(capture.Forbidden, "stop session %q (process %d): %w", f.name, p.pid, err)
+		return true, fault.Errorf(fault.Forbidden, "stop session %q (process %d): %w", f.name, p.pid, err)
 	}
 	return true, f.wait(ctx, p)
 }
@@ -56,7 +56,7 @@ func (r *Registry) Wait(ctx context.Context, name string) (*Session, error) {
 	// holds its lock.
 	p, alive, err := holdingProcess(f.lock)
 	if err != nil && !alive {
-		return nil, capture.Errorf(capture.Internal, "wait for session %q: %w", f.name, err)
+		return nil, fault.Errorf(fault.Internal, "wait for session %q: %w", f.name, err)
 	}
 	if alive {
 		defer p.close()
@@ -93,7 +93,7 @@ func (f *folder) wait(ctx context.Context, p *process) error {
 	for {
 		_, alive, err := holder(f.lock)
 		if err != nil {
-			return capture.Errorf(capture.Internal, "wait for session %q: %w", f.name, err)
+			return fault.Errorf(fault.Internal, "wait for session %q: %w", f.name, err)
 		}
 		if !alive {
 			return nil
@@ -139,7 +139,7 @@ func (r *Registry) Delete(ctx context.Context, name string, stop bool) (*Session
 	}
 	s := f.session()
 	if s.Alive {
-		return nil, capture.Errorf(capture.Conflict, "%q: %w; stop it first, or add --stop", s.Name, ErrRunning)
+		return nil, fault.Errorf(fault.Conflict, "%q: %w; stop it first, or add --stop", s.Name, ErrRunning)
 	}
 	// Whoever takes a folder away holds this lock in it, so that it cannot be
 	// gone, and another of the same name in its place, once we have it.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 )
 
 // recordVersion is the format that this program writes and the newest that it
@@ -27,7 +29,7 @@ type Record struct {
 	PID         int            `json:"pid"`
 	BootID      string         `json:"bootId"`
 	Source      capture.Source `json:"source"`
-	Output      capture.Output `json:"output,omitzero"`
+	Output      request.Output `json:"output,omitzero"`
 	FailOnDrops bool           `json:"failOnDrops,omitempty"`
 	// Resource is as it was when the session was made until Outcome is there,
 	// and from then on as it was in the end. The files and blobs of the session
@@ -52,8 +54,8 @@ func outcomeOf(err error) *Outcome {
 	if err == nil {
 		return &Outcome{}
 	}
-	o := &Outcome{Class: capture.ClassOf(err).Code(), Message: err.Error()}
-	if e, ok := errors.AsType[*capture.Error](err); ok {
+	o := &Outcome{Class: fault.ClassOf(err).Code(), Message: err.Error()}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
 		o.Code, o.Message, o.Target = e.Code, e.Message, e.Target
 	}
 	o.Message = o.Message[:min(len(o.Message), maxMessage)]
@@ -69,8 +71,8 @@ func (o *Outcome) err() error {
 	if o.Class == "" {
 		return nil
 	}
-	e := &capture.Error{Code: o.Code, Message: o.Message, Target: o.Target}
-	for c := capture.Internal; c <= capture.Dropped; c++ {
+	e := &fault.Error{Code: o.Code, Message: o.Message, Target: o.Target}
+	for c := fault.Internal; c <= fault.Dropped; c++ {
 		if c.Code() == o.Class {
 			e.Class = c
 		}
@@ -121,7 +123,7 @@ func (f *folder) record() (*Record, error) {
 		err = fmt.Errorf("the record is that of another session, %q", rec.Name)
 	}
 	if err != nil {
-		return nil, capture.Errorf(capture.Internal, "session %q: %w; `pcapctl delete %s` removes the session and leaves its capture file", f.name, err, f.name)
+		return nil, fault.Errorf(fault.Internal, "session %q: %w; `pcapctl delete %s` removes the session and leaves its capture file", f.name, err, f.name)
 	}
 	return rec, nil
 }

@@ -30,7 +30,7 @@ import (
 	"strings"
 	"syscall"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // The errors that callers tell apart. Those returned wrap them and have a
@@ -150,7 +150,7 @@ func (r *Registry) root() (*os.Root, error) {
 }
 
 func unknown(name string) error {
-	return capture.Errorf(capture.NotFound, "%q: %w", name, ErrUnknown)
+	return fault.Errorf(fault.NotFound, "%q: %w", name, ErrUnknown)
 }
 
 func entries(root *os.Root) ([]string, error) {
@@ -168,13 +168,13 @@ func entries(root *os.Root) ([]string, error) {
 func (r *Registry) failed(what string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return capture.Errorf(capture.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
+		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return capture.Errorf(capture.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)
+		return fault.Errorf(fault.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), isFile(r.dir):
-		return capture.Errorf(capture.Invalid, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
+		return fault.Errorf(fault.Invalid, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
 	default:
-		return capture.Errorf(capture.Internal, "cannot %s the state folder %s: %w", what, r.dir, err)
+		return fault.Errorf(fault.Internal, "cannot %s the state folder %s: %w", what, r.dir, err)
 	}
 }
 
@@ -194,10 +194,10 @@ func (r *Registry) trust(root *os.Root) error {
 	owner := identify(st).owner
 	switch {
 	case owner != os.Geteuid() && owner != 0:
-		return capture.Errorf(capture.Forbidden, "the state folder %s belongs to another user (%s), who could replace what is in it; name another folder with --state-dir",
+		return fault.Errorf(fault.Forbidden, "the state folder %s belongs to another user (%s), who could replace what is in it; name another folder with --state-dir",
 			r.dir, userName(owner))
 	case st.Mode().Perm()&0o022 != 0 && st.Mode()&fs.ModeSticky == 0:
-		return capture.Errorf(capture.Forbidden, "others than its owner may change the state folder %s; close it with `chmod go-w %s`, or share it safely with `chmod +t %s`",
+		return fault.Errorf(fault.Forbidden, "others than its owner may change the state folder %s; close it with `chmod go-w %s`, or share it safely with `chmod +t %s`",
 			r.dir, r.dir, r.dir)
 	}
 	return nil
@@ -258,7 +258,7 @@ func foreign(name string, root *os.Root, folder string) error {
 	if st, err := root.Lstat(folder); err == nil {
 		owner = userName(identify(st).owner)
 	}
-	return capture.Errorf(capture.Forbidden, "%q: %w user (%s)", name, ErrForeign, owner)
+	return fault.Errorf(fault.Forbidden, "%q: %w user (%s)", name, ErrForeign, owner)
 }
 
 // maxFile bounds what is read of a session: a record holds a request of a

@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
 )
 
 func must(t testing.TB, err error) {
@@ -27,13 +29,13 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func config(t testing.TB, name string) *capture.Config {
+func config(t testing.TB, name string) *request.Config {
 	t.Helper()
-	c, err := capture.NewConfig(&capture.Request{Name: &name, Properties: &capture.Properties{
+	c, err := request.NewConfig(&request.Request{Name: &name, Properties: &request.Properties{
 		Target:               new("/subscriptions/0/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1"),
-		StorageLocation:      &capture.StorageLocation{FilePath: new("/var/captures/" + name + ".cap")},
+		StorageLocation:      &request.StorageLocation{FilePath: new("/var/captures/" + name + ".cap")},
 		TotalBytesPerSession: new(int64(1000)), TimeLimitInSeconds: new(int64(60)),
-	}}, capture.Host{Name: "h"})
+	}}, request.Host{Name: "h"})
 	must(t, err)
 	return c
 }
@@ -60,7 +62,7 @@ func claim(t *testing.T, name string) (*Registry, *Claim) {
 
 func TestClaimIsExclusiveAndWhole(t *testing.T) {
 	r, c := claim(t, "One")
-	if _, err := r.Claim(sample(t, "oNE"), false); !errors.Is(err, ErrTaken) || capture.ClassOf(err) != capture.Conflict {
+	if _, err := r.Claim(sample(t, "oNE"), false); !errors.Is(err, ErrTaken) || fault.ClassOf(err) != fault.Conflict {
 		t.Errorf("got %v", err)
 	}
 	if err := r.Check("ONE"); !errors.Is(err, ErrTaken) {
@@ -128,7 +130,7 @@ func TestNamesLeadNowhere(t *testing.T) {
 	must(t, os.Symlink("/etc", filepath.Join(r.Dir(), "link")))
 	for _, name := range []string{"", ".", "..", "/", "one/", "one/../one", "../state/one", ".new-x", "file", "folder", "link", "no\x00ne", "two"} {
 		_, err := r.Get(name)
-		if !errors.Is(err, ErrUnknown) || capture.ClassOf(err) != capture.NotFound {
+		if !errors.Is(err, ErrUnknown) || fault.ClassOf(err) != fault.NotFound {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -142,14 +144,14 @@ func TestEnd(t *testing.T) {
 	for _, test := range []struct {
 		name, code string
 		err        error
-		class      capture.Class
+		class      fault.Class
 	}{
 		{"complete", "", nil, 0},
-		{"broken", "", capture.Errorf(capture.Failed, "the socket: %w", fs.ErrClosed), capture.Failed},
-		{"disk", "Special", &capture.Error{Class: capture.LocalFile, Code: "Special", Message: "disk full"}, capture.LocalFile},
-		{"dropped", "", capture.Errorf(capture.Dropped, "3 packets"), capture.Dropped},
-		{"unknown", "", errors.New("something"), capture.Internal},
-		{"long", "", errors.New(strings.Repeat("x", 1<<20)), capture.Internal},
+		{"broken", "", fault.Errorf(fault.Failed, "the socket: %w", fs.ErrClosed), fault.Failed},
+		{"disk", "Special", &fault.Error{Class: fault.LocalFile, Code: "Special", Message: "disk full"}, fault.LocalFile},
+		{"dropped", "", fault.Errorf(fault.Dropped, "3 packets"), fault.Dropped},
+		{"unknown", "", errors.New("something"), fault.Internal},
+		{"long", "", errors.New(strings.Repeat("x", 1<<20)), fault.Internal},
 	} {
 		r, c := claim(t, test.name)
 		res := &capture.Result{Config: config(t, test.name), Started: time.Now(), Elapsed: 3 * time.Second, StopReason: capture.Manual, Packets: 7, Err: test.err}
@@ -161,7 +163,7 @@ func TestEnd(t *testing.T) {
 		if d := cmp.Diff(want, s.Resource()); d != "" {
 			t.Error(d)
 		}
-		e, _ := errors.AsType[*capture.Error](s.Failure())
+		e, _ := errors.AsType[*fault.Error](s.Failure())
 		if s.State != Ended || s.Alive || (e == nil) != (test.err == nil) {
 			t.Errorf("%s: %+v, %v", test.name, s, e)
 		}

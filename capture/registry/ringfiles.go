@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/request"
 )
 
 // What is in a ring of files is told in a file of its own, with one place for
@@ -50,7 +51,7 @@ func decodePlace(b []byte, first string) (p place, ok bool) {
 		return p, false
 	}
 	p.Sequence, p.Started = int(word(0)), time.Unix(0, int64(word(1)))
-	p.Path = capture.RingPath(first, p.Sequence)
+	p.Path = request.RingPath(first, p.Sequence)
 	p.Before, p.Packets, p.Size, p.Complete = word(2), word(3), int64(word(4)), word(5) != 0
 	p.id = fileID{word(6), word(7), int64(word(8))}
 	return p, true

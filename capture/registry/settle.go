@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/storage"
 )
@@ -81,7 +82,7 @@ func lost(rec *Record, l *live, kept capture.Written) {
 		what = fmt.Sprintf("what it had written is readable, in %s", rec.Where())
 	}
 	rec.Outcome = &Outcome{
-		Class: capture.Failed.Code(), Code: CodeAgentStopped,
+		Class: fault.Failed.Code(), Code: CodeAgentStopped,
 		Message: fmt.Sprintf("the process that captured for session %q %s; %s", rec.Name, why, what),
 	}
 }

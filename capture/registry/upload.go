@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // Uploaded writes down that the upload of a session that has ended is complete
@@ -19,7 +20,7 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 	}
 	defer f.close()
 	if s := f.session(); s.Alive {
-		return capture.Errorf(capture.Conflict, "%q: %w", s.Name, ErrRunning)
+		return fault.Errorf(fault.Conflict, "%q: %w", s.Name, ErrRunning)
 	} else if s.Err != nil {
 		return s.Err
 	}
@@ -43,7 +44,7 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 	p := &rec.Resource.Properties
 	p.Statistics.Files, p.Statistics.Upload = files, &up
 	p.Statistics.Blobs = []capture.FileResult{blob}
-	if rec.Outcome != nil && rec.Outcome.Class == capture.Storage.Code() {
+	if rec.Outcome != nil && rec.Outcome.Class == fault.Storage.Code() {
 		rec.Outcome = &Outcome{}
 		p.ProvisioningState, p.PacketCaptureStatus = capture.StateSucceeded, capture.StatusStopped
 		p.PacketCaptureError = []string{}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // app is what every command works with: the streams, the settings and the
@@ -46,7 +47,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	}
 	err := root.Execute()
 	if err == nil && help.err != nil {
-		err = capture.Errorf(capture.Internal, "write the result: %w", help.err)
+		err = fault.Errorf(fault.Internal, "write the result: %w", help.err)
 	}
 	if err == nil {
 		return 0
@@ -78,7 +79,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		// The output flags may not have been read yet when another is wrong.
 		a.output.peek(cmd.Flags())
-		return capture.Errorf(capture.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
+		return fault.Errorf(fault.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
@@ -120,7 +121,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 			hint = "; did you mean " + strings.Join(near, " or ") + "?"
 		}
 	}
-	return capture.Errorf(capture.Invalid, "unknown %s %q%s; see %s --help", what, args[0], hint, cmd.CommandPath())
+	return fault.Errorf(fault.Invalid, "unknown %s %q%s; see %s --help", what, args[0], hint, cmd.CommandPath())
 }
 
 // begin runs before every command, when its flags are known.
@@ -128,7 +129,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.output.check(); err != nil {
 		return err
 	}
-	if err := capture.JoinFaults(emptyFlags(cmd), settleAliases(cmd)); err != nil {
+	if err := fault.Join(emptyFlags(cmd), settleAliases(cmd)); err != nil {
 		return err
 	}
 	if err := a.settings.read(cmd.Flags()); err != nil {
@@ -165,10 +166,10 @@ func (a *app) explain(p *capture.Plan) {
 // error: a full disk behind a redirection must not look like success.
 func (a *app) print(v any) error {
 	if err := a.output.print(a.out, v); err != nil {
-		if capture.ClassOf(err) != capture.Internal {
+		if fault.ClassOf(err) != fault.Internal {
 			return err
 		}
-		return capture.Errorf(capture.Internal, "write the result: %w", err)
+		return fault.Errorf(fault.Internal, "write the result: %w", err)
 	}
 	return nil
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 )
 
 type createOptions struct {
@@ -65,7 +67,7 @@ wait and delete.
 
 func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	if o.ifExists != existsFail && o.ifExists != existsReturn {
-		return &capture.Error{Class: capture.Invalid, Target: "--if-exists", Message: fmt.Sprintf("%q given; allowed: %s, %s", o.ifExists, existsFail, existsReturn)}
+		return &fault.Error{Class: fault.Invalid, Target: "--if-exists", Message: fmt.Sprintf("%q given; allowed: %s, %s", o.ifExists, existsFail, existsReturn)}
 	}
 	ready, err := openReadiness(o.readyFD)
 	if err != nil {
@@ -111,7 +113,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 
 // isTaken tells a name that is taken, also when a background process says so.
 func isTaken(err error) bool {
-	e, ok := errors.AsType[*capture.Error](err)
+	e, ok := errors.AsType[*fault.Error](err)
 	return ok && e.Code == registry.CodeTaken
 }
 
@@ -126,8 +128,8 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 	case s.Err != nil:
 		return nil, s.Err
 	case !ord.same(s.Record):
-		return nil, &capture.Error{
-			Class: capture.Conflict, Code: registry.CodeTaken, Target: "name", Err: registry.ErrTaken,
+		return nil, &fault.Error{
+			Class: fault.Conflict, Code: registry.CodeTaken, Target: "name", Err: registry.ErrTaken,
 			Message: fmt.Sprintf("a session %q exists, and its request is another one: compare `pcapctl show %s`, or choose another name", s.Name, s.Name),
 		}
 	}
@@ -193,7 +195,7 @@ func startSession(ctx context.Context, ord *order, plan *capture.Plan, claim *re
 // that it ends with.
 func (a *app) endSession(claim *registry.Claim, result *capture.Result, err error, failOnDrops bool) error {
 	if err == nil && failOnDrops && result.Dropped.Total() > 0 {
-		err = capture.Errorf(capture.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
+		err = fault.Errorf(fault.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
 			lost(result.Dropped))
 	} else if result.Dropped.Total() > 0 {
 		a.warn(lost(result.Dropped))
@@ -211,7 +213,7 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, error) {
 	ord := &order{Host: a.settings.host(), LogFormat: a.log.format}
 	given, config, err := a.config(cmd, r, ord.Host)
-	if err := capture.JoinFaults(err, a.settings.order(ord)); err != nil {
+	if err := fault.Join(err, a.settings.order(ord)); err != nil {
 		return nil, nil, err
 	}
 	if err := checkCapturesDir(config); err != nil {
@@ -226,7 +228,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 }
 
 // checkCapturesDir finds a captures folder that is none before anything is made.
-func checkCapturesDir(c *capture.Config) error {
+func checkCapturesDir(c *request.Config) error {
 	if c.FilePath == "" {
 		return nil
 	}
@@ -276,9 +278,9 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
 			case atOnce:
-				a.printError(capture.Errorf(capture.Failed, "left before the capture file was complete; what had been written is readable"))
+				a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
 				a.aside() // what was drawn in between
-				a.exit(exitCode(&capture.Error{Class: capture.Failed}))
+				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
 			case sig == os.Interrupt:
 				a.say("stopping; once more to leave at once")
 			case first:
@@ -301,7 +303,7 @@ func announce(p *capture.Plan, end string) string {
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
-func announceFrom(source string, c *capture.Config, ends ...string) string {
+func announceFrom(source string, c *request.Config, ends ...string) string {
 	var b strings.Builder
 	_, _ = fmt.Fprintf(&b, "%s: %s", source, c.Filters)
 	if c.SnapLen != 0 {

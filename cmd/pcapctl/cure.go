@@ -4,7 +4,7 @@ import (
 	"errors"
 	"syscall"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // cures say what to do about errors of the system that may come from anywhere.
@@ -22,8 +22,8 @@ func withCure(err error) error {
 		if !errors.Is(err, c.errno) {
 			continue
 		}
-		e := &capture.Error{Class: capture.ClassOf(err), Message: err.Error()}
-		if known, ok := errors.AsType[*capture.Error](err); ok {
+		e := &fault.Error{Class: fault.ClassOf(err), Message: err.Error()}
+		if known, ok := errors.AsType[*fault.Error](err); ok {
 			*e = *known
 		}
 		e.Message, e.Err = e.Message+"; "+c.cure, err

@@ -5,27 +5,27 @@ import (
 	"fmt"
 	"strings"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // exitCodes is the one table of classes, exit codes and the API's status
 // codes, in the order of the exit codes.
 var exitCodes = []struct {
 	code   int
-	class  capture.Class
+	class  fault.Class
 	status string
 	text   string
 }{
-	{1, capture.Internal, "500", "internal error"},
-	{2, capture.Invalid, "400", "invalid request, flag or combination"},
-	{3, capture.Forbidden, "403", "no privilege"},
-	{4, capture.NotFound, "404", "no such interface, session, directory, container or storage account"},
-	{5, capture.Conflict, "409", "the name, the file or the blob exists already"},
-	{6, capture.Failed, "500 CaptureFailed", "the capture failed after it had begun"},
-	{7, capture.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
-	{8, capture.Storage, "500 StorageFailed", "the storage account was not reached at the start, and nothing was captured; or the upload failed, and the local copy is kept"},
-	{9, capture.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
-	{10, capture.TimedOut, "-", "the time of wait --timeout is over; the session goes on"},
+	{1, fault.Internal, "500", "internal error"},
+	{2, fault.Invalid, "400", "invalid request, flag or combination"},
+	{3, fault.Forbidden, "403", "no privilege"},
+	{4, fault.NotFound, "404", "no such interface, session, directory, container or storage account"},
+	{5, fault.Conflict, "409", "the name, the file or the blob exists already"},
+	{6, fault.Failed, "500 CaptureFailed", "the capture failed after it had begun"},
+	{7, fault.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
+	{8, fault.Storage, "500 StorageFailed", "the storage account was not reached at the start, and nothing was captured; or the upload failed, and the local copy is kept"},
+	{9, fault.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
+	{10, fault.TimedOut, "-", "the time of wait --timeout is over; the session goes on"},
 }
 
 // exitCode is the one place where an error becomes an exit code.
@@ -33,7 +33,7 @@ func exitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	class := capture.ClassOf(err)
+	class := fault.ClassOf(err)
 	for _, e := range exitCodes {
 		if e.class == class {
 			return e.code
@@ -58,15 +58,15 @@ type envelope struct {
 }
 
 type envelopeError struct {
-	Code    string          `json:"code"`
-	Message string          `json:"message"`
-	Target  string          `json:"target,omitempty"`
-	Details []capture.Fault `json:"details,omitempty"`
+	Code    string         `json:"code"`
+	Message string         `json:"message"`
+	Target  string         `json:"target,omitempty"`
+	Details []fault.Detail `json:"details,omitempty"`
 }
 
 func envelopeOf(err error) envelope {
-	body := envelopeError{Code: capture.ClassOf(err).Code(), Message: err.Error()}
-	if e, ok := errors.AsType[*capture.Error](err); ok {
+	body := envelopeError{Code: fault.ClassOf(err).Code(), Message: err.Error()}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
 		body.Message, body.Target, body.Details = e.Message, e.Target, e.Details
 		if e.Code != "" {
 			body.Code = e.Code

@@ -9,23 +9,23 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // emptyFlags refuses flags that were given without a value, all at once. It is
 // an unset variable of a shell more often than not, and to take it for a flag
 // that was not given would capture more than was asked for, or elsewhere.
 func emptyFlags(cmd *cobra.Command) error {
-	var faults []capture.Fault
+	var faults []fault.Detail
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if isEmpty(f.Value) {
-			faults = append(faults, capture.Fault{
-				Code: capture.CodeInvalidValue, Target: "--" + f.Name,
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: "--" + f.Name,
 				Message: "its value is empty (an unset shell variable?): give it one, or leave the flag out",
 			})
 		}
 	})
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
 func isEmpty(v pflag.Value) bool {
@@ -38,7 +38,7 @@ func isEmpty(v pflag.Value) bool {
 // settleAliases gives the flags the values that were given by their other names.
 // Two values for one flag are a mistake, whichever of them would win.
 func settleAliases(cmd *cobra.Command) error {
-	var faults []capture.Fault
+	var faults []fault.Detail
 	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
 		name := aliases[alias]
 		given := cmd.Flags().Lookup(alias)
@@ -47,17 +47,17 @@ func settleAliases(cmd *cobra.Command) error {
 		}
 		value, to := given.Value.String(), cmd.Flags().Lookup(name)
 		if to.Changed && to.Value.String() != value {
-			faults = append(faults, capture.Fault{
-				Code: capture.CodeInvalidValue, Target: "--" + alias,
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: "--" + alias,
 				Message: fmt.Sprintf("%s given, and %s by its other name, --%s: leave one of them out", value, to.Value, name),
 			})
 			continue
 		}
 		if err := cmd.Flags().Set(name, value); err != nil {
-			return capture.Errorf(capture.Invalid, "%w", err)
+			return fault.Errorf(fault.Invalid, "%w", err)
 		}
 	}
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }

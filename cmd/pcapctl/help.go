@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // failed keeps the first error of a writer: cobra does not look at them, and
@@ -46,7 +46,7 @@ func (a *app) mendHelp(root *cobra.Command) {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil {
-				return capture.Errorf(capture.Invalid, "%w", err)
+				return fault.Errorf(fault.Invalid, "%w", err)
 			}
 			if err := noArguments(about, rest); err != nil {
 				return err
@@ -68,9 +68,9 @@ func (a *app) mendHelp(root *cobra.Command) {
 		}
 		list := strings.Join(shells, ", ")
 		if len(args) == 0 {
-			return capture.Errorf(capture.Invalid, "%s needs the name of a shell; allowed: %s", cmd.CommandPath(), list)
+			return fault.Errorf(fault.Invalid, "%s needs the name of a shell; allowed: %s", cmd.CommandPath(), list)
 		}
-		return capture.Errorf(capture.Invalid, "unknown shell %q%s; allowed: %s", args[0], didYouMean(args[0], "", shells), list)
+		return fault.Errorf(fault.Invalid, "unknown shell %q%s; allowed: %s", args[0], didYouMean(args[0], "", shells), list)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // The formats of log lines on stderr.
@@ -33,7 +33,7 @@ func (l *logger) open(format string, errs io.Writer) error {
 	case logJSON:
 		l.format = logJSON
 	default:
-		return &capture.Error{Class: capture.Invalid, Target: setLogFormat, Message: fmt.Sprintf("%q given; allowed: %s", format, strings.Join(logFormats, ", "))}
+		return &fault.Error{Class: fault.Invalid, Target: setLogFormat, Message: fmt.Sprintf("%q given; allowed: %s", format, strings.Join(logFormats, ", "))}
 	}
 	return nil
 }

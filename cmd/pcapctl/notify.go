@@ -7,6 +7,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 // readiness tells whoever started the program when packets are being captured:
@@ -22,7 +23,7 @@ func openReadiness(fd int) (*readiness, error) {
 		return &readiness{}, nil
 	}
 	bad := func(why string) error {
-		return &capture.Error{Class: capture.Invalid, Target: "--ready-fd", Message: why + "; allowed: the number of a descriptor from 3 on that is open for writing, as in `pcapctl create --ready-fd 3 3>ready`"}
+		return &fault.Error{Class: fault.Invalid, Target: "--ready-fd", Message: why + "; allowed: the number of a descriptor from 3 on that is open for writing, as in `pcapctl create --ready-fd 3 3>ready`"}
 	}
 	if fd < 3 {
 		return nil, bad("0 to 2 are standard input, the result and the messages")

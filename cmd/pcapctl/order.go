@@ -7,14 +7,16 @@ import (
 	"slices"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 )
 
 // order is everything that makes a session, so that another process can make
 // the same. It may hold a secret and goes from one to the other by a pipe.
 type order struct {
-	Request     *capture.Request `json:"request"` // with nothing left to fill in
-	Host        capture.Host     `json:"host"`
+	Request     *request.Request `json:"request"` // with nothing left to fill in
+	Host        request.Host     `json:"host"`
 	Source      capture.Source   `json:"source"`
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
@@ -24,7 +26,7 @@ type order struct {
 	Upload    capture.UploadSettings `json:"upload"`
 	LogFormat string                 `json:"logFormat"`
 
-	given *capture.Request // as it was before anything was filled in
+	given *request.Request // as it was before anything was filled in
 }
 
 // order fills in what of an order is settings of the host. Its error has all
@@ -37,11 +39,11 @@ func (s *settings) order(o *order) error {
 	}
 	o.MinFree, errs[3] = s.minFree()
 	o.OnFile, errs[4] = s.onFile()
-	return capture.JoinFaults(errs...)
+	return fault.Join(errs...)
 }
 
 // plan makes the plan of the order's config.
-func (o *order) plan(config *capture.Config) (*capture.Plan, error) {
+func (o *order) plan(config *request.Config) (*capture.Plan, error) {
 	plan, err := capture.NewPlan(config, o.Source)
 	if err != nil {
 		return nil, err
@@ -50,7 +52,7 @@ func (o *order) plan(config *capture.Config) (*capture.Plan, error) {
 }
 
 // resolved is the request that makes the config again, its secret included.
-func resolved(c *capture.Config) *capture.Request {
+func resolved(c *request.Config) *request.Request {
 	req := c.Request()
 	if c.Blob != nil && !c.Blob.SAS.IsZero() {
 		req.Properties.StorageLocation.StoragePath = new(c.Blob.URL + "?" + c.Blob.SAS.Reveal())
@@ -77,7 +79,7 @@ func (o *order) record(plan *capture.Plan) registry.Record {
 func (o *order) same(rec *registry.Record) bool {
 	host, req := o.Host, *o.given
 	host.Now, req.Name = rec.Created, &rec.Name
-	config, err := capture.NewConfig(&req, host)
+	config, err := request.NewConfig(&req, host)
 	if err != nil {
 		return false
 	}

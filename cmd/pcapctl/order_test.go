@@ -7,16 +7,17 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/request"
 	"pcapctl/filter"
 )
 
 // The secret of a request goes to the worker by its pipe and into no record.
 func TestSecretOfAnOrder(t *testing.T) {
 	const sas = "sv=2024-01-01&sig=TOPSECRET"
-	ord := &order{Host: capture.Host{Name: "h", Now: time.Now()}}
-	config, err := capture.NewConfig(&capture.Request{Name: new("x"), Properties: &capture.Properties{
+	ord := &order{Host: request.Host{Name: "h", Now: time.Now()}}
+	config, err := request.NewConfig(&request.Request{Name: new("x"), Properties: &request.Properties{
 		Target: new(vmID("", "vm")),
-		StorageLocation: &capture.StorageLocation{
+		StorageLocation: &request.StorageLocation{
 			StorageID:   new(armID("g", "Microsoft.Storage/storageAccounts/account1")),
 			StoragePath: new("https://account1.blob.core.windows.net/container/x.cap?" + sas),
 			FilePath:    new("/var/captures/x.cap"),
@@ -28,7 +29,7 @@ func TestSecretOfAnOrder(t *testing.T) {
 	must(t, err)
 	var got order
 	must(t, json.Unmarshal(text, &got))
-	again, err := capture.NewConfig(got.Request, got.Host)
+	again, err := request.NewConfig(got.Request, got.Host)
 	must(t, err)
 	if again.Blob.SAS.Reveal() != sas || again.FilePath != config.FilePath || again.Blob.URL != config.Blob.URL {
 		t.Errorf("the worker is ordered %s", text)

@@ -15,7 +15,7 @@ import (
 	"github.com/tidwall/pretty"
 	"go.yaml.in/yaml/v3"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 var outputFormats = []string{"json", "jsonc", "yaml", "table", "tsv", "none"}
@@ -44,14 +44,14 @@ func (o *output) check() error {
 	if !slices.Contains(outputFormats, o.format) {
 		given := o.format
 		o.format = outputFormats[0]
-		return capture.Errorf(capture.Invalid, "output format %q given; allowed: %s", given, strings.Join(outputFormats, ", "))
+		return fault.Errorf(fault.Invalid, "output format %q given; allowed: %s", given, strings.Join(outputFormats, ", "))
 	}
 	if o.query == "" {
 		return nil
 	}
 	expr, err := jmespath.Compile(o.query)
 	if err != nil {
-		return capture.Errorf(capture.Invalid, "--query %q is no JMESPath expression: %w", o.query, err)
+		return fault.Errorf(fault.Invalid, "--query %q is no JMESPath expression: %w", o.query, err)
 	}
 	o.expr = expr
 	return nil
@@ -124,7 +124,7 @@ func search(expr *jmespath.JMESPath, v any) (any, error) {
 	}
 	found, err := expr.Search(plain)
 	if err != nil {
-		return nil, &capture.Error{Class: capture.Invalid, Message: fmt.Sprintf("%v: %v", errQuery, err), Err: errQuery}
+		return nil, &fault.Error{Class: fault.Invalid, Message: fmt.Sprintf("%v: %v", errQuery, err), Err: errQuery}
 	}
 	return found, nil
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
+	"pcapctl/capture/request"
 )
 
 // outputFlags are the settings of what capture files look like.
@@ -16,9 +16,9 @@ func outputFlags(cmd *cobra.Command) {
 	f.String(setOnFile, "", "`command` that sh runs for every finished file, which is $PCAPCTL_FILE")
 	f.String(setOnFileTime, "", "how long that may take for one file (default 1m)")
 	for flag, values := range map[string][]string{
-		setFormat:    {capture.FormatPcap, capture.FormatPcapng},
-		setCompress:  {capture.CompressZstd, capture.CompressGzip, capture.CompressOff},
-		setPrecision: {capture.PrecisionMicro, capture.PrecisionNano},
+		setFormat:    {request.FormatPcap, request.FormatPcapng},
+		setCompress:  {request.CompressZstd, request.CompressGzip, request.CompressOff},
+		setPrecision: {request.PrecisionMicro, request.PrecisionNano},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}

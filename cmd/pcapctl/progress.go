@@ -9,6 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"pcapctl/capture"
+	"pcapctl/capture/request"
 )
 
 // progress shows a running capture on a terminal. It looks at the session's
@@ -98,7 +99,7 @@ func (p *progress) stop() {
 }
 
 // fraction is how far the capture is on the way to the limit that is nearest.
-func fraction(c *capture.Config, now capture.Progress) float64 {
+func fraction(c *request.Config, now capture.Progress) float64 {
 	var f float64
 	if c.MaxTime > 0 {
 		f = float64(now.Elapsed) / float64(c.MaxTime)
@@ -109,7 +110,7 @@ func fraction(c *capture.Config, now capture.Progress) float64 {
 	return min(f, 1)
 }
 
-func describeProgress(c *capture.Config, now capture.Progress) string {
+func describeProgress(c *request.Config, now capture.Progress) string {
 	elapsed := now.Elapsed.Truncate(time.Second).String()
 	if c.MaxTime > 0 {
 		elapsed += " of " + c.MaxTime.String()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 const (
@@ -33,7 +34,7 @@ func (r *readFlags) flags(f *pflag.FlagSet) {
 // given tells whether packets come from a file.
 func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
 	if f.Changed(flagLocalAddress) && !f.Changed(flagReadFile) {
-		return false, &capture.Error{Class: capture.Invalid, Target: "--" + flagLocalAddress, Message: "it goes with --" + flagReadFile + " only: on an interface the kernel tells the local side"}
+		return false, &fault.Error{Class: fault.Invalid, Target: "--" + flagLocalAddress, Message: "it goes with --" + flagReadFile + " only: on an interface the kernel tells the local side"}
 	}
 	return f.Changed(flagReadFile), nil
 }
@@ -52,31 +53,31 @@ var notWithFile = []struct{ name, why string }{
 
 // check finds what is wrong with the flags themselves.
 func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]netip.Prefix, error) {
-	var faults []capture.Fault
-	fault := func(name, format string, args ...any) {
-		faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "--" + name, Message: fmt.Sprintf(format, args...)})
+	var faults []fault.Detail
+	add := func(name, format string, args ...any) {
+		faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + name, Message: fmt.Sprintf(format, args...)})
 	}
 	for _, f := range notWithFile {
 		if given.Changed(f.name) {
-			fault(f.name, "not together with --%s: %s", flagReadFile, f.why)
+			add(f.name, "not together with --%s: %s", flagReadFile, f.why)
 		}
 	}
 	switch {
 	case r.path == capture.StandardInput && requestFile == "-":
-		fault(flagReadFile, "standard input is the request already: name a file for one of them")
+		add(flagReadFile, "standard input is the request already: name a file for one of them")
 	case r.path == capture.StandardInput && isTerminal(a.in):
-		fault(flagReadFile, "standard input is a terminal: redirect a capture into it")
+		add(flagReadFile, "standard input is a terminal: redirect a capture into it")
 	}
 	var local []netip.Prefix
 	for _, text := range commaLists(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
-			fault(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
+			add(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
 			continue
 		}
 		local = append(local, p)
 	}
-	return local, capture.InvalidRequest(faults)
+	return local, fault.OfRequest(faults)
 }
 
 func parseLocal(text string) (netip.Prefix, bool) {
@@ -100,7 +101,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePla
 	icmpErrors, icmpErr := a.settings.truth(setICMPErrors)
 	minFree, freeErr := a.settings.minFree()
 	onFile, onFileErr := a.settings.onFile()
-	if err := capture.JoinFaults(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
+	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
 		return nil, err
 	}
 	if err := checkCapturesDir(config); err != nil {

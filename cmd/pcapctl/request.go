@@ -13,7 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 	"pcapctl/filter"
 )
 
@@ -86,7 +87,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 			r.captureSettings = append(r.captureSettings, args...)
 			return nil
 		}
-		return capture.Errorf(capture.Invalid, "%s takes no argument, but %q was given; a request file is named by -f", cmd.CommandPath(), args[0])
+		return fault.Errorf(fault.Invalid, "%s takes no argument, but %q was given; a request file is named by -f", cmd.CommandPath(), args[0])
 	}
 }
 
@@ -111,13 +112,13 @@ func (r *requestFlags) takeContinuous(args []string) []string {
 // config makes the session's config of body, flags and settings, with every
 // fault of all of them in one error. The request is what it is made of, judged
 // on host.
-func (a *app) config(cmd *cobra.Command, r *requestFlags, host capture.Host) (*capture.Request, *capture.Config, error) {
+func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*request.Request, *request.Config, error) {
 	req, bodyErr := r.body(a.in)
 	if req == nil {
 		return nil, nil, bodyErr
 	}
 	if req.Properties == nil && r.file == "" {
-		req.Properties = &capture.Properties{}
+		req.Properties = &request.Properties{}
 	}
 	var flagErr, setErr error
 	if p := req.Properties; p != nil {
@@ -127,8 +128,8 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host capture.Host) (*c
 		flagErr = r.override(cmd.Flags(), req)
 		setErr = a.settings.limits(p)
 	}
-	config, err := capture.NewConfig(req, host)
-	if err := capture.JoinFaults(bodyErr, flagErr, setErr, err); err != nil {
+	config, err := request.NewConfig(req, host)
+	if err := fault.Join(bodyErr, flagErr, setErr, err); err != nil {
 		return nil, nil, err
 	}
 	return req, config, nil
@@ -136,15 +137,15 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host capture.Host) (*c
 
 // body reads the request file. The request is nil when there was nothing to
 // decode.
-func (r *requestFlags) body(stdin io.Reader) (*capture.Request, error) {
+func (r *requestFlags) body(stdin io.Reader) (*request.Request, error) {
 	if r.file == "" {
-		return &capture.Request{}, nil
+		return &request.Request{}, nil
 	}
 	text, err := readInput("the request", r.file, stdin)
 	if err != nil {
 		return nil, err
 	}
-	return capture.DecodeRequest(text)
+	return request.Decode(text)
 }
 
 // readInput reads what, from the file name or from standard input.
@@ -159,7 +160,7 @@ func readInput(what, name string, stdin io.Reader) ([]byte, error) {
 		from = f
 	}
 	// One byte more than is allowed, so that DecodeRequest sees that and says so.
-	text, err := io.ReadAll(io.LimitReader(from, capture.MaxBody+1))
+	text, err := io.ReadAll(io.LimitReader(from, request.MaxBody+1))
 	if err != nil {
 		return nil, inputError(what, err)
 	}
@@ -169,16 +170,16 @@ func readInput(what, name string, stdin io.Reader) ([]byte, error) {
 func inputError(what string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return capture.Errorf(capture.NotFound, "read %s: %w", what, err)
+		return fault.Errorf(fault.NotFound, "read %s: %w", what, err)
 	case errors.Is(err, fs.ErrPermission):
-		return capture.Errorf(capture.Forbidden, "read %s: %w", what, err)
+		return fault.Errorf(fault.Forbidden, "read %s: %w", what, err)
 	default:
-		return capture.Errorf(capture.Invalid, "read %s: %w", what, err)
+		return fault.Errorf(fault.Invalid, "read %s: %w", what, err)
 	}
 }
 
 // override puts the flags that were given into the request.
-func (r *requestFlags) override(given *pflag.FlagSet, req *capture.Request) error {
+func (r *requestFlags) override(given *pflag.FlagSet, req *request.Request) error {
 	p := req.Properties
 	if given.Changed("name") {
 		req.Name = &r.name
@@ -188,7 +189,7 @@ func (r *requestFlags) override(given *pflag.FlagSet, req *capture.Request) erro
 		p.TargetType = &r.targetType
 	}
 	r.overrideStorage(given, p)
-	return capture.JoinFaults(
+	return fault.Join(
 		targetErr,
 		r.overrideNumbers(given, p),
 		r.overrideFilters(given, p),
@@ -196,14 +197,14 @@ func (r *requestFlags) override(given *pflag.FlagSet, req *capture.Request) erro
 	)
 }
 
-func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *capture.Properties) error {
+func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *request.Properties) error {
 	vm := r.vm
 	if !strings.HasPrefix(vm, "/") {
 		vm = vmID(r.group, vm)
 	}
 	switch {
 	case given.Changed("target") && given.Changed("vm") && !strings.EqualFold(r.target, vm):
-		return &capture.Error{Class: capture.Invalid, Code: capture.CodeInvalidValue, Target: "--vm", Message: vm + " given, and another machine by --target: leave one of them out"}
+		return &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--vm", Message: vm + " given, and another machine by --target: leave one of them out"}
 	case given.Changed("target"):
 		p.Target = &r.target
 	case given.Changed("vm"):
@@ -227,8 +228,8 @@ func armID(group, rest string) string {
 	return "/subscriptions/" + noSubscription + "/resourceGroups/" + group + "/providers/" + rest
 }
 
-func (r *requestFlags) overrideNumbers(given *pflag.FlagSet, p *capture.Properties) error {
-	var faults []capture.Fault
+func (r *requestFlags) overrideNumbers(given *pflag.FlagSet, p *request.Properties) error {
+	var faults []fault.Detail
 	for _, m := range []struct {
 		name, text string
 		to         **int64
@@ -242,12 +243,12 @@ func (r *requestFlags) overrideNumbers(given *pflag.FlagSet, p *capture.Properti
 		}
 		n, err := number(m.text)
 		if err != nil {
-			faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "--" + m.name, Message: err.Error()})
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + m.name, Message: err.Error()})
 			continue
 		}
 		*m.to = &n
 	}
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
 func number(text string) (int64, error) {
@@ -258,25 +259,25 @@ func number(text string) (int64, error) {
 	return n, nil
 }
 
-func (r *requestFlags) overrideStorage(given *pflag.FlagSet, p *capture.Properties) {
+func (r *requestFlags) overrideStorage(given *pflag.FlagSet, p *request.Properties) {
 	account := r.account
 	if account != "" && !strings.HasPrefix(account, "/") {
 		account = armID(r.group, "Microsoft.Storage/storageAccounts/"+account)
 	}
 	for _, m := range []struct {
 		name, value string
-		to          func(*capture.StorageLocation) **string
+		to          func(*request.StorageLocation) **string
 	}{
-		{"storage-account", account, func(l *capture.StorageLocation) **string { return &l.StorageID }},
-		{"storage-path", r.storagePath, func(l *capture.StorageLocation) **string { return &l.StoragePath }},
-		{"file-path", r.filePath, func(l *capture.StorageLocation) **string { return &l.FilePath }},
-		{"local-path", r.localPath, func(l *capture.StorageLocation) **string { return &l.LocalPath }},
+		{"storage-account", account, func(l *request.StorageLocation) **string { return &l.StorageID }},
+		{"storage-path", r.storagePath, func(l *request.StorageLocation) **string { return &l.StoragePath }},
+		{"file-path", r.filePath, func(l *request.StorageLocation) **string { return &l.FilePath }},
+		{"local-path", r.localPath, func(l *request.StorageLocation) **string { return &l.LocalPath }},
 	} {
 		if !given.Changed(m.name) {
 			continue
 		}
 		if p.StorageLocation == nil {
-			p.StorageLocation = &capture.StorageLocation{}
+			p.StorageLocation = &request.StorageLocation{}
 		}
 		*m.to(p.StorageLocation) = &m.value
 	}
@@ -284,7 +285,7 @@ func (r *requestFlags) overrideStorage(given *pflag.FlagSet, p *capture.Properti
 
 // overrideFilters replaces the body's filters by those of --filters and
 // --filter together.
-func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *capture.Properties) error {
+func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properties) error {
 	if !given.Changed("filters") && !given.Changed("filter") {
 		return nil
 	}
@@ -303,29 +304,29 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *capture.Properti
 			return err
 		}
 	}
-	var faults []capture.Fault
+	var faults []fault.Detail
 	for i, short := range r.filter {
 		spec, err := shortFilter(short)
 		if err != nil {
-			faults = append(faults, capture.Fault{
-				Code: capture.CodeInvalidValue, Target: fmt.Sprintf("--filter #%d", i+1), Message: err.Error(),
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: fmt.Sprintf("--filter #%d", i+1), Message: err.Error(),
 			})
 		}
 		p.Filters = append(p.Filters, spec)
 	}
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
 // decodeFilters reads a list of filters, and names the flag that it came by where
 // capture speaks of a request.
 func decodeFilters(text []byte) ([]filter.Spec, error) {
 	if isBlank(string(text)) {
-		return nil, capture.InvalidRequest([]capture.Fault{{
-			Code: capture.CodeInvalidValue, Target: "--filters", Message: `it is empty; allowed: a JSON list such as [{"protocol": "TCP"}], or @ and the name of a file that holds one`,
+		return nil, fault.OfRequest([]fault.Detail{{
+			Code: fault.CodeInvalidValue, Target: "--filters", Message: `it is empty; allowed: a JSON list such as [{"protocol": "TCP"}], or @ and the name of a file that holds one`,
 		}})
 	}
-	list, err := capture.DecodeFilters(text)
-	e, ok := errors.AsType[*capture.Error](err)
+	list, err := request.DecodeFilters(text)
+	e, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		return list, err
 	}
@@ -336,7 +337,7 @@ func decodeFilters(text []byte) ([]filter.Spec, error) {
 			faults[i].Message = strings.ReplaceAll(f.Message, "the request", "the list")
 		}
 	}
-	return list, capture.InvalidRequest(faults)
+	return list, fault.OfRequest(faults)
 }
 
 // shortFilter reads protocol=TCP,localPort=80-85. Values hold no comma: lists
@@ -365,38 +366,38 @@ func shortFilter(text string) (filter.Spec, error) {
 	return spec, nil
 }
 
-func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *capture.Properties) error {
-	var faults []capture.Fault
+func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Properties) error {
+	var faults []fault.Detail
 	if given.Changed(flagContinuous) {
 		yes, err := strconv.ParseBool(r.continuous)
 		if err != nil {
-			faults = append(faults, capture.Fault{
-				Code: capture.CodeInvalidValue, Target: "--" + flagContinuous, Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
 			})
 		} else {
 			p.ContinuousCapture = &yes
 		}
 	}
 	if !given.Changed("capture-settings") {
-		return capture.InvalidRequest(faults)
+		return fault.OfRequest(faults)
 	}
 	if strings.HasPrefix(r.captureSettings[0], "{") {
-		settings, err := capture.DecodeCaptureSettings([]byte(r.captureSettings[0]))
+		settings, err := request.DecodeCaptureSettings([]byte(r.captureSettings[0]))
 		p.CaptureSettings = settings
-		return capture.JoinFaults(capture.InvalidRequest(faults), err)
+		return fault.Join(fault.OfRequest(faults), err)
 	}
 	if p.CaptureSettings == nil {
-		p.CaptureSettings = &capture.CaptureSettings{}
+		p.CaptureSettings = &request.CaptureSettings{}
 	}
 	for _, word := range r.captureSettings {
 		if err := setting(p.CaptureSettings, word); err != nil {
-			faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "--capture-settings", Message: err.Error()})
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--capture-settings", Message: err.Error()})
 		}
 	}
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
-func setting(to *capture.CaptureSettings, word string) error {
+func setting(to *request.CaptureSettings, word string) error {
 	names := []string{"file-count", "file-size-in-bytes", "session-time-limit-in-seconds"}
 	key, value, ok := strings.Cut(word, "=")
 	if !ok {

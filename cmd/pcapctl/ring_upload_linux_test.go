@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/request"
 	"pcapctl/storage/azblob/blobtest"
 )
 
@@ -79,7 +80,7 @@ func TestRingOfBlobs(t *testing.T) {
 			}
 		}
 		for sequence := 1; sequence < st.Blobs[0].Sequence; sequence++ {
-			if status, _ := r.a.Head(r.name(capture.RingPath(st.Blobs[0].Path, sequence))); status != http.StatusNotFound {
+			if status, _ := r.a.Head(r.name(request.RingPath(st.Blobs[0].Path, sequence))); status != http.StatusNotFound {
 				t.Errorf("blob %d has left the ring: status %d", sequence, status)
 			}
 		}

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"pcapctl/capture"
+	"pcapctl/capture/request"
 	"pcapctl/capture/testnet"
 )
 
@@ -569,11 +570,11 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 // capture, of which nobody knows, ends.
 func TestNobodyHearsTheAnswer(t *testing.T) {
 	h := newHost(t)
-	req := &capture.Request{Name: new("orphan"), Properties: &capture.Properties{
-		Target: new(vmID("", "vm")), StorageLocation: &capture.StorageLocation{FilePath: new(h.path("captures/orphan.cap"))},
+	req := &request.Request{Name: new("orphan"), Properties: &request.Properties{
+		Target: new(vmID("", "vm")), StorageLocation: &request.StorageLocation{FilePath: new(h.path("captures/orphan.cap"))},
 	}}
 	text, err := json.Marshal(order{
-		Request: req, Host: capture.Host{CapturesDir: h.path("captures"), Now: time.Now()},
+		Request: req, Host: request.Host{CapturesDir: h.path("captures"), Now: time.Now()},
 		Source: capture.Source{Interfaces: []string{"v1"}}, StateDir: h.path("state"),
 	})
 	must(t, err)
@@ -665,9 +666,9 @@ func TestCreateAndDeleteAtOnce(t *testing.T) {
 func TestInterruptedWhileStarting(t *testing.T) {
 	h := newHost(t)
 	file := h.path("captures/early.cap")
-	config, err := capture.NewConfig(&capture.Request{Name: new("early"), Properties: &capture.Properties{
-		Target: new(vmID("", "vm")), StorageLocation: &capture.StorageLocation{FilePath: &file},
-	}}, capture.Host{CapturesDir: h.path("captures")})
+	config, err := request.NewConfig(&request.Request{Name: new("early"), Properties: &request.Properties{
+		Target: new(vmID("", "vm")), StorageLocation: &request.StorageLocation{FilePath: &file},
+	}}, request.Host{CapturesDir: h.path("captures")})
 	must(t, err)
 	ord := &order{Request: resolved(config), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
 	ord.Host.CapturesDir = config.CapturesDir

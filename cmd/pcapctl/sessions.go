@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 )
 
@@ -52,7 +53,7 @@ func known(reg *registry.Registry, name string, err error) error {
 			hint = "; `pcapctl list` shows those that there are"
 		}
 	}
-	return capture.Errorf(capture.NotFound, "%w%s", err, hint)
+	return fault.Errorf(fault.NotFound, "%w%s", err, hint)
 }
 
 // sessionArgs takes session names: at least one, and at most that many.
@@ -60,9 +61,9 @@ func sessionArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return capture.Errorf(capture.Invalid, "%s needs the name of a session; `pcapctl list` shows them", cmd.CommandPath())
+			return fault.Errorf(fault.Invalid, "%s needs the name of a session; `pcapctl list` shows them", cmd.CommandPath())
 		case len(args) > most:
-			return capture.Errorf(capture.Invalid, "%s takes one name, but %q was given, too", cmd.CommandPath(), args[most])
+			return fault.Errorf(fault.Invalid, "%s takes one name, but %q was given, too", cmd.CommandPath(), args[most])
 		}
 		return nil
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/viper"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
 )
 
 // Settings belong to the host and not to a request. Each can come from its
@@ -122,11 +124,11 @@ func (s *settings) readFile() error {
 			s.passedOver = append(s.passedOver, err.Error())
 			continue
 		case errors.Is(err, fs.ErrNotExist):
-			return capture.Errorf(capture.NotFound, "read the configuration: %w", err)
+			return fault.Errorf(fault.NotFound, "read the configuration: %w", err)
 		case errors.Is(err, fs.ErrPermission):
-			return capture.Errorf(capture.Forbidden, "read the configuration: %w", err)
+			return fault.Errorf(fault.Forbidden, "read the configuration: %w", err)
 		default:
-			return capture.Errorf(capture.Invalid, "configuration file %s: %w", file, err)
+			return fault.Errorf(fault.Invalid, "configuration file %s: %w", file, err)
 		}
 	}
 	return nil
@@ -152,32 +154,32 @@ func checkConfigFile(file string) error {
 // checkKeys refuses keys that mean nothing: a setting that is misspelt would
 // otherwise be silently without effect.
 func (s *settings) checkKeys(file string) error {
-	var faults []capture.Fault
+	var faults []fault.Detail
 	for _, key := range s.v.AllKeys() {
 		if !s.v.InConfig(key) {
 			continue
 		}
 		if slices.Contains(settingNames, key) {
 			if _, list := s.v.Get(key).([]any); list && key != setInterface {
-				faults = append(faults, capture.Fault{
-					Code: capture.CodeInvalidValue, Target: key, Message: "configuration file " + file + " has a list there; allowed: one value",
+				faults = append(faults, fault.Detail{
+					Code: fault.CodeInvalidValue, Target: key, Message: "configuration file " + file + " has a list there; allowed: one value",
 				})
 			}
 		} else {
-			faults = append(faults, capture.Fault{
-				Code: capture.CodeBadRequest, Target: key,
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeBadRequest, Target: key,
 				Message: "configuration file " + file + " has no such setting" + didYouMean(key, "", settingNames),
 			})
 		}
 	}
-	slices.SortFunc(faults, func(a, b capture.Fault) int { return strings.Compare(a.Target, b.Target) })
-	return capture.InvalidRequest(faults)
+	slices.SortFunc(faults, func(a, b fault.Detail) int { return strings.Compare(a.Target, b.Target) })
+	return fault.OfRequest(faults)
 }
 
 // didYouMean is a hint at the known name that is near to a wrong one, "" when
 // none is.
 func didYouMean(given, prefix string, known []string) string {
-	near := capture.Nearest(given, known)
+	near := fault.Nearest(given, known)
 	if near == "" {
 		return ""
 	}
@@ -185,19 +187,19 @@ func didYouMean(given, prefix string, known []string) string {
 }
 
 // host is what a request is judged against on this machine.
-func (s *settings) host() capture.Host {
+func (s *settings) host() request.Host {
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		name = "localhost"
 	}
-	return capture.Host{
+	return request.Host{
 		GOOS:          runtime.GOOS,
 		Name:          name,
 		CapturesDir:   s.v.GetString(setCapturesDir),
 		StorageSuffix: s.v.GetString(setSuffix),
 		BlobEndpoint:  s.v.GetString(setEndpoint),
 		Now:           time.Now(),
-		Output:        capture.Output{Format: s.v.GetString(setFormat), Precision: s.v.GetString(setPrecision), Compress: s.v.GetString(setCompress)},
+		Output:        request.Output{Format: s.v.GetString(setFormat), Precision: s.v.GetString(setPrecision), Compress: s.v.GetString(setCompress)},
 		Application:   buildVersion().Version,
 	}
 }
@@ -208,7 +210,7 @@ func (s *settings) stateDir() (string, error) {
 	if dir == "" {
 		var err error
 		if dir, err = defaultStateDir(); err != nil {
-			return "", &capture.Error{Class: capture.Invalid, Target: setStateDir, Message: fmt.Sprintf("no state folder is named and there is none by default: %v", err), Err: err}
+			return "", &fault.Error{Class: fault.Invalid, Target: setStateDir, Message: fmt.Sprintf("no state folder is named and there is none by default: %v", err), Err: err}
 		}
 	}
 	return filepath.Abs(dir)
@@ -248,11 +250,11 @@ func (s *settings) source() (capture.Source, error) {
 	return capture.Source{
 		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
 		Netns: s.v.GetString(setNetns), BufferSize: size,
-	}, capture.JoinFaults(err1, err2, err3, err4)
+	}, fault.Join(err1, err2, err3, err4)
 }
 
 func wrongSetting(name, format string, args ...any) error {
-	return &capture.Error{Class: capture.Invalid, Code: capture.CodeInvalidValue, Target: name, Message: fmt.Sprintf(format, args...)}
+	return &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: name, Message: fmt.Sprintf(format, args...)}
 }
 
 // truth is a setting that is true or false. viper's own reading takes any word
@@ -289,8 +291,8 @@ func (s *settings) bufferSize() (int, error) {
 }
 
 // limits fills the members of the request that neither body nor flags gave.
-func (s *settings) limits(p *capture.Properties) error {
-	var faults []capture.Fault
+func (s *settings) limits(p *request.Properties) error {
+	var faults []fault.Detail
 	for _, m := range []struct {
 		name string
 		to   **int64
@@ -305,12 +307,12 @@ func (s *settings) limits(p *capture.Properties) error {
 		}
 		n, err := number(text)
 		if err != nil {
-			faults = append(faults, capture.Fault{Code: capture.CodeInvalidValue, Target: "setting " + m.name, Message: err.Error()})
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "setting " + m.name, Message: err.Error()})
 			continue
 		}
 		*m.to = &n
 	}
-	return capture.InvalidRequest(faults)
+	return fault.OfRequest(faults)
 }
 
 // minFree is the disk reserve, nil for the default.

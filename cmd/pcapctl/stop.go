@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 )
 
@@ -23,7 +23,7 @@ closed. To stop a session that has ended is no error.`,
 		case !all:
 			return sessionArgs(manySessions)(cmd, args)
 		case len(args) > 0:
-			return capture.Errorf(capture.Invalid, "either --all or names, but %q was given with --all", args[0])
+			return fault.Errorf(fault.Invalid, "either --all or names, but %q was given with --all", args[0])
 		}
 		return nil
 	}

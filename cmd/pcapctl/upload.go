@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 	"pcapctl/storage/azblob"
 )
 
@@ -58,18 +60,18 @@ func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
 			u.SpoolSize = int64(n)
 		}
 	}
-	if err := capture.JoinFaults(mode, grace, size); err != nil {
+	if err := fault.Join(mode, grace, size); err != nil {
 		return u, err
 	}
 	var err error
 	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
-		return u, capture.Errorf(capture.Internal, "%w", err)
+		return u, fault.Errorf(fault.Internal, "%w", err)
 	}
 	return u, nil
 }
 
 // destinations says where a capture goes.
-func destinations(c *capture.Config) string {
+func destinations(c *request.Config) string {
 	var list []string
 	if c.FilePath != "" {
 		list = append(list, c.FilePath)
@@ -132,7 +134,7 @@ AZURE_STORAGE_SAS_TOKEN.`,
   pcapctl upload /var/captures/x.cap --storage-path https://pcstore.blob.core.windows.net/captures/x.cap`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return capture.Errorf(capture.Invalid, "%s needs the name of a session (`pcapctl list` shows them) or the path of a capture file", cmd.CommandPath())
+				return fault.Errorf(fault.Invalid, "%s needs the name of a session (`pcapctl list` shows them) or the path of a capture file", cmd.CommandPath())
 			}
 			return sessionArgs(1)(cmd, args)
 		},
@@ -222,7 +224,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 	if strings.ContainsRune(what, filepath.Separator) {
 		path, err := filepath.Abs(what)
 		if err != nil {
-			return nil, capture.Errorf(capture.Internal, "%w", err)
+			return nil, fault.Errorf(fault.Internal, "%w", err)
 		}
 		// A file that a session has left belongs to it still.
 		list, _ := reg.List()
@@ -238,7 +240,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 		var err error
 		if session, err = a.session(what); err != nil {
 			if _, ferr := os.Stat(what); ferr == nil && errors.Is(err, registry.ErrUnknown) {
-				return nil, capture.Errorf(capture.NotFound, "%w; for the file of that name write .%c%s", err, filepath.Separator, what)
+				return nil, fault.Errorf(fault.NotFound, "%w; for the file of that name write .%c%s", err, filepath.Separator, what)
 			}
 			return nil, err
 		}
@@ -252,7 +254,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 // checkUpload finds what is missing to upload a file that no session knows.
 func checkUpload(j *capture.UploadJob) error {
 	if _, err := os.Stat(j.Path); errors.Is(err, fs.ErrNotExist) {
-		return capture.Errorf(capture.NotFound, "%w; name a session or a capture file", err)
+		return fault.Errorf(fault.NotFound, "%w; name a session or a capture file", err)
 	}
 	why := "no session knows " + j.Path
 	switch {
@@ -261,7 +263,7 @@ func checkUpload(j *capture.UploadJob) error {
 	case j.StorageID != "":
 		why += ", and --storage-account alone does not tell which blob it is"
 	}
-	return &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
+	return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
 }
 
 // isRing reports whether a session went into a ring of files.
@@ -275,14 +277,14 @@ func isRing(s *registry.Session) bool {
 func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 	switch {
 	case s.Alive:
-		return capture.Errorf(capture.Conflict, "session %q is still running, and uploads by itself: stop it first", s.Name)
+		return fault.Errorf(fault.Conflict, "session %q is still running, and uploads by itself: stop it first", s.Name)
 	case s.Err != nil:
 		return s.Err
 	}
 	p := &s.Record.Resource.Properties
 	st := p.Statistics
 	if isRing(s) {
-		e := &capture.Error{Class: capture.Invalid, Target: s.Name, Message: fmt.Sprintf("session %q is a ring, of which each file has a blob of its own: ", s.Name)}
+		e := &fault.Error{Class: fault.Invalid, Target: s.Name, Message: fmt.Sprintf("session %q is a ring, of which each file has a blob of its own: ", s.Name)}
 		if len(st.Files) == 0 {
 			e.Message += "there are no files of it on this machine"
 		} else {
@@ -294,7 +296,7 @@ func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 		return nil // there is nothing to do
 	}
 	if len(st.Files) == 0 {
-		return capture.Errorf(capture.NotFound, "session %q has left no file on this machine", s.Name)
+		return fault.Errorf(fault.NotFound, "session %q has left no file on this machine", s.Name)
 	}
 	j.Path = st.Files[0].Path
 	if j.StoragePath == "" && p.StorageLocation.StoragePath != nil {
@@ -304,7 +306,7 @@ func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
 		j.StorageID = *p.StorageLocation.StorageID
 	}
 	if j.StoragePath == "" {
-		return &capture.Error{Class: capture.Invalid, Target: "--storage-path", Message: fmt.Sprintf("session %q was to go to no blob: name one", s.Name)}
+		return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: fmt.Sprintf("session %q was to go to no blob: name one", s.Name)}
 	}
 	j.Metadata = s.Record.Resource.Metadata()
 	return nil

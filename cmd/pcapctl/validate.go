@@ -8,6 +8,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 	"pcapctl/filter"
 )
 
@@ -38,7 +39,7 @@ the kernel's program. It opens nothing and needs no privilege.`,
 // planView is what create would do.
 type planView struct {
 	Name       string             `json:"name"`
-	Properties capture.Properties `json:"properties"`
+	Properties request.Properties `json:"properties"`
 	Plan       planDetails        `json:"plan"`
 	Warnings   []string           `json:"warnings"`
 

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
+	"pcapctl/capture/fault"
 )
 
 func (a *app) waitCommand() *cobra.Command {
@@ -35,8 +35,8 @@ func waitTime(text string) (time.Duration, error) {
 		d, err = time.ParseDuration(text + "s")
 	}
 	if err != nil || d < 0 {
-		return 0, &capture.Error{
-			Class: capture.Invalid, Target: "--timeout",
+		return 0, &fault.Error{
+			Class: fault.Invalid, Target: "--timeout",
 			Message: fmt.Sprintf("%q given; allowed: a duration such as 90s or 2h, a number of seconds, or 0 to look once", text),
 		}
 	}
@@ -85,7 +85,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		}
 	}
 	if err == nil && going != nil {
-		err = capture.Errorf(capture.TimedOut, "%s had not ended after %s; wait again, or stop it", strings.Join(going, ", "), timeout)
+		err = fault.Errorf(fault.TimedOut, "%s had not ended after %s; wait again, or stop it", strings.Join(going, ", "), timeout)
 	}
 	return err
 }

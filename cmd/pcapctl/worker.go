@@ -17,7 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 )
 
 // A session in the background is a process of its own, the worker. The one that
@@ -40,23 +42,23 @@ type answer struct {
 }
 
 type answerError struct {
-	Class   capture.Class   `json:"class"`
-	Code    string          `json:"code"`
-	Message string          `json:"message"`
-	Target  string          `json:"target"`
-	Details []capture.Fault `json:"details"`
+	Class   fault.Class    `json:"class"`
+	Code    string         `json:"code"`
+	Message string         `json:"message"`
+	Target  string         `json:"target"`
+	Details []fault.Detail `json:"details"`
 }
 
 func answerOf(err error) *answerError {
-	e := &answerError{Class: capture.ClassOf(err), Message: err.Error()}
-	if ce, ok := errors.AsType[*capture.Error](err); ok {
+	e := &answerError{Class: fault.ClassOf(err), Message: err.Error()}
+	if ce, ok := errors.AsType[*fault.Error](err); ok {
 		e.Code, e.Message, e.Target, e.Details = ce.Code, ce.Message, ce.Target, ce.Details
 	}
 	return e
 }
 
 func (e *answerError) err() error {
-	return &capture.Error{Class: e.Class, Code: e.Code, Message: e.Message, Target: e.Target, Details: e.Details}
+	return &fault.Error{Class: e.Class, Code: e.Code, Message: e.Message, Target: e.Target, Details: e.Details}
 }
 
 // createDetached has a worker capture and returns when it does.
@@ -92,16 +94,16 @@ func byStop(name string) string { return "`pcapctl stop " + name + "`" }
 // through a claim.
 func callWorker(ord *order) (*answer, error) {
 	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
-		return nil, capture.Errorf(capture.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
+		return nil, fault.Errorf(fault.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
 	}
 	text, err := json.Marshal(ord)
 	if err != nil {
-		return nil, capture.Errorf(capture.Internal, "%w", err)
+		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
 	var pipes [3]struct{ r, w *os.File } // order, answer, messages
 	for i := range pipes {
 		if pipes[i].r, pipes[i].w, err = os.Pipe(); err != nil {
-			return nil, capture.Errorf(capture.Internal, "%w", err)
+			return nil, fault.Errorf(fault.Internal, "%w", err)
 		}
 		defer func() { _, _ = pipes[i].r.Close(), pipes[i].w.Close() }()
 	}
@@ -115,10 +117,10 @@ func callWorker(ord *order) (*answer, error) {
 		SysProcAttr: detached(),
 	}
 	if err := closeOnExec(); err != nil {
-		return nil, capture.Errorf(capture.Internal, "%w", err)
+		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, capture.Errorf(capture.Internal, "start a process in the background: %w", err)
+		return nil, fault.Errorf(fault.Internal, "start a process in the background: %w", err)
 	}
 	for _, f := range []*os.File{pipes[0].r, pipes[1].w, pipes[2].w} {
 		_ = f.Close() // the worker's ends: what is read here ends when it does
@@ -138,7 +140,7 @@ func callWorker(ord *order) (*answer, error) {
 		return nil, ans.Error.err()
 	}
 	said, _ := io.ReadAll(io.LimitReader(pipes[2].r, 4<<10))
-	return nil, capture.Errorf(capture.Internal, "the process in the background ended before it captured (%v): %s",
+	return nil, fault.Errorf(fault.Internal, "the process in the background ended before it captured (%v): %s",
 		cmd.Wait(), bytes.TrimSpace(said))
 }
 
@@ -165,7 +167,7 @@ func (a *app) workerCommand() *cobra.Command {
 func (a *app) worker(parent context.Context) error {
 	in, out, err := workerPipes()
 	if err != nil {
-		return capture.Errorf(capture.Invalid, "%s is run by create --no-wait and by nobody else: %w", workerName, err)
+		return fault.Errorf(fault.Invalid, "%s is run by create --no-wait and by nobody else: %w", workerName, err)
 	}
 	defer func() { _ = out.Close() }()
 	a.log.times = true
@@ -205,10 +207,10 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	err := json.NewDecoder(in).Decode(ord)
 	_ = in.Close()
 	if err != nil {
-		return nil, nil, nil, capture.Errorf(capture.Internal, "read the order: %w", err)
+		return nil, nil, nil, fault.Errorf(fault.Internal, "read the order: %w", err)
 	}
 	a.log.format = ord.LogFormat
-	config, err := capture.NewConfig(ord.Request, ord.Host)
+	config, err := request.NewConfig(ord.Request, ord.Host)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -224,7 +226,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	if err := redirectStderr(claim.Log()); err != nil {
 		claim.Abandon()
 		undo()
-		return nil, nil, nil, capture.Errorf(capture.Internal, "%w", err)
+		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
 	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
-	"pcapctl/storage"
+	"pcapctl/storage/secret"
 )
 
 // DefaultContainer is the one container that is made when it is absent, as the
@@ -33,10 +33,10 @@ const DefaultContainer = "network-watcher-logs"
 
 // Options say which blob it is, and who asks.
 type Options struct {
-	URL     string         // of the blob, without a query
-	Account string         // name of the storage account
-	SAS     storage.Secret // the signature that was behind the URL, if there was one
-	Mode    AuthMode       // "" is AuthAny
+	URL     string      // of the blob, without a query
+	Account string      // name of the storage account
+	SAS     secret.Text // the signature that was behind the URL, if there was one
+	Mode    AuthMode    // "" is AuthAny
 
 	// Getenv gives the environment that credentials are looked for in.
 	Getenv func(name string) string

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"pcapctl/storage"
 	"pcapctl/storage/azblob/blobtest"
+	"pcapctl/storage/secret"
 )
 
 // whole is a source of which nothing was given back.
@@ -102,7 +102,7 @@ func TestCheck(t *testing.T) {
 	t.Run("good", func(t *testing.T) {
 		for name, change := range map[string]func(*Options){
 			"key": func(*Options) {}, "sas": sas("rcw"), "connection string": connection,
-			"sas in the URL": func(o *Options) { o.SAS = storage.NewSecret(a.SAS("rw", time.Now().Add(time.Hour))) },
+			"sas in the URL": func(o *Options) { o.SAS = secret.New(a.SAS("rw", time.Now().Add(time.Hour))) },
 		} {
 			if err := client(t, a, "", "captures/new.cap", change).Check(t.Context()); err != nil {
 				t.Errorf("%s: %v", name, err)

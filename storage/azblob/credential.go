@@ -13,7 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 
-	"pcapctl/storage"
+	"pcapctl/storage/secret"
 )
 
 // AuthMode restricts which credentials are looked for.
@@ -39,7 +39,7 @@ const (
 // credential is who asks: one of key and sas, or neither for a login.
 type credential struct {
 	key *blob.SharedKeyCredential
-	sas storage.Secret
+	sas secret.Text
 	how string // in words
 }
 
@@ -147,7 +147,7 @@ func useSAS(o *Options, token, how string) (*credential, error) {
 	if q.Get("spr") == "https" && strings.HasPrefix(o.URL, "http://") {
 		return nil, errorf(Forbidden, nil, "%s is good for https only (spr=https), and the endpoint is http", how)
 	}
-	return &credential{sas: storage.NewSecret(token), how: how}, nil
+	return &credential{sas: secret.New(token), how: how}, nil
 }
 
 // printable keeps a garbled token from being shown: the members that are shown

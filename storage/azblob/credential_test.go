@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"pcapctl/storage"
+	"pcapctl/storage/secret"
 )
 
 const planted = "UExBTlRFRFNFQ1JFVA=="
@@ -49,7 +49,7 @@ func TestCredentialOrder(t *testing.T) {
 		{"SAS asked for", "", all, AuthSAS, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
 		{"login asked for", sas, all, AuthLogin, "the identity of this machine or user"},
 	} {
-		c, err := findCredential(&Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(tt.url), Mode: tt.mode, Getenv: env(tt.env...)})
+		c, err := findCredential(&Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.url), Mode: tt.mode, Getenv: env(tt.env...)})
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -92,14 +92,14 @@ func TestCredentialFaults(t *testing.T) {
 		{name: "no mode", mode: "magic", kind: Invalid, text: `"magic"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(tt.sas), Mode: tt.mode, Getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
+			o := Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.sas), Mode: tt.mode, Getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
 			_, err := New(o)
 			wantKind(t, err, tt.kind, tt.text)
 			wantNoSecret(t, fmt.Sprintf("%v %+v %#v", err, err, o))
 		})
 	}
 	for _, good := range []string{sasWith("se", at(2*time.Hour)), sasWith("se", "", "sp", "", "si", "policy"), sasWith("st", at(-time.Minute))} {
-		c, err := New(Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: storage.NewSecret(good), Until: time.Now().Add(time.Hour)})
+		c, err := New(Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(good), Until: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
@@ -122,7 +122,7 @@ func wantNoSecret(t *testing.T, text string) {
 func TestErrorsShowNoSecret(t *testing.T) {
 	for _, base := range []string{"http://127.0.0.1:1/pcstore", "https://nowhere.invalid"} {
 		for _, o := range []Options{
-			{SAS: storage.NewSecret(sasWith())},
+			{SAS: secret.New(sasWith())},
 			{Getenv: env("AZURE_STORAGE_KEY", planted)},
 		} {
 			o.URL, o.Account, o.Backoff = base+"/c/b.cap", "pcstore", time.Millisecond
@@ -154,7 +154,7 @@ func FuzzSAS(f *testing.F) {
 	f.Add("se=2020&sig=%zz")
 	f.Add("?sp=r&sig=a")
 	f.Fuzz(func(_ *testing.T, s string) {
-		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: storage.NewSecret(s), Getenv: env(), Until: time.Now()})
+		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: secret.New(s), Getenv: env(), Until: time.Now()})
 		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
 	})
 }

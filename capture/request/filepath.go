@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pcapctl/capture/fault"
 )
 
 // Bounds of a path. Linux has NAME_MAX 255 and PATH_MAX 4096 with the closing
@@ -35,13 +37,13 @@ func (j *judge) fill(given string) (filled string, faults []string) {
 		case "hostname":
 			return j.host.safeName()
 		case "starttime":
-			return j.host.Now.Format(stampLayout)
+			return j.host.Now.Format(StampLayout)
 		}
-		fault := fmt.Sprintf("%s is not filled in; known are {packetCaptureName}, {hostname} and {startTime}", shorten(match))
-		if near := nearest(name, placeholders); near != "" {
-			fault = fmt.Sprintf("%s is not filled in; the nearest known is {%s}", shorten(match), near)
+		why := fmt.Sprintf("%s is not filled in; known are {packetCaptureName}, {hostname} and {startTime}", shorten(match))
+		if near := fault.Nearest(name, placeholders); near != "" {
+			why = fmt.Sprintf("%s is not filled in; the nearest known is {%s}", shorten(match), near)
 		}
-		faults = append(faults, fault)
+		faults = append(faults, why)
 		return unsafeInName().ReplaceAllString(name, "-")
 	})
 	if strings.ContainsAny(filled, "{}") {
@@ -55,17 +57,17 @@ func (j *judge) fill(given string) (filled string, faults []string) {
 // folder. It judges text only; links on the way are for the one that opens the
 // file. On faults the path is "".
 func (j *judge) file(given string) (string, []string) {
-	if fault := unprintable(given); fault != "" {
-		return "", []string{fault}
+	if why := unprintable(given); why != "" {
+		return "", []string{why}
 	}
 	filled, faults := j.fill(given)
 	rules := rulesOf(j.host)
-	if fault := rules.foreign(given, j.host.CapturesDir); fault != "" {
-		return "", append(faults, fault)
+	if why := rules.foreign(given, j.host.CapturesDir); why != "" {
+		return "", append(faults, why)
 	}
-	file, fault := rules.under(filled, j.host.CapturesDir, j.host.Output)
-	if fault != "" {
-		faults = append(faults, fault)
+	file, why := rules.under(filled, j.host.CapturesDir, j.host.Output)
+	if why != "" {
+		faults = append(faults, why)
 	}
 	if len(faults) > 0 {
 		return "", faults
@@ -78,13 +80,13 @@ func unprintable(given string) string {
 	for _, r := range given {
 		switch {
 		case r == '\t' || r == '\n' || r == '\r' || r == '\b' || r == '\f':
-			return fmt.Sprintf("%s holds the control character U+%04X; if backslashes were meant, JSON writes each of them twice", show(given), r)
+			return fmt.Sprintf("%s holds the control character U+%04X; if backslashes were meant, JSON writes each of them twice", fault.Quote(given), r)
 		case unicode.IsControl(r) || r == utf8.RuneError || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
-			return fmt.Sprintf("%s holds the character U+%04X, which no file's name may hold", show(given), r)
+			return fmt.Sprintf("%s holds the character U+%04X, which no file's name may hold", fault.Quote(given), r)
 		}
 	}
 	if strings.TrimSpace(given) != given {
-		return fmt.Sprintf("%s begins or ends with white space", show(given))
+		return fmt.Sprintf("%s begins or ends with white space", fault.Quote(given))
 	}
 	return ""
 }
@@ -98,7 +100,7 @@ type pathRules interface {
 	foreign(given, dir string) string
 	// under makes the clean path of a file under a clean dir, with the extension
 	// that the output asks for, or says what is wrong.
-	under(given, dir string, o Output) (file, fault string)
+	under(given, dir string, o Output) (file, why string)
 }
 
 func rulesOf(h Host) pathRules {
@@ -118,18 +120,18 @@ var drive = pattern(`^[A-Za-z]:`)
 func (linuxRules) foreign(given, dir string) string {
 	switch {
 	case drive().MatchString(given):
-		return fmt.Sprintf("%s is a Windows path and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
+		return fmt.Sprintf("%s is a Windows path and this machine runs Linux: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
 	case strings.Contains(given, `\`):
-		return fmt.Sprintf("%s has backslashes, as Windows writes paths, and this machine runs Linux: write %s", show(given), show(suggest(dir, given, "/")))
+		return fmt.Sprintf("%s has backslashes, as Windows writes paths, and this machine runs Linux: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
 	case strings.Contains(given, "://"):
-		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", show(given), show(path.Join(dir, "x.cap")))
+		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", fault.Quote(given), fault.Quote(path.Join(dir, "x.cap")))
 	}
 	return ""
 }
 
 func (linuxRules) under(given, dir string, o Output) (string, string) {
 	if !path.IsAbs(dir) {
-		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", show(dir))
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", fault.Quote(dir))
 	}
 	file := path.Clean(given)
 	inside, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/")
@@ -137,21 +139,21 @@ func (linuxRules) under(given, dir string, o Output) (string, string) {
 	last := parts[len(parts)-1]
 	switch {
 	case !path.IsAbs(given):
-		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", show(given), show(suggest(dir, given, "/")))
+		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
 	case slices.Contains(parts, ".."):
-		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, show(given))
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
 	case file == dir || last == "" || last == ".":
-		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", show(given), show(path.Join(file, "x.cap")))
+		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(path.Join(file, "x.cap")))
 	case !ok:
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(path.Join(dir, o.capName(path.Base(file)))))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", fault.Quote(given), fault.Quote(dir), fault.Quote(path.Join(dir, o.capName(path.Base(file)))))
 	}
-	name, fault := o.extend(path.Base(inside))
-	if fault != "" {
-		return "", fault
+	name, why := o.extend(path.Base(inside))
+	if why != "" {
+		return "", why
 	}
 	file = path.Join(path.Dir(file), name)
-	if fault := tooLong(strings.Split(file, "/"), file); fault != "" {
-		return "", fault
+	if why := tooLong(strings.Split(file, "/"), file); why != "" {
+		return "", why
 	}
 	return file, ""
 }
@@ -159,7 +161,7 @@ func (linuxRules) under(given, dir string, o Output) (string, string) {
 func tooLong(parts []string, file string) string {
 	for _, part := range parts {
 		if len(part) > maxFileName {
-			return fmt.Sprintf("the name %s has %d bytes; allowed: up to %d", show(part), len(part), maxFileName)
+			return fmt.Sprintf("the name %s has %d bytes; allowed: up to %d", fault.Quote(part), len(part), maxFileName)
 		}
 	}
 	if len(file) > maxPath {

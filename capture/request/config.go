@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"crypto/rand"
@@ -8,26 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/filter"
+	"pcapctl/storage/secret"
 )
 
-// The codes of an invalid request. The Missing… and InvalidRequest… ones are
-// the API's; the others are general words of ARM that pcapctl chose.
-const (
-	CodeBadRequest             = "BadRequest"            // the body is no JSON request at all
-	CodeInvalidValue           = "InvalidParameterValue" // a member that cannot be, or not with this value
-	CodeMissing                = "MissingParameter"      // a member that must be there is not
-	CodeNoDestination          = "PacketCaptureIsMissingStorageIdAndLocalFilePath"
-	CodeNoContinuousDest       = "PacketCaptureIsMissingStorageIdAndLocalPath"
-	CodeWrongMode              = "InvalidRequestPropertiesInPacketCaptureRequest" // members of the one mode in a request of the other
-	targetTypeVM, targetTypeSS = "AzureVM", "AzureVMSS"
-)
-
-// isMissing tells the codes of members that are not there.
-func isMissing(code string) bool {
-	return code == CodeMissing || code == CodeNoDestination || code == CodeNoContinuousDest
-}
+// The types of target that the API has.
+const targetTypeVM, targetTypeSS = "AzureVM", "AzureVMSS"
 
 // Host is what a request is judged against besides itself. Nothing here is
 // looked up on the machine: paths are judged as text.
@@ -71,8 +59,8 @@ type Config struct {
 // Blob is where in a storage account the capture goes.
 type Blob struct {
 	StorageID ResourceID
-	URL       string // of the blob, without a query
-	SAS       Secret // the query of a shared access signature, without "?"; zero when none was given
+	URL       string      // of the blob, without a query
+	SAS       secret.Text // the query of a shared access signature, without "?"; zero when none was given
 }
 
 // Continuous are the settings of continuous mode. The session's time limit is
@@ -109,7 +97,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	j.output(c)
 	c.Filters = j.filters(p.Filters)
 	c.Warnings = j.warnings
-	if err := InvalidRequest(j.faults); err != nil {
+	if err := fault.OfRequest(j.faults); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -117,7 +105,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 
 // withoutICMPErrors is the same session with filters that leave out the ICMP
 // errors about their packets.
-func (c *Config) withoutICMPErrors() *Config {
+func (c *Config) WithoutICMPErrors() *Config {
 	other := *c
 	other.Filters = c.Filters.WithICMPErrors(false)
 	return &other
@@ -147,23 +135,23 @@ func (c *Config) IsRing() bool { return c.Continuous != nil && c.Continuous.Ring
 type judge struct {
 	host     Host
 	session  string // the session's name, for placeholders
-	faults   []Fault
+	faults   []fault.Detail
 	warnings []string
 }
 
 func (j *judge) fault(path, format string, args ...any) {
-	j.coded(CodeInvalidValue, path, format, args...)
+	j.coded(fault.CodeInvalidValue, path, format, args...)
 }
 
 func (j *judge) missing(path, format string, args ...any) {
-	j.coded(CodeMissing, path, format, args...)
+	j.coded(fault.CodeMissing, path, format, args...)
 }
 
 func (j *judge) coded(code, path, format string, args ...any) {
-	if len(j.faults) > maxFaults {
+	if len(j.faults) > fault.MaxFaults {
 		return // more than one answer lists
 	}
-	j.faults = append(j.faults, Fault{Code: code, Target: path, Message: fmt.Sprintf(format, args...)})
+	j.faults = append(j.faults, fault.Detail{Code: code, Target: path, Message: fmt.Sprintf(format, args...)})
 }
 
 // pattern is a regular expression that is compiled when it is first asked for:
@@ -182,7 +170,7 @@ func (j *judge) name(given *string) string {
 	}
 	j.session = *given
 	if !validName().MatchString(*given) {
-		j.fault("name", "%s is no name of a packet capture; allowed: 1 to 80 letters, digits, _ . and -, a letter or digit first, a letter, digit or _ last", show(*given))
+		j.fault("name", "%s is no name of a packet capture; allowed: 1 to 80 letters, digits, _ . and -, a letter or digit first, a letter, digit or _ last", fault.Quote(*given))
 		j.session = "name"
 	}
 	return j.session
@@ -190,14 +178,14 @@ func (j *judge) name(given *string) string {
 
 // stampLayout is a time that may stand in a name on every system, in UTC and
 // to the millisecond.
-const stampLayout = "20060102T150405.000Z"
+const StampLayout = "20060102T150405.000Z"
 
 // defaultName never comes twice: two sessions of one millisecond differ in
 // their last eight characters, which are 40 random bits.
 func (h Host) defaultName() string {
 	host := h.safeName()
 	host = strings.TrimRight(host[:min(len(host), 40)], ".-")
-	return "pcapctl-" + host + "-" + h.Now.Format(stampLayout) + "-" + strings.ToLower(rand.Text()[:8])
+	return "pcapctl-" + host + "-" + h.Now.Format(StampLayout) + "-" + strings.ToLower(rand.Text()[:8])
 }
 
 var unsafeInName = pattern(`[^A-Za-z0-9_-]+`)
@@ -245,9 +233,9 @@ func (j *judge) targetType(given *string) string {
 	switch {
 	case given == nil || sameName(*given, targetTypeVM):
 	case sameName(*given, targetTypeSS):
-		j.fault(path, "%s is a scale set, and pcapctl captures on the one machine it runs on: run it on each instance, with targetType %q; allowed: %s", show(*given), targetTypeVM, targetTypeVM)
+		j.fault(path, "%s is a scale set, and pcapctl captures on the one machine it runs on: run it on each instance, with targetType %q; allowed: %s", fault.Quote(*given), targetTypeVM, targetTypeVM)
 	default:
-		j.fault(path, "%s is no type of target; allowed: %s", show(*given), targetTypeVM)
+		j.fault(path, "%s is no type of target; allowed: %s", fault.Quote(*given), targetTypeVM)
 	}
 	return targetTypeVM
 }
@@ -270,8 +258,8 @@ func (j *judge) filters(specs []filter.Spec) filter.Set {
 	filters := make([]filter.Filter, 0, len(specs))
 	for i, spec := range specs {
 		f, faults := filter.Parse(spec)
-		for _, fault := range faults {
-			j.fault(fmt.Sprintf("properties.filters[%d].%s", i, fault.Field), "%s", mask(fault.Reason))
+		for _, why := range faults {
+			j.fault(fmt.Sprintf("properties.filters[%d].%s", i, why.Field), "%s", fault.Mask(why.Reason))
 		}
 		filters = append(filters, f)
 	}

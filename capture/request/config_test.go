@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"encoding/json"
@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture/fault"
 	"pcapctl/filter"
+	"pcapctl/storage/secret"
 )
 
 // compareConfigs are the options that compare Configs by what they mean.
@@ -29,7 +31,7 @@ func roundTrip(t testing.TB, c *Config, h Host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := DecodeRequest(text)
+	req, err := Decode(text)
 	if err != nil {
 		t.Fatalf("%s\n%v", text, err)
 	}
@@ -41,7 +43,7 @@ func roundTrip(t testing.TB, c *Config, h Host) {
 	want := *c
 	if c.Blob != nil {
 		blob := *c.Blob
-		blob.SAS = Secret{} // the request holds no secrets
+		blob.SAS = secret.Text{} // the request holds no secrets
 		want.Blob = &blob
 	}
 	if diff := cmp.Diff(&want, again, compareConfigs); diff != "" {
@@ -68,8 +70,8 @@ func checkConfig(t testing.TB, c *Config) {
 	}
 }
 
-// request makes a request that has all it needs, and the given members.
-func request(t testing.TB, members string) *Request {
+// testRequest makes a request that has all it needs, and the given members.
+func testRequest(t testing.TB, members string) *Request {
 	t.Helper()
 	if !strings.Contains(members, `"target"`) {
 		members += `,"target":"` + testVM + `"`
@@ -77,7 +79,7 @@ func request(t testing.TB, members string) *Request {
 	if !strings.Contains(members, `"storageLocation"`) {
 		members += `,"storageLocation":{"filePath":"/var/captures/x"}`
 	}
-	req, err := DecodeRequest([]byte(`{"name":"pc1","properties":{` + strings.TrimPrefix(members, ",") + "}}"))
+	req, err := Decode([]byte(`{"name":"pc1","properties":{` + strings.TrimPrefix(members, ",") + "}}"))
 	if err != nil {
 		t.Fatalf("%s\n%v", members, err)
 	}
@@ -86,7 +88,7 @@ func request(t testing.TB, members string) *Request {
 
 func mustConfig(t testing.TB, members string, h Host) *Config {
 	t.Helper()
-	c, err := NewConfig(request(t, members), h)
+	c, err := NewConfig(testRequest(t, members), h)
 	if err != nil {
 		t.Fatalf("%s\n%v", members, err)
 	}
@@ -150,7 +152,7 @@ func TestContinuousMode(t *testing.T) {
 
 func TestNewConfigFaults(t *testing.T) {
 	const loc = "properties.storageLocation"
-	account := `"storageId":"` + testAccount + `"`
+	account := `"storageId":"` + TestAccount + `"`
 	blob := func(uri string) string { return `"storageLocation":{` + account + `,"storagePath":"` + uri + `"}` }
 	tests := []struct {
 		name, members string
@@ -161,78 +163,78 @@ func TestNewConfigFaults(t *testing.T) {
 			"properties.bytesToCapturePerPacket: -1 is out of range; allowed: 0 (the whole packet) or 1 to 4294967295",
 			"properties.totalBytesPerSession: -1 is out of range; allowed: 0 (no limit) or 24 to 4294967295",
 			"properties.timeLimitInSeconds: -1 is out of range; allowed: 0 (no limit) or 1 to 18000",
-		}, CodeInvalidValue},
+		}, fault.CodeInvalidValue},
 		{"above", `"bytesToCapturePerPacket":4294967296,"totalBytesPerSession":4294967296,"timeLimitInSeconds":18001`, []string{
 			"properties.bytesToCapturePerPacket: 4294967296 is", "properties.totalBytesPerSession: 4294967296 is", "properties.timeLimitInSeconds: 18001 is",
-		}, CodeInvalidValue},
-		{"no room for a header", `"totalBytesPerSession":23`, []string{"properties.totalBytesPerSession: 23 is too small, the header of a pcap file alone has 24 bytes; allowed: 0"}, CodeInvalidValue},
-		{"scale set", `"targetType":"azurevmss"`, []string{`properties.targetType: "azurevmss" is a scale set, and pcapctl captures on the one machine it runs on`}, CodeInvalidValue},
-		{"type", `"targetType":"VM"`, []string{`properties.targetType: "VM" is no type of target; allowed: AzureVM`}, CodeInvalidValue},
-		{"empty type", `"targetType":""`, []string{`properties.targetType: "" is no type`}, CodeInvalidValue},
-		{"scope", `"scope":{"include":["1"],"exclude":["2","3"]}`, []string{"properties.scope.include: 1 instances", "properties.scope.exclude: 2 instances"}, CodeInvalidValue},
-		{"target", `"target":"vm1"`, []string{`properties.target: "vm1" is no resource id of a virtual machine`}, CodeInvalidValue},
-		{"empty target", `"target":""`, []string{`properties.target: "" is no resource id`}, CodeInvalidValue},
+		}, fault.CodeInvalidValue},
+		{"no room for a header", `"totalBytesPerSession":23`, []string{"properties.totalBytesPerSession: 23 is too small, the header of a pcap file alone has 24 bytes; allowed: 0"}, fault.CodeInvalidValue},
+		{"scale set", `"targetType":"azurevmss"`, []string{`properties.targetType: "azurevmss" is a scale set, and pcapctl captures on the one machine it runs on`}, fault.CodeInvalidValue},
+		{"type", `"targetType":"VM"`, []string{`properties.targetType: "VM" is no type of target; allowed: AzureVM`}, fault.CodeInvalidValue},
+		{"empty type", `"targetType":""`, []string{`properties.targetType: "" is no type`}, fault.CodeInvalidValue},
+		{"scope", `"scope":{"include":["1"],"exclude":["2","3"]}`, []string{"properties.scope.include: 1 instances", "properties.scope.exclude: 2 instances"}, fault.CodeInvalidValue},
+		{"target", `"target":"vm1"`, []string{`properties.target: "vm1" is no resource id of a virtual machine`}, fault.CodeInvalidValue},
+		{"empty target", `"target":""`, []string{`properties.target: "" is no resource id`}, fault.CodeInvalidValue},
 		{"filters", `"filters":[{},{"protocol":"ICMP","localIPAddress":"1.1.1.1-255.255.255","localPort":"65536"},{"remotePort":"9-1"}]`, []string{
 			"properties.filters[1].protocol: ", "properties.filters[1].localIPAddress: ", "properties.filters[1].localPort: ", "properties.filters[2].remotePort: ",
-		}, CodeInvalidValue},
+		}, fault.CodeInvalidValue},
 
-		{"no destination", `"storageLocation":{}`, []string{loc + ": there is no destination: give filePath"}, CodeNoDestination},
-		{"empty destination", `"storageLocation":{"storageId":"","storagePath":"","filePath":""}`, []string{loc + ": there is no destination"}, CodeNoDestination},
-		{"no continuous destination", `"continuousCapture":false,"storageLocation":{}`, []string{loc + ": there is no destination: give localPath"}, CodeNoContinuousDest},
-		{"storagePath alone", `"storageLocation":{"storagePath":"https://pcstore.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: storagePath is given without storageId"}, CodeMissing},
+		{"no destination", `"storageLocation":{}`, []string{loc + ": there is no destination: give filePath"}, fault.CodeNoDestination},
+		{"empty destination", `"storageLocation":{"storageId":"","storagePath":"","filePath":""}`, []string{loc + ": there is no destination"}, fault.CodeNoDestination},
+		{"no continuous destination", `"continuousCapture":false,"storageLocation":{}`, []string{loc + ": there is no destination: give localPath"}, fault.CodeNoContinuousDest},
+		{"storagePath alone", `"storageLocation":{"storagePath":"https://pcstore.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: storagePath is given without storageId"}, fault.CodeMissing},
 		{"storagePath without its account", `"storageLocation":{"storagePath":"http://x/{y}","filePath":"/tmp/x"}`, []string{
 			loc + ".filePath: ", loc + ".storageId: storagePath is given without", loc + ".storagePath: {y} is not", loc + `.storagePath: "http://…" is not https`, loc + `.storagePath: "x" is no blob endpoint`, loc + ".storagePath: …container", loc + ".storagePath: a blob's name is missing",
-		}, CodeInvalidValue},
-		{"localPath in classic mode", `"storageLocation":{"filePath":"/var/captures/x","localPath":"/var/captures/y"}`, []string{loc + ".localPath: localPath belongs to continuous mode"}, CodeWrongMode},
-		{"settings in classic mode", `"captureSettings":{"fileCount":1}`, []string{"properties.captureSettings: captureSettings belong to continuous mode"}, CodeWrongMode},
+		}, fault.CodeInvalidValue},
+		{"localPath in classic mode", `"storageLocation":{"filePath":"/var/captures/x","localPath":"/var/captures/y"}`, []string{loc + ".localPath: localPath belongs to continuous mode"}, fault.CodeWrongMode},
+		{"settings in classic mode", `"captureSettings":{"fileCount":1}`, []string{"properties.captureSettings: captureSettings belong to continuous mode"}, fault.CodeWrongMode},
 		{"classic members in continuous mode", `"continuousCapture":false,"totalBytesPerSession":1073741824,"timeLimitInSeconds":0,"storageLocation":{"filePath":"/var/captures/x","localPath":"/var/captures/x"}`, []string{
 			"properties.totalBytesPerSession: totalBytesPerSession does not go with", "properties.timeLimitInSeconds: timeLimitInSeconds does not go with", loc + ".filePath: filePath does not go with",
-		}, CodeWrongMode},
+		}, fault.CodeWrongMode},
 		{"settings out of range", `"continuousCapture":true,"storageLocation":{"localPath":"/var/captures/x"},"captureSettings":{"fileCount":0,"fileSizeInBytes":102399,"sessionTimeLimitInSeconds":604801}`, []string{
 			"properties.captureSettings.fileCount: 0 is out of range; allowed: 1 to 10000",
 			"properties.captureSettings.fileSizeInBytes: 102399 is out of range; allowed: 102400 to 4294967295",
 			"properties.captureSettings.sessionTimeLimitInSeconds: 604801 is out of range; allowed: 1 to 604800",
-		}, CodeInvalidValue},
+		}, fault.CodeInvalidValue},
 
-		{"storageId", `"storageLocation":{"storageId":"pcstore","storagePath":"https://other.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: \"pcstore\" is no resource id of a storage account"}, CodeInvalidValue},
-		{"default blob of a placeholder", `"target":"/subscriptions/{subscriptionId}/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/{vm}","storageLocation":{` + account + `}`, []string{"properties.target: {subscriptionId} and {vm} must be replaced by your own"}, CodeInvalidValue},
-		{"http", blob("http://pcstore.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: "http://…" is not https, and packets are sent encrypted only: write https://pcstore.blob.core.windows.net/abc/x`}, CodeInvalidValue},
-		{"another account", blob("https://other.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: the account "other" is not that of storageId, "pcstore"`}, CodeInvalidValue},
-		{"another service", blob("https://pcstore.file.core.windows.net/abc/x"), []string{loc + `.storagePath: "pcstore.file.core.windows.net" is no blob endpoint; allowed: https://pcstore.blob.core.windows.net/<container>/<blob>`}, CodeInvalidValue},
-		{"another cloud", blob("https://pcstore.blob.core.chinacloudapi.cn/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, CodeInvalidValue},
-		{"another port", blob("https://pcstore.blob.core.windows.net:8443/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, CodeInvalidValue},
-		{"user", blob("https://u:p@pcstore.blob.core.windows.net/abc/x"), []string{loc + ".storagePath: a blob's URI has no user or password in it: write https://pcstore.blob.core.windows.net/abc/x"}, CodeInvalidValue},
-		{"fragment", blob("https://pcstore.blob.core.windows.net/abc/x#y"), []string{loc + ".storagePath: a blob's URI has no fragment"}, CodeInvalidValue},
-		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is no shared access signature"}, CodeInvalidValue},
-		{"signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig=AbCd"), []string{loc + ".storagePath: there is a signature in the blob's path"}, CodeInvalidValue},
-		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is no well-formed URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, CodeInvalidValue},
-		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is no well-formed URI"}, CodeInvalidValue},
-		{"no blob", blob("https://pcstore.blob.core.windows.net/abc/"), []string{loc + ".storagePath: a blob's name is missing behind the container: write …/abc/x.cap"}, CodeInvalidValue},
-		{"no container", blob("https://pcstore.blob.core.windows.net"), []string{loc + `.storagePath: "" is no name of a container`, loc + ".storagePath: a blob's name is missing"}, CodeInvalidValue},
-		{"containers", blob("https://pcstore.blob.core.windows.net/My--Box/x"), []string{loc + `.storagePath: "My--Box" is no name of a container; allowed: 3 to 63 lower-case`}, CodeInvalidValue},
-		{"short container", blob("https://pcstore.blob.core.windows.net/ab/x"), []string{loc + ".storagePath: \"ab\" is no name of a container"}, CodeInvalidValue},
-		{"long container", blob("https://pcstore.blob.core.windows.net/" + strings.Repeat("a", 64) + "/x"), []string{loc + ".storagePath: …is no name of a container"}, CodeInvalidValue},
-		{"logs container", blob("https://pcstore.blob.core.windows.net/$logs/x"), []string{loc + ".storagePath: …is no name of a container"}, CodeInvalidValue},
-		{"empty segment", blob("https://pcstore.blob.core.windows.net/abc/a//x"), []string{loc + ".storagePath: …an empty segment"}, CodeInvalidValue},
-		{"dots", blob("https://pcstore.blob.core.windows.net/abc/%2e%2e/x"), []string{loc + ".storagePath: …an empty segment"}, CodeInvalidValue},
-		{"dot at the end", blob("https://pcstore.blob.core.windows.net/abc/a./x"), []string{loc + ".storagePath: the segment \"a.\""}, CodeInvalidValue},
-		{"old pcapng", blob("https://pcstore.blob.core.windows.net/abc/x.ntar"), []string{loc + ".storagePath: …pcapng"}, CodeInvalidValue},
-		{"encoded brace", blob("https://pcstore.blob.core.windows.net/abc/%7BstartTime%7D"), []string{loc + ".storagePath: …encoded brace"}, CodeInvalidValue},
-		{"control character", blob("https://pcstore.blob.core.windows.net/abc/a%00b"), []string{loc + ".storagePath: …U+0000"}, CodeInvalidValue},
-		{"long name", blob("https://pcstore.blob.core.windows.net/abc/" + strings.Repeat("n", 1021)), []string{loc + ".storagePath: the blob's name has 1025 characters"}, CodeInvalidValue},
+		{"storageId", `"storageLocation":{"storageId":"pcstore","storagePath":"https://other.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: \"pcstore\" is no resource id of a storage account"}, fault.CodeInvalidValue},
+		{"default blob of a placeholder", `"target":"/subscriptions/{subscriptionId}/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/{vm}","storageLocation":{` + account + `}`, []string{"properties.target: {subscriptionId} and {vm} must be replaced by your own"}, fault.CodeInvalidValue},
+		{"http", blob("http://pcstore.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: "http://…" is not https, and packets are sent encrypted only: write https://pcstore.blob.core.windows.net/abc/x`}, fault.CodeInvalidValue},
+		{"another account", blob("https://other.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: the account "other" is not that of storageId, "pcstore"`}, fault.CodeInvalidValue},
+		{"another service", blob("https://pcstore.file.core.windows.net/abc/x"), []string{loc + `.storagePath: "pcstore.file.core.windows.net" is no blob endpoint; allowed: https://pcstore.blob.core.windows.net/<container>/<blob>`}, fault.CodeInvalidValue},
+		{"another cloud", blob("https://pcstore.blob.core.chinacloudapi.cn/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, fault.CodeInvalidValue},
+		{"another port", blob("https://pcstore.blob.core.windows.net:8443/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, fault.CodeInvalidValue},
+		{"user", blob("https://u:p@pcstore.blob.core.windows.net/abc/x"), []string{loc + ".storagePath: a blob's URI has no user or password in it: write https://pcstore.blob.core.windows.net/abc/x"}, fault.CodeInvalidValue},
+		{"fragment", blob("https://pcstore.blob.core.windows.net/abc/x#y"), []string{loc + ".storagePath: a blob's URI has no fragment"}, fault.CodeInvalidValue},
+		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is no shared access signature"}, fault.CodeInvalidValue},
+		{"signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig=AbCd"), []string{loc + ".storagePath: there is a signature in the blob's path"}, fault.CodeInvalidValue},
+		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is no well-formed URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, fault.CodeInvalidValue},
+		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is no well-formed URI"}, fault.CodeInvalidValue},
+		{"no blob", blob("https://pcstore.blob.core.windows.net/abc/"), []string{loc + ".storagePath: a blob's name is missing behind the container: write …/abc/x.cap"}, fault.CodeInvalidValue},
+		{"no container", blob("https://pcstore.blob.core.windows.net"), []string{loc + `.storagePath: "" is no name of a container`, loc + ".storagePath: a blob's name is missing"}, fault.CodeInvalidValue},
+		{"containers", blob("https://pcstore.blob.core.windows.net/My--Box/x"), []string{loc + `.storagePath: "My--Box" is no name of a container; allowed: 3 to 63 lower-case`}, fault.CodeInvalidValue},
+		{"short container", blob("https://pcstore.blob.core.windows.net/ab/x"), []string{loc + ".storagePath: \"ab\" is no name of a container"}, fault.CodeInvalidValue},
+		{"long container", blob("https://pcstore.blob.core.windows.net/" + strings.Repeat("a", 64) + "/x"), []string{loc + ".storagePath: …is no name of a container"}, fault.CodeInvalidValue},
+		{"logs container", blob("https://pcstore.blob.core.windows.net/$logs/x"), []string{loc + ".storagePath: …is no name of a container"}, fault.CodeInvalidValue},
+		{"empty segment", blob("https://pcstore.blob.core.windows.net/abc/a//x"), []string{loc + ".storagePath: …an empty segment"}, fault.CodeInvalidValue},
+		{"dots", blob("https://pcstore.blob.core.windows.net/abc/%2e%2e/x"), []string{loc + ".storagePath: …an empty segment"}, fault.CodeInvalidValue},
+		{"dot at the end", blob("https://pcstore.blob.core.windows.net/abc/a./x"), []string{loc + ".storagePath: the segment \"a.\""}, fault.CodeInvalidValue},
+		{"old pcapng", blob("https://pcstore.blob.core.windows.net/abc/x.ntar"), []string{loc + ".storagePath: …pcapng"}, fault.CodeInvalidValue},
+		{"encoded brace", blob("https://pcstore.blob.core.windows.net/abc/%7BstartTime%7D"), []string{loc + ".storagePath: …encoded brace"}, fault.CodeInvalidValue},
+		{"control character", blob("https://pcstore.blob.core.windows.net/abc/a%00b"), []string{loc + ".storagePath: …U+0000"}, fault.CodeInvalidValue},
+		{"long name", blob("https://pcstore.blob.core.windows.net/abc/" + strings.Repeat("n", 1021)), []string{loc + ".storagePath: the blob's name has 1025 characters"}, fault.CodeInvalidValue},
 		{"placeholder in the host", blob("https://{account}.blob.core.windows.net/abc/{foo}/{startTim}"), []string{
 			loc + ".storagePath: {account} is not filled in: write the account's name, https://pcstore.blob.core.windows.net/…", loc + ".storagePath: {foo} is not", loc + ".storagePath: {startTim} is not filled in; the nearest known is {startTime}",
-		}, CodeInvalidValue},
+		}, fault.CodeInvalidValue},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := NewConfig(request(t, tt.members), testHost())
+			c, err := NewConfig(testRequest(t, tt.members), testHost())
 			if c != nil {
 				t.Errorf("got a Config: %+v", c)
 			}
 			checkFaults(t, err, tt.want...)
 			if err != nil {
-				for _, f := range err.(*Error).Details { //nolint:errorlint // checked by checkFaults
+				for _, f := range err.(*fault.Error).Details { //nolint:errorlint // checked by checkFaults
 					if f.Code != tt.code && len(tt.want) == 1 {
 						t.Errorf("code %s, want %s", f.Code, tt.code)
 					}
@@ -252,7 +254,7 @@ func TestNewConfigWithoutMembers(t *testing.T) {
 }
 
 func TestFaultsComeAllAtOnce(t *testing.T) {
-	req := request(t, `"target":"x","targetType":"y","scope":{"include":["z"]},"bytesToCapturePerPacket":-1,"totalBytesPerSession":5,"timeLimitInSeconds":99999,
+	req := testRequest(t, `"target":"x","targetType":"y","scope":{"include":["z"]},"bytesToCapturePerPacket":-1,"totalBytesPerSession":5,"timeLimitInSeconds":99999,
 		"storageLocation":{"filePath":"{a}/{b}","localPath":"x","storageId":"i","storagePath":"p#"},"filters":[{"localPort":"x","remotePort":"y"}],"captureSettings":{"fileCount":0}`)
 	req.Name = new("-bad-")
 	_, err := NewConfig(req, testHost())
@@ -263,7 +265,7 @@ func TestFaultsComeAllAtOnce(t *testing.T) {
 }
 
 func TestBlob(t *testing.T) {
-	account := `"storageId":"` + testAccount + `"`
+	account := `"storageId":"` + TestAccount + `"`
 	emulator := testHost()
 	emulator.BlobEndpoint = "http://127.0.0.1:10000/devstoreaccount1/"
 	china := testHost()
@@ -306,7 +308,7 @@ func TestBlobEndpointOfSettings(t *testing.T) {
 		h := testHost()
 		h.BlobEndpoint = endpoint
 		for _, more := range []string{"", `,"storagePath":"https://pcstore.blob.core.windows.net/abc/x"`} {
-			_, err := NewConfig(request(t, `"storageLocation":{"storageId":"`+testAccount+`"`+more+`}`), h)
+			_, err := NewConfig(testRequest(t, `"storageLocation":{"storageId":"`+TestAccount+`"`+more+`}`), h)
 			if got := strings.Join(details(t, err), "\n"); !strings.Contains(got, "the blob endpoint of this host's settings") || !strings.Contains(got, says) || strings.Contains(got, "u:p") {
 				t.Errorf("%s: got %s", endpoint, got)
 			}
@@ -330,14 +332,14 @@ func TestWarnings(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for _, good := range []string{"a", "1", "pc1", "a.b-c_", "A" + strings.Repeat("-", 78) + "_"} {
-		req := request(t, "")
+		req := testRequest(t, "")
 		req.Name = &good
 		if c, err := NewConfig(req, testHost()); err != nil || c.Name != good {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for _, bad := range []string{"", "-a", "_a", ".a", "a-", "a.", "a b", "a/b", "é", "a\n", strings.Repeat("a", 81), "{packetCaptureName}"} {
-		req := request(t, "")
+		req := testRequest(t, "")
 		req.Name = &bad
 		_, err := NewConfig(req, testHost())
 		checkFaults(t, err, "name: …is no name of a packet capture; allowed: 1 to 80 letters")
@@ -348,7 +350,7 @@ func TestDefaultName(t *testing.T) {
 	form := regexp.MustCompile(`^pcapctl-web01\.example-20310203T140506\.789Z-[a-z2-7]{8}$`)
 	seen := map[string]bool{}
 	for range 100 {
-		req := request(t, `"storageLocation":{"filePath":"/var/captures/{packetCaptureName}"}`)
+		req := testRequest(t, `"storageLocation":{"filePath":"/var/captures/{packetCaptureName}"}`)
 		req.Name = nil
 		c, err := NewConfig(req, testHost())
 		if err != nil {
@@ -393,11 +395,11 @@ func exampleConfig(t *testing.T) (*Config, Host) { return exampleConfigAt(t, tes
 // exampleConfigAt reads the request that the README begins with.
 func exampleConfigAt(t *testing.T, h Host) (*Config, Host) {
 	t.Helper()
-	data, err := os.ReadFile("../docs/examples/request.json")
+	data, err := os.ReadFile("../../docs/examples/request.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := DecodeRequest(data)
+	req, err := Decode(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +412,7 @@ func exampleConfigAt(t *testing.T, h Host) (*Config, Host) {
 
 // The requests that the documentation shows are right.
 func TestDocumentedRequests(t *testing.T) {
-	doc, err := os.ReadFile("../docs/request.md")
+	doc, err := os.ReadFile("../../docs/request.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +421,7 @@ func TestDocumentedRequests(t *testing.T) {
 		t.Fatalf("%d requests found", len(blocks))
 	}
 	for _, block := range blocks {
-		req, err := DecodeRequest(block[1])
+		req, err := Decode(block[1])
 		if err != nil {
 			t.Fatalf("%s\n%v", block[1], err)
 		}

@@ -1,9 +1,11 @@
-package capture
+package request
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pcapctl/capture/fault"
 )
 
 // windowsRules judge paths as Windows reads them ("Naming Files, Paths, and
@@ -19,51 +21,51 @@ var windowsDevice = pattern(`(?i)^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²�
 func (windowsRules) foreign(given, dir string) string {
 	switch {
 	case strings.Contains(given, "://"):
-		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", show(given), show(suggest(dir, "x", `\`)))
+		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", fault.Quote(given), fault.Quote(suggest(dir, "x", `\`)))
 	case strings.HasPrefix(given, `\\`) || strings.HasPrefix(given, "//"):
-		return fmt.Sprintf("%s is a path of a network share or a device: write %s", show(given), show(suggest(dir, given, `\`)))
+		return fmt.Sprintf("%s is a path of a network share or a device: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, `\`)))
 	case strings.HasPrefix(given, "/") || strings.HasPrefix(given, `\`):
-		return fmt.Sprintf("%s has no drive, as on Linux, and this machine runs Windows: write %s", show(given), show(suggest(dir, given, `\`)))
+		return fmt.Sprintf("%s has no drive, as on Linux, and this machine runs Windows: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, `\`)))
 	}
 	return ""
 }
 
 func (windowsRules) under(given, dir string, o Output) (string, string) {
 	if !windowsAbsolute(dir) {
-		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", show(dir))
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", fault.Quote(dir))
 	}
 	parts := strings.FieldsFunc(given, isWindowsSeparator)
 	file := cleanWindows(given)
 	prefix := strings.TrimSuffix(dir, `\`) + `\`
 	switch {
 	case !windowsAbsolute(given):
-		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", show(given), show(suggest(dir, given, `\`)))
+		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", fault.Quote(given), fault.Quote(suggest(dir, given, `\`)))
 	case slices.Contains(parts, ".."):
-		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, show(given))
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
 	case sameName(file, dir) || isWindowsSeparator(rune(given[len(given)-1])) || parts[len(parts)-1] == ".":
-		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", show(given), show(strings.TrimSuffix(file, `\`)+`\x.cap`))
+		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(strings.TrimSuffix(file, `\`)+`\x.cap`))
 	case len(file) < len(prefix) || !sameName(file[:len(prefix)], prefix):
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", show(given), show(dir), show(prefix+o.capName(parts[len(parts)-1])))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", fault.Quote(given), fault.Quote(dir), fault.Quote(prefix+o.capName(parts[len(parts)-1])))
 	}
 	inside := strings.Split(file[len(prefix):], `\`)
 	for _, part := range inside {
 		switch {
 		case strings.ContainsAny(part, `<>:"|?*`):
-			return "", fmt.Sprintf(`%s holds one of < > : " | ? *, which no file's name on Windows may hold`, show(part))
+			return "", fmt.Sprintf(`%s holds one of < > : " | ? *, which no file's name on Windows may hold`, fault.Quote(part))
 		case strings.TrimRight(part, ". ") != part:
-			return "", fmt.Sprintf("%s ends in a dot or a space, which Windows takes away", show(part))
+			return "", fmt.Sprintf("%s ends in a dot or a space, which Windows takes away", fault.Quote(part))
 		case windowsDevice().MatchString(part):
-			return "", fmt.Sprintf("%s is the name of a device on Windows", show(part))
+			return "", fmt.Sprintf("%s is the name of a device on Windows", fault.Quote(part))
 		}
 	}
-	name, fault := o.extend(inside[len(inside)-1])
-	if fault != "" {
-		return "", fault
+	name, why := o.extend(inside[len(inside)-1])
+	if why != "" {
+		return "", why
 	}
 	inside[len(inside)-1] = name
 	file = prefix + strings.Join(inside, `\`)
-	if fault := tooLong(inside, file); fault != "" {
-		return "", fault
+	if why := tooLong(inside, file); why != "" {
+		return "", why
 	}
 	return file, ""
 }

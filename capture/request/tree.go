@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pcapctl/capture/fault"
 )
 
 // node is a JSON value with all its members in the order of the text, the
@@ -116,7 +118,7 @@ func parseList(dec *json.Decoder, depth int) (node, error) {
 func (n node) String() string {
 	switch n.kind {
 	case kindString:
-		return show(n.text) + " (a string)"
+		return fault.Quote(n.text) + " (a string)"
 	case kindNumber, kindBool:
 		return shorten(n.text) + " (" + n.kind.String() + ")"
 	default:
@@ -166,10 +168,10 @@ func (d *decoder) object(v node, path, level string, visit func(name, path strin
 
 func (d *decoder) duplicate(path, first, second string) {
 	if first == second {
-		d.fault(path, "the member %s is given twice: keep one of them", show(second))
+		d.fault(path, "the member %s is given twice: keep one of them", fault.Quote(second))
 		return
 	}
-	d.fault(path, "the member %s is given already as %s, and letter case does not count: keep one of them", show(second), show(first))
+	d.fault(path, "the member %s is given already as %s, and letter case does not count: keep one of them", fault.Quote(second), fault.Quote(first))
 }
 
 func (d *decoder) unknown(path, name, level string) {
@@ -178,15 +180,15 @@ func (d *decoder) unknown(path, name, level string) {
 	// guessed.
 	for _, other := range []string{"", "properties", "storageLocation", "filters", "captureSettings", "scope"} {
 		if other != level && slices.ContainsFunc(memberNames[other], func(k string) bool { return sameName(k, name) }) {
-			d.fault(path, opening+"; it belongs %s", show(name), homes[other])
+			d.fault(path, opening+"; it belongs %s", fault.Quote(name), homes[other])
 			return
 		}
 	}
-	if near := nearest(name, memberNames[level]); near != "" {
-		d.fault(path, opening+"; the nearest known is %q", show(name), near)
+	if near := fault.Nearest(name, memberNames[level]); near != "" {
+		d.fault(path, opening+"; the nearest known is %q", fault.Quote(name), near)
 		return
 	}
-	d.fault(path, opening+"; known are %s", show(name), strings.Join(memberNames[level], ", "))
+	d.fault(path, opening+"; known are %s", fault.Quote(name), strings.Join(memberNames[level], ", "))
 }
 
 // homes say where the members of a level belong.
@@ -331,7 +333,7 @@ var plainName = pattern(`^[A-Za-z_$][A-Za-z0-9_$-]{0,63}$`)
 func joinPath(path, name string) string {
 	switch {
 	case !plainName().MatchString(name):
-		return path + "[" + show(name) + "]"
+		return path + "[" + fault.Quote(name) + "]"
 	case path == "":
 		return name
 	default:

@@ -1,4 +1,4 @@
-package storage
+package secret
 
 import (
 	"crypto/subtle"
@@ -16,19 +16,19 @@ const redacted = "REDACTED"
 //
 // The string lies behind a pointer because fmt prints unexported fields of a
 // struct without asking their methods; a pointer there prints as an address.
-type Secret struct{ value *string }
+type Text struct{ value *string }
 
 // NewSecret keeps a string from being seen. The empty string makes the zero
 // Secret.
-func NewSecret(s string) Secret {
+func New(s string) Text {
 	if s == "" {
-		return Secret{}
+		return Text{}
 	}
-	return Secret{value: &s}
+	return Text{value: &s}
 }
 
 // Reveal is the string itself, for the one place that needs it.
-func (s Secret) Reveal() string {
+func (s Text) Reveal() string {
 	if s.value == nil {
 		return ""
 	}
@@ -36,15 +36,15 @@ func (s Secret) Reveal() string {
 }
 
 // IsZero tells whether there is no secret at all.
-func (s Secret) IsZero() bool { return s.value == nil }
+func (s Text) IsZero() bool { return s.value == nil }
 
 // Equal compares the strings, in a time that does not tell where they differ.
-func (s Secret) Equal(other Secret) bool {
+func (s Text) Equal(other Text) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }
 
 // String is REDACTED, or "" for the zero Secret.
-func (s Secret) String() string {
+func (s Text) String() string {
 	if s.IsZero() {
 		return ""
 	}
@@ -53,13 +53,13 @@ func (s Secret) String() string {
 
 // Format prints String whatever the verb, as %x or %#v would otherwise find
 // the bytes.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+func (s Text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // GoString is String; Format covers %#v, this covers direct callers.
-func (s Secret) GoString() string { return s.String() }
+func (s Text) GoString() string { return s.String() }
 
 // MarshalText gives String; encoding/json and most others use it.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Text) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue gives String to log/slog.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+func (s Text) LogValue() slog.Value { return slog.StringValue(s.String()) }

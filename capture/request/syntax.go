@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pcapctl/capture/fault"
 )
 
 // maxRounds bounds how many syntax faults one request is told of. Each costs
@@ -57,17 +59,17 @@ func (p *patched) apply(e edit) {
 // says what it is, its cure is applied to a copy, and so on. The text it gives
 // back is valid JSON, nil when a fault was not understood; then what follows
 // that fault was not looked at.
-func repair(text []byte) ([]byte, []Fault) {
+func repair(text []byte) ([]byte, []fault.Detail) {
 	if json.Valid(text) {
 		return text, nil
 	}
-	var faults []Fault
+	var faults []fault.Detail
 	p := newPatched(text)
 	for range maxRounds {
 		f := diagnose(p.text, faultOffset(p.text))
 		at := p.origin[f.at]
-		faults = append(faults, Fault{
-			Code: CodeBadRequest, Target: positionOf(text, at).String(),
+		faults = append(faults, fault.Detail{
+			Code: fault.CodeBadRequest, Target: positionOf(text, at).String(),
 			Message: f.message + "\n" + snippet(text, at),
 		})
 		if f.cure == nil {
@@ -333,11 +335,11 @@ func (s scanState) word(text []byte, at int) (finding, bool) {
 	case value && known && len(s.open) > 0:
 		return finding{at: start, message: fmt.Sprintf("%s is not JSON: write %s", word, fix), cure: &edit{start, end, fix}}, true
 	case value && strings.ContainsRune("+-.0123456789", first):
-		return finding{at: start, message: fmt.Sprintf("%s is no JSON number: write decimal digits alone, such as 40, without a leading zero, unit or separator", show(word))}, true
+		return finding{at: start, message: fmt.Sprintf("%s is no JSON number: write decimal digits alone, such as 40, without a leading zero, unit or separator", fault.Quote(word))}, true
 	case value && len(s.open) == 0:
 		return finding{at: start, message: `this is no JSON: a request begins with "{"`}, true
 	case value:
-		return finding{at: start, message: fmt.Sprintf("%s stands without quotes: write %s", show(word), shorten(`"`+word+`"`))}, true
+		return finding{at: start, message: fmt.Sprintf("%s stands without quotes: write %s", fault.Quote(word), shorten(`"`+word+`"`))}, true
 	case s.want() == wantMember && unicode.IsLetter(first):
 		return finding{at: start, message: fmt.Sprintf("a member's name stands in double quotes: write %s", shorten(`"`+word+`"`))}, true
 	}
@@ -371,6 +373,6 @@ func charAt(text []byte, at int) string {
 
 // shorten is show without the quotes, for a piece of JSON.
 func shorten(literal string) string {
-	s := show(literal)
+	s := fault.Quote(literal)
 	return s[1 : len(s)-1]
 }

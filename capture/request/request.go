@@ -1,4 +1,4 @@
-package capture
+package request
 
 import "pcapctl/filter"
 

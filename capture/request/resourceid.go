@@ -1,9 +1,11 @@
-package capture
+package request
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"pcapctl/capture/fault"
 )
 
 // ResourceID is a well-formed ARM resource id: /subscriptions/…
@@ -73,7 +75,7 @@ func checkSegment(s string) error {
 	case len(s) > maxSegment:
 		return fmt.Errorf("is longer than %d bytes", maxSegment)
 	case !segmentRest().MatchString(leftover().ReplaceAllString(s, "")):
-		return fmt.Errorf("(%s) holds a character that no id has", show(s))
+		return fmt.Errorf("(%s) holds a character that no id has", fault.Quote(s))
 	}
 	return nil
 }
@@ -101,7 +103,7 @@ func parseVM(s string) (ResourceID, error) {
 	case containsFold(s, "/virtualMachineScaleSets/"):
 		err = errors.New("it names a scale set or one of its instances, and pcapctl captures on the one machine it runs on")
 	case err == nil:
-		err = fmt.Errorf("it names a resource of type %s", show(r.Kind))
+		err = fmt.Errorf("it names a resource of type %s", fault.Quote(r.Kind))
 	}
 	return ResourceID{}, badID(s, "a virtual machine", kindVM, err)
 }
@@ -111,11 +113,11 @@ func parseStorageAccount(s string) (ResourceID, error) {
 	r, err := ParseResourceID(s)
 	switch {
 	case err == nil && !sameName(r.Kind, kindStorage):
-		err = fmt.Errorf("it names a resource of type %s", show(r.Kind))
+		err = fmt.Errorf("it names a resource of type %s", fault.Quote(r.Kind))
 	case err == nil && len(leftover().FindString(r.Name)) > 0:
-		err = fmt.Errorf("%s is a placeholder: write the account's name in its place", show(r.Name))
+		err = fmt.Errorf("%s is a placeholder: write the account's name in its place", fault.Quote(r.Name))
 	case err == nil && !storageAccountName().MatchString(strings.ToLower(r.Name)):
-		err = fmt.Errorf("%s is no account name, which has 3 to 24 letters and digits", show(r.Name))
+		err = fmt.Errorf("%s is no account name, which has 3 to 24 letters and digits", fault.Quote(r.Name))
 	}
 	if err != nil {
 		return ResourceID{}, badID(s, "a storage account", kindStorage, err)
@@ -125,7 +127,7 @@ func parseStorageAccount(s string) (ResourceID, error) {
 
 func badID(given, what, kind string, reason error) error {
 	return fmt.Errorf("%s is no resource id of %s: %w; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/%s/<name>",
-		show(given), what, reason, kind)
+		fault.Quote(given), what, reason, kind)
 }
 
 // sameName compares names as the API does, without regard to the letter case

@@ -1,9 +1,11 @@
-package capture
+package request
 
 import (
 	"fmt"
 	"math"
 	"time"
+
+	"pcapctl/capture/fault"
 )
 
 // bounds are what a number of a request may be.
@@ -87,5 +89,5 @@ func (j *judge) limits(c *Config, p *Properties) {
 
 // wrongMode is the fault of a member of the one mode in a request of the other.
 func (j *judge) wrongMode(path, reason string) {
-	j.coded(CodeWrongMode, path, "%s", lastSegment(path)+" "+reason)
+	j.coded(fault.CodeWrongMode, path, "%s", lastSegment(path)+" "+reason)
 }

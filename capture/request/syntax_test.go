@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"strings"
@@ -60,14 +60,14 @@ func TestSyntaxFaults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := DecodeRequest([]byte(tt.body))
+			_, err := Decode([]byte(tt.body))
 			checkFaults(t, err, tt.want...)
 		})
 	}
 }
 
 func TestSyntaxFaultsAreBounded(t *testing.T) {
-	req, err := DecodeRequest([]byte("{" + strings.Repeat(",", 1000) + "}"))
+	req, err := Decode([]byte("{" + strings.Repeat(",", 1000) + "}"))
 	if got := details(t, err); len(got) != maxRounds || req != nil {
 		t.Errorf("%d faults, request %v", len(got), req)
 	}

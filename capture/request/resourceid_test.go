@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"strings"
@@ -9,7 +9,7 @@ import (
 
 const (
 	testVM      = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Compute/virtualMachines/vm1"
-	testAccount = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/pcstore"
+	TestAccount = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/pcstore"
 )
 
 func TestParseResourceID(t *testing.T) {
@@ -51,7 +51,7 @@ func TestParseVM(t *testing.T) {
 		"/" + testVM:  `segment 1 is not "subscriptions"`,
 		testVM + "/":  "9 segments instead of 8",
 		testVM + "/x": "9 segments instead of 8",
-		testAccount:   `of type "Microsoft.Storage/storageAccounts"`,
+		TestAccount:   `of type "Microsoft.Storage/storageAccounts"`,
 		testVM + "?x": "segment 8",
 		testVM + "\n": "segment 8",
 		"/ſubscriptions" + testVM[len("/subscriptions"):]:                                               "segment 1 is not",
@@ -71,7 +71,7 @@ func TestParseVM(t *testing.T) {
 }
 
 func TestParseStorageAccount(t *testing.T) {
-	for _, good := range []string{testAccount, strings.ToUpper(testAccount), strings.Replace(testAccount, "s1", "{subscriptionId}", 1)} {
+	for _, good := range []string{TestAccount, strings.ToUpper(TestAccount), strings.Replace(TestAccount, "s1", "{subscriptionId}", 1)} {
 		if _, err := parseStorageAccount(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
@@ -79,9 +79,9 @@ func TestParseStorageAccount(t *testing.T) {
 	for bad, says := range map[string]string{
 		"pcstore": "is no resource id of a storage account",
 		testVM:    "of type",
-		strings.Replace(testAccount, "pcstore", "{storageAccountName}", 1): "{storageAccountName}\" is a placeholder: write the account's name",
-		strings.Replace(testAccount, "pcstore", "pc-store", 1):             "3 to 24 letters and digits",
-		strings.Replace(testAccount, "pcstore", "pc", 1):                   "3 to 24 letters and digits",
+		strings.Replace(TestAccount, "pcstore", "{storageAccountName}", 1): "{storageAccountName}\" is a placeholder: write the account's name",
+		strings.Replace(TestAccount, "pcstore", "pc-store", 1):             "3 to 24 letters and digits",
+		strings.Replace(TestAccount, "pcstore", "pc", 1):                   "3 to 24 letters and digits",
 	} {
 		if _, err := parseStorageAccount(bad); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, want %q in it", bad, err, says)

@@ -1,10 +1,11 @@
-package capture
+package request
 
 import (
 	"fmt"
 	"path"
 	"strings"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 )
 
@@ -30,11 +31,11 @@ const (
 )
 
 // compressions are the extensions of compressed files.
-var compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
+var Compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
 
 // splitCompress parts the extension of a compression from a name.
 func splitCompress(name string) (rest, ext string) {
-	for _, ext := range compressions {
+	for _, ext := range Compressions {
 		if rest, ok := cutExtension(name, ext); ok {
 			return rest, name[len(rest):]
 		}
@@ -51,7 +52,7 @@ func cutExtension(name, ext string) (string, bool) {
 
 // compressOf is the compression that a name asks for.
 func compressOf(name string) string {
-	for compress, ext := range compressions {
+	for compress, ext := range Compressions {
 		if _, ok := cutExtension(name, ext); ok {
 			return compress
 		}
@@ -67,17 +68,17 @@ func (j *judge) output(c *Config) {
 	switch o.Format {
 	case "", FormatPcap, FormatPcapng:
 	default:
-		j.fault("format", "%s is no format of capture files; allowed: %s, %s", show(o.Format), FormatPcap, FormatPcapng)
+		j.fault("format", "%s is no format of capture files; allowed: %s, %s", fault.Quote(o.Format), FormatPcap, FormatPcapng)
 	}
 	switch o.Precision {
 	case "", PrecisionMicro, PrecisionNano:
 	default:
-		j.fault("timestamp-precision", "%s is no resolution of times; allowed: %s, %s", show(o.Precision), PrecisionMicro, PrecisionNano)
+		j.fault("timestamp-precision", "%s is no resolution of times; allowed: %s, %s", fault.Quote(o.Precision), PrecisionMicro, PrecisionNano)
 	}
 	switch o.Compress {
 	case "", CompressOff, CompressGzip, CompressZstd:
 	default:
-		j.fault("compress", "%s is no compression; allowed: %s, %s, %s", show(o.Compress), CompressZstd, CompressGzip, CompressOff)
+		j.fault("compress", "%s is no compression; allowed: %s, %s, %s", fault.Quote(o.Compress), CompressZstd, CompressGzip, CompressOff)
 	}
 	ng := o.Format == FormatPcapng || isNG(c.FilePath)
 	c.Compress = compressOf(c.FilePath)
@@ -100,7 +101,7 @@ func (j *judge) output(c *Config) {
 }
 
 // formatName is the format as Output names it.
-func (c *Config) formatName() string {
+func (c *Config) FormatName() string {
 	if c.Format == pcapfile.NG {
 		return FormatPcapng
 	}
@@ -126,19 +127,19 @@ func (o *Output) followFile(file string) {
 // whatever else there is gets one behind it, because a dot in a name (a
 // version, a host's name) makes no extension. A name that promises another
 // format than the one that is asked for is refused.
-func (o Output) extend(name string) (extended, fault string) {
+func (o Output) extend(name string) (extended, why string) {
 	given := name
 	name, packed := splitCompress(name)
-	if want, ok := compressions[o.Compress]; packed != "" && o.Compress != "" && (!ok || !strings.EqualFold(want, packed)) {
-		return "", fmt.Sprintf("%s has the extension of another compression than the one that was asked for, %s: write another extension, or leave out the compression", show(given), o.Compress)
+	if want, ok := Compressions[o.Compress]; packed != "" && o.Compress != "" && (!ok || !strings.EqualFold(want, packed)) {
+		return "", fmt.Sprintf("%s has the extension of another compression than the one that was asked for, %s: write another extension, or leave out the compression", fault.Quote(given), o.Compress)
 	}
 	switch lower := strings.ToLower(name); {
 	case lower == ".cap" || lower == ".pcap" || lower == extensionNG || strings.Trim(name, ".") == "":
-		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", show(name))
+		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", fault.Quote(name))
 	case strings.HasSuffix(lower, ".ntar"):
-		return "", fmt.Sprintf("%s has the extension that pcapng had before it had its name: write .pcapng", show(name))
+		return "", fmt.Sprintf("%s has the extension that pcapng had before it had its name: write .pcapng", fault.Quote(name))
 	case strings.HasSuffix(lower, extensionNG) && o.Format == FormatPcap:
-		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap was asked for: write .cap or .pcap, or leave out the format", show(name))
+		return "", fmt.Sprintf("%s has the extension of pcapng, and classic pcap was asked for: write .cap or .pcap, or leave out the format", fault.Quote(name))
 	}
 	return o.capName(given), ""
 }
@@ -147,7 +148,7 @@ func (o Output) extend(name string) (extended, fault string) {
 func (o Output) capName(name string) string {
 	name, packed := splitCompress(name)
 	if packed == "" {
-		packed = compressions[o.Compress]
+		packed = Compressions[o.Compress]
 	}
 	return o.plainName(name) + packed
 }

@@ -1,15 +1,17 @@
-package capture
+package request
 
 import (
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+
+	"pcapctl/storage/secret"
 )
 
 func TestConfigDoesNotShowItsSecret(t *testing.T) {
 	const hidden = "sv=2024&sig=hidden"
-	blob := &Blob{URL: "https://a.blob.core.windows.net/c/x.cap", SAS: NewSecret(hidden)}
+	blob := &Blob{URL: "https://a.blob.core.windows.net/c/x.cap", SAS: secret.New(hidden)}
 	c := &Config{Name: "pc1", Blob: blob}
 	text, err := json.Marshal(blob)
 	if err != nil {

@@ -1,13 +1,11 @@
-package capture
+package request
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"unicode/utf8"
 
+	"pcapctl/capture/fault"
 	"pcapctl/filter"
 )
 
@@ -48,14 +46,14 @@ var outputOnly = map[string][]string{
 // The request is returned beside the error as far as it could be read, nil
 // when it could not: give it to NewConfig and both errors to JoinFaults, to
 // tell every fault at once.
-func DecodeRequest(data []byte) (*Request, error) {
+func Decode(data []byte) (*Request, error) {
 	root, faults := readJSON(data)
 	if root == nil {
-		return nil, InvalidRequest(faults)
+		return nil, fault.OfRequest(faults)
 	}
 	d := decoder{faults: faults}
 	req := d.request(*root)
-	return req, InvalidRequest(d.faults)
+	return req, fault.OfRequest(d.faults)
 }
 
 // DecodeFilters reads the list of filters by itself, as a flag gives it. Paths
@@ -64,11 +62,11 @@ func DecodeRequest(data []byte) (*Request, error) {
 func DecodeFilters(data []byte) ([]filter.Spec, error) {
 	root, faults := readJSON(data)
 	if root == nil {
-		return nil, InvalidRequest(faults)
+		return nil, fault.OfRequest(faults)
 	}
 	d := decoder{faults: faults}
 	filters := d.filters(*root, "filters")
-	return filters, InvalidRequest(d.faults)
+	return filters, fault.OfRequest(d.faults)
 }
 
 // DecodeCaptureSettings reads the settings of continuous mode by themselves,
@@ -77,18 +75,18 @@ func DecodeFilters(data []byte) ([]filter.Spec, error) {
 func DecodeCaptureSettings(data []byte) (*CaptureSettings, error) {
 	root, faults := readJSON(data)
 	if root == nil {
-		return nil, InvalidRequest(faults)
+		return nil, fault.OfRequest(faults)
 	}
 	d := decoder{faults: faults}
 	settings := d.captureSettings(*root, "captureSettings")
-	return settings, InvalidRequest(d.faults)
+	return settings, fault.OfRequest(d.faults)
 }
 
 // readJSON makes a tree of a text. With faults and a tree, the tree is that of
 // the text with its syntax faults cured.
-func readJSON(data []byte) (*node, []Fault) {
-	bad := func(format string, args ...any) (*node, []Fault) {
-		return nil, []Fault{{Code: CodeBadRequest, Message: fmt.Sprintf(format, args...)}}
+func readJSON(data []byte) (*node, []fault.Detail) {
+	bad := func(format string, args ...any) (*node, []fault.Detail) {
+		return nil, []fault.Detail{{Code: fault.CodeBadRequest, Message: fmt.Sprintf(format, args...)}}
 	}
 	if len(data) > MaxBody {
 		return bad("the request has more than the %d bytes (1 MiB) that are allowed", MaxBody)
@@ -101,7 +99,7 @@ func readJSON(data []byte) (*node, []Fault) {
 		len(data) > 1 && (data[0] == 0) != (data[1] == 0): // an ASCII character of two bytes
 		return bad("the request is UTF-16 text: save it as UTF-8")
 	case !utf8.Valid(data):
-		return nil, []Fault{badUTF8(data)}
+		return nil, []fault.Detail{badUTF8(data)}
 	case len(bytes.TrimSpace(data)) == 0:
 		return bad("the request is empty; a request is a JSON object that begins with {\"properties\":")
 	}
@@ -111,12 +109,12 @@ func readJSON(data []byte) (*node, []Fault) {
 	}
 	root, err := parseTree(fixed)
 	if err != nil {
-		return nil, append(faults, Fault{Code: CodeBadRequest, Message: err.Error()})
+		return nil, append(faults, fault.Detail{Code: fault.CodeBadRequest, Message: err.Error()})
 	}
 	return &root, faults
 }
 
-func badUTF8(data []byte) Fault {
+func badUTF8(data []byte) fault.Detail {
 	at := 0
 	for at < len(data) {
 		r, size := utf8.DecodeRune(data[at:])
@@ -125,64 +123,20 @@ func badUTF8(data []byte) Fault {
 		}
 		at += size
 	}
-	return Fault{
-		Code: CodeBadRequest, Target: positionOf(data, at).String(),
+	return fault.Detail{
+		Code: fault.CodeBadRequest, Target: positionOf(data, at).String(),
 		Message: fmt.Sprintf("byte 0x%02x is not UTF-8: save the request as UTF-8\n%s", data[at], snippet(data, at)),
 	}
 }
 
-// JoinFaults makes one error of those that DecodeRequest and NewConfig gave
-// for the same request: all faults in order, nil when there are none. What
-// NewConfig found missing only because DecodeRequest could not read it is left
-// out. An error of another class than Invalid is returned as it is.
-func JoinFaults(errs ...error) error {
-	var faults []Fault
-	var first error
-	alone := 0 // faults of the first error
-	for _, err := range errs {
-		if err == nil {
-			continue
-		}
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Class != Invalid {
-			return err
-		}
-		details := e.Details
-		if len(details) == 0 {
-			details = []Fault{{Code: e.Code, Message: e.Message, Target: e.Target}}
-		}
-		if first == nil {
-			first, faults, alone = err, slices.Clone(details), len(details)
-			continue
-		}
-		earlier := slices.Clip(faults)
-		for _, f := range details {
-			if !isMissing(f.Code) || !slices.ContainsFunc(earlier, f.concerns) {
-				faults = append(faults, f)
-			}
-		}
-	}
-	if first == nil || len(faults) == alone {
-		return first
-	}
-	return InvalidRequest(faults)
-}
-
-// concerns tells whether another fault lies at the member of this one, or
-// within it.
-func (f Fault) concerns(other Fault) bool {
-	rest, ok := strings.CutPrefix(other.Target, f.Target)
-	return ok && f.Target != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
-}
-
 // decoder turns a tree into wire types and gathers the faults on the way.
-type decoder struct{ faults []Fault }
+type decoder struct{ faults []fault.Detail }
 
 func (d *decoder) fault(path, format string, args ...any) {
-	if len(d.faults) > maxFaults {
+	if len(d.faults) > fault.MaxFaults {
 		return // more than one answer lists
 	}
-	d.faults = append(d.faults, Fault{Code: CodeInvalidValue, Target: path, Message: fmt.Sprintf(format, args...)})
+	d.faults = append(d.faults, fault.Detail{Code: fault.CodeInvalidValue, Target: path, Message: fmt.Sprintf(format, args...)})
 }
 
 func (d *decoder) request(v node) *Request {

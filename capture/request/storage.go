@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"pcapctl/capture/fault"
+	"pcapctl/storage/secret"
 )
 
 // logsContainer is where the service puts captures when no path is given.
@@ -28,9 +31,9 @@ func (j *judge) destination(c *Config, p *Properties) {
 	if l == nil {
 		l = &StorageLocation{}
 	}
-	file, fileAt, code := value(l.FilePath), at+".filePath", CodeNoDestination
+	file, fileAt, code := value(l.FilePath), at+".filePath", fault.CodeNoDestination
 	if c.Continuous != nil {
-		file, fileAt, code = value(l.LocalPath), at+".localPath", CodeNoContinuousDest
+		file, fileAt, code = value(l.LocalPath), at+".localPath", fault.CodeNoContinuousDest
 		if value(l.FilePath) != "" {
 			j.wrongMode(at+".filePath", "does not go with continuousCapture: use localPath, or leave out continuousCapture")
 		}
@@ -93,7 +96,7 @@ func (j *judge) endpoint(account ResourceID, at string) string {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "":
 		j.fault(at, "the blob endpoint of this host's settings is no plain URL such as http://127.0.0.1:10000/%s", name)
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
-		j.fault(at, "the blob endpoint of this host's settings, %s, is not https, and http is allowed to this machine itself only", show(u.Redacted()))
+		j.fault(at, "the blob endpoint of this host's settings, %s, is not https, and http is allowed to this machine itself only", fault.Quote(u.Redacted()))
 	default:
 		return u.Scheme + "://" + strings.ToLower(u.Host) + strings.TrimRight(u.EscapedPath(), "/")
 	}
@@ -111,7 +114,7 @@ func (j *judge) defaultBlob(c *Config, account ResourceID) string {
 	const at = "properties.storageLocation.storageId"
 	base := j.endpoint(account, at)
 	if c.Target.IsZero() {
-		return "" // its own fault was told
+		return "" // its own why was told
 	}
 	if left := c.Target.Placeholders(); len(left) > 0 {
 		j.fault("properties.target", "%s must be replaced by your own, as the blob's path is made from the target: or name the blob by storageLocation.storagePath", strings.Join(left, " and "))
@@ -126,16 +129,16 @@ func (j *judge) defaultBlob(c *Config, account ResourceID) string {
 // blobURL judges a storagePath and takes it apart into the blob's URL and the
 // SAS. The account is zero when it is not known; then only the form counts.
 // The query never appears in a message.
-func (j *judge) blobURL(given string, account ResourceID, at string) (string, Secret) {
+func (j *judge) blobURL(given string, account ResourceID, at string) (string, secret.Text) {
 	before := len(j.faults)
 	given, query, hasQuery := strings.Cut(given, "?")
 	if strings.Contains(given+query, "#") {
 		j.fault(at, "a blob's URI has no fragment (#…); a # in its name is written %%23")
-		return "", Secret{}
+		return "", secret.Text{}
 	}
-	if secretInText().MatchString(given) {
+	if fault.SecretInText().MatchString(given) {
 		j.fault(at, "there is a signature in the blob's path: it belongs into the query, behind a ?")
-		return "", Secret{}
+		return "", secret.Text{}
 	}
 	if hasQuery && !hasSignature(query) {
 		j.fault(at, "the query behind the ? is no shared access signature (there is no sig= in it): take it out")
@@ -145,8 +148,8 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Host == "" || u.Opaque != "" {
-		j.fault(at, "%s is no well-formed URI of a blob; allowed: https://<account>.blob.%s/<container>/<blob>", show(withoutUser(given)), j.host.StorageSuffix)
-		return "", Secret{}
+		j.fault(at, "%s is no well-formed URI of a blob; allowed: https://<account>.blob.%s/<container>/<blob>", fault.Quote(withoutUser(given)), j.host.StorageSuffix)
+		return "", secret.Text{}
 	}
 	if u.User != nil {
 		j.fault(at, "a blob's URI has no user or password in it: write https://%s%s", u.Host, u.EscapedPath())
@@ -154,10 +157,10 @@ func (j *judge) blobURL(given string, account ResourceID, at string) (string, Se
 	base, rest := j.splitEndpoint(u, account, at)
 	j.blobName(rest, at)
 	if len(j.faults) > before {
-		return "", Secret{}
+		return "", secret.Text{}
 	}
 	container, name, _ := strings.Cut(rest, "/")
-	return base + "/" + (&url.URL{Path: container + "/" + j.host.Output.capName(name)}).EscapedPath(), NewSecret(query)
+	return base + "/" + (&url.URL{Path: container + "/" + j.host.Output.capName(name)}).EscapedPath(), secret.New(query)
 }
 
 // fillBlob fills the placeholders of the path and refuses those of the host,
@@ -206,7 +209,7 @@ func (j *judge) splitEndpoint(u *url.URL, account ResourceID, at string) (base, 
 	}
 	rest = strings.TrimPrefix(u.Path, "/")
 	if u.Scheme != "https" {
-		j.fault(at, "%s is not https, and packets are sent encrypted only: write https://%s%s", show(u.Scheme+"://…"), u.Host, u.EscapedPath())
+		j.fault(at, "%s is not https, and packets are sent encrypted only: write https://%s%s", fault.Quote(u.Scheme+"://…"), u.Host, u.EscapedPath())
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 	name, suffix, _ := strings.Cut(host, ".")
@@ -215,9 +218,9 @@ func (j *judge) splitEndpoint(u *url.URL, account ResourceID, at string) (base, 
 		if !account.IsZero() {
 			example = strings.ToLower(account.Name)
 		}
-		j.fault(at, "%s is no blob endpoint; allowed: https://%s.blob.%s/<container>/<blob>", show(u.Host), example, j.host.StorageSuffix)
+		j.fault(at, "%s is no blob endpoint; allowed: https://%s.blob.%s/<container>/<blob>", fault.Quote(u.Host), example, j.host.StorageSuffix)
 	} else if !account.IsZero() && name != strings.ToLower(account.Name) {
-		j.fault(at, "the account %s is not that of storageId, %s: name the same account in both", show(name), show(account.Name))
+		j.fault(at, "the account %s is not that of storageId, %s: name the same account in both", fault.Quote(name), fault.Quote(account.Name))
 	}
 	return "https://" + host, rest
 }
@@ -231,7 +234,7 @@ var containerName = pattern(`^(?:[a-z0-9](?:-?[a-z0-9]){2,62}|\$root|\$web)$`)
 func (j *judge) blobName(rest, at string) {
 	container, name, _ := strings.Cut(rest, "/")
 	if !containerName().MatchString(container) || len(container) > 63 {
-		j.fault(at, "%s is no name of a container; allowed: 3 to 63 lower-case letters, digits and single hyphens between them", show(container))
+		j.fault(at, "%s is no name of a container; allowed: 3 to 63 lower-case letters, digits and single hyphens between them", fault.Quote(container))
 	}
 	segments := strings.Split(name, "/")
 	switch last := segments[len(segments)-1]; {
@@ -239,22 +242,22 @@ func (j *judge) blobName(rest, at string) {
 		j.fault(at, "a blob's name is missing behind the container: write …/%s/x.cap", shorten(strings.TrimSuffix(rest, "/")))
 		return
 	case slices.Contains(segments, "") || slices.Contains(segments, ".") || slices.Contains(segments, ".."):
-		j.fault(at, `the blob's name %s has an empty segment, "." or ".." in it`, show(name))
+		j.fault(at, `the blob's name %s has an empty segment, "." or ".." in it`, fault.Quote(name))
 		return
 	}
-	if fault := unprintable(name); fault != "" {
-		j.fault(at, "%s", fault)
+	if why := unprintable(name); why != "" {
+		j.fault(at, "%s", why)
 	}
-	if _, fault := j.host.Output.extend(segments[len(segments)-1]); fault != "" {
-		j.fault(at, "%s", fault)
+	if _, why := j.host.Output.extend(segments[len(segments)-1]); why != "" {
+		j.fault(at, "%s", why)
 	}
 	for _, s := range segments {
 		if strings.HasSuffix(s, ".") || strings.HasSuffix(s, `\`) {
-			j.fault(at, "the segment %s of the blob's name ends in a dot or a backslash, which the service advises against", show(s))
+			j.fault(at, "the segment %s of the blob's name ends in a dot or a backslash, which the service advises against", fault.Quote(s))
 		}
 	}
 	if strings.ContainsAny(name, "{}") {
-		j.fault(at, "the blob's name %s holds an encoded brace; write placeholders as they are, such as {startTime}", show(name))
+		j.fault(at, "the blob's name %s holds an encoded brace; write placeholders as they are, such as {startTime}", fault.Quote(name))
 	}
 	if n := utf8.RuneCountInString(j.host.Output.capName(name)); n > 1024 || len(segments) > 254 {
 		j.fault(at, "the blob's name has %d characters, its extension included, in %d segments; allowed: up to 1024 in 254", n, len(segments))

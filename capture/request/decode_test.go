@@ -1,4 +1,4 @@
-package capture
+package request
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture/fault"
 	"pcapctl/filter"
 )
 
@@ -25,8 +26,8 @@ func details(t testing.TB, err error) []string {
 	if err == nil {
 		return nil
 	}
-	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Class != Invalid || ClassOf(err) != Invalid {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok || e.Class != fault.Invalid || fault.ClassOf(err) != fault.Invalid {
 		t.Fatalf("not an Error of class Invalid: %v", err)
 	}
 	if len(e.Details) == 0 {
@@ -77,7 +78,7 @@ func TestDecodeRequestEverything(t *testing.T) {
 		"storageLocation":{"storageID":"i","storagePath":"p","FILEPATH":"f","localPath":null},
 		"filters":[{"Protocol":"TCP","localIPAddress":"1","localPort":"2","remoteIPAddress":"3","remotePort":"4"},{}],
 		"continuousCapture":false,"captureSettings":{"fileCount":1,"fileSizeInBytes":-0,"sessionTimeLimitInSeconds":"1E+1"}}}`
-	req, err := DecodeRequest([]byte(body))
+	req, err := Decode([]byte(body))
 	checkFaults(t, err)
 	want := &Request{Name: new("pc1"), Properties: &Properties{
 		Target: new("t"), TargetType: new("AzureVM"), Scope: &Scope{Include: []string{}, Exclude: []string{"x"}},
@@ -99,7 +100,7 @@ func TestDecodeRequestNullIsAbsent(t *testing.T) {
 	for _, name := range memberNames["properties"] {
 		members = append(members, fmt.Sprintf("%q:null", name))
 	}
-	req, err := DecodeRequest([]byte(`{"name":null,` + props(strings.Join(members, ","))[1:]))
+	req, err := Decode([]byte(`{"name":null,` + props(strings.Join(members, ","))[1:]))
 	checkFaults(t, err)
 	if diff := cmp.Diff(&Request{Properties: &Properties{}}, req); diff != "" {
 		t.Error(diff)
@@ -117,7 +118,7 @@ func TestEveryMemberIsRead(t *testing.T) {
 	for level, names := range memberNames {
 		for _, name := range names {
 			// No member is a list of lists, so each must complain.
-			_, err := DecodeRequest([]byte("{" + fmt.Sprintf(wrap[level], fmt.Sprintf("%q:[[0]]", name)) + "}"))
+			_, err := Decode([]byte("{" + fmt.Sprintf(wrap[level], fmt.Sprintf("%q:[[0]]", name)) + "}"))
 			if got := details(t, err); len(got) != 1 || !strings.Contains(got[0], name) {
 				t.Errorf("%s.%s: %q", level, name, got)
 			}
@@ -184,14 +185,14 @@ func TestDecodeRequestFaults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := DecodeRequest([]byte(tt.body))
+			_, err := Decode([]byte(tt.body))
 			checkFaults(t, err, tt.want...)
 		})
 	}
 }
 
 func TestByteOrderMarkIsPassedOver(t *testing.T) {
-	req, err := DecodeRequest([]byte("\ufeff{\"name\":\"x\"}"))
+	req, err := Decode([]byte("\ufeff{\"name\":\"x\"}"))
 	if err != nil || *req.Name != "x" {
 		t.Errorf("got %v, %v", req, err)
 	}
@@ -218,9 +219,9 @@ func TestWholeNumber(t *testing.T) {
 }
 
 func TestManyFaultsAreBounded(t *testing.T) {
-	_, err := DecodeRequest([]byte("{" + strings.Repeat(`"zzzzzzz":1,`, 50_000) + `"name":"x"}`))
+	_, err := Decode([]byte("{" + strings.Repeat(`"zzzzzzz":1,`, 50_000) + `"name":"x"}`))
 	got := details(t, err)
-	if len(got) != maxFaults || !strings.Contains(err.Error(), "more than 100 faults, the first 100 are listed") {
+	if len(got) != fault.MaxFaults || !strings.Contains(err.Error(), "more than 100 faults, the first 100 are listed") {
 		t.Errorf("%d faults: %.100s", len(got), err)
 	}
 }
@@ -235,7 +236,7 @@ func TestMessagesHideSignatures(t *testing.T) {
 		props(`"storageLocation":{"storagePath":"https://a.blob.core.windows.net/c\b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storagePath" "https://a.blob.core.windows.net/c/b?SIG=` + secret + `"`),
 		props(`"storageLocation":{"storagePath":"https://u:p@a.blob.core.windows.net/c/b?sig=` + secret + `#x"}`),
-		props(`"storageLocation":{"storageId":"` + testAccount + `","storagePath":"http://other.blob.core.windows.net/C_/b?sig=` + secret + `"}`),
+		props(`"storageLocation":{"storageId":"` + TestAccount + `","storagePath":"http://other.blob.core.windows.net/C_/b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storagePath":"sig=` + secret + `"}`),
 		props(`"storageLocation":{"filePath":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storageId":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
@@ -244,10 +245,10 @@ func TestMessagesHideSignatures(t *testing.T) {
 		`{"https://a/?sig=` + secret + `":1}`,
 		`{"name":"https://a/?sig=` + secret + `"}`,
 	} {
-		req, err := DecodeRequest([]byte(body))
+		req, err := Decode([]byte(body))
 		if req != nil {
 			_, err2 := NewConfig(req, testHost())
-			err = JoinFaults(err, err2)
+			err = fault.Join(err, err2)
 		}
 		if err == nil {
 			t.Errorf("no fault in %s", body)
@@ -290,15 +291,15 @@ func TestDecodeCaptureSettings(t *testing.T) {
 }
 
 func TestJoinFaults(t *testing.T) {
-	if err := JoinFaults(nil, nil); err != nil {
+	if err := fault.Join(nil, nil); err != nil {
 		t.Errorf("of nothing: %v", err)
 	}
-	other := Errorf(NotFound, "no such thing")
-	if err := JoinFaults(nil, other); !errors.Is(err, other) {
+	other := fault.Errorf(fault.NotFound, "no such thing")
+	if err := fault.Join(nil, other); !errors.Is(err, other) {
 		t.Errorf("another class: %v", err)
 	}
-	plain := &Error{Class: Invalid, Code: "X", Message: "m", Target: "t"}
-	checkFaults(t, JoinFaults(plain, plain), "t: m", "t: m")
+	plain := &fault.Error{Class: fault.Invalid, Code: "X", Message: "m", Target: "t"}
+	checkFaults(t, fault.Join(plain, plain), "t: m", "t: m")
 
 	// What could not be read is not called missing.
 	for _, tt := range []struct {
@@ -313,9 +314,9 @@ func TestJoinFaults(t *testing.T) {
 		{props(`"target":"` + testVM + `","continuousCapture":"yes","storageLocation":{"localPath":"/var/captures/x"},"captureSettings":{"fileCount":0}`),
 			[]string{"properties.continuousCapture: ", "properties.captureSettings.fileCount: 0 is out of range"}},
 	} {
-		req, err := DecodeRequest([]byte(tt.body))
+		req, err := Decode([]byte(tt.body))
 		_, err2 := NewConfig(req, testHost())
-		checkFaults(t, JoinFaults(err, err2), tt.want...)
+		checkFaults(t, fault.Join(err, err2), tt.want...)
 	}
 }
 
@@ -324,7 +325,7 @@ func TestSeedRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, syntax := DecodeRequest(data)
+	req, syntax := Decode(data)
 	checkFaults(t, syntax,
 		`line 10, column 42: a backslash in a JSON string is written twice: write "d:\\capture\\{packetCaptureName}"`,
 		`line 17, column 53: a comma is missing between two members: write a comma here, before "remotePort"`,
@@ -333,7 +334,7 @@ func TestSeedRequest(t *testing.T) {
 		t.Fatal("the cured request was not read")
 	}
 	_, meaning := NewConfig(req, testHost())
-	golden(t, "testdata/seed-request.golden", JoinFaults(syntax, meaning).Error()+"\n")
+	golden(t, "testdata/seed-request.golden", fault.Join(syntax, meaning).Error()+"\n")
 }
 
 // The seed's request, mended as the messages say and saved to a file alone.
@@ -349,7 +350,7 @@ func TestSeedRequestMended(t *testing.T) {
 		`https://{storageaccountname}.blob.core.windows.net/capture/{packetCapturenName}`, "",
 		"/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Storage/storageAccounts/pcstore", "",
 	).Replace(string(data))
-	req, err := DecodeRequest([]byte(text))
+	req, err := Decode([]byte(text))
 	checkFaults(t, err)
 	req.Name = new("vm1PacketCapture")
 	c, err := NewConfig(req, testHost())
@@ -384,14 +385,14 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Add(seed)
 	for _, s := range []string{
 		props(`"target":"` + testVM + `","storageLocation":{"filePath":"/var/captures/{starttime}"},"filters":[{"localPort":"80-85"}]`),
-		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + testAccount + `"},"continuousCapture":true,"captureSettings":{"fileCount":"2"}`),
-		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + testAccount + `","storagePath":"https://pcstore.blob.core.windows.net/a-b/c d?sig=x"},"totalBytesPerSession":0`),
+		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + TestAccount + `"},"continuousCapture":true,"captureSettings":{"fileCount":"2"}`),
+		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + TestAccount + `","storagePath":"https://pcstore.blob.core.windows.net/a-b/c d?sig=x"},"totalBytesPerSession":0`),
 		`{'a':1}`, `{a:1}`, `{"a":True}`, `{"a":"\`, `{"a":"\u12`, "{\"a\":\"\n", `[1 2]`, `{"a" "b"}`, `{,}`, `{"a":1}}`, `{"a":1,,}`, `/* c */{}`, "{}//", `“`, `{"a":1;"b":2}`, `{"a":"C:\x\","b":"\"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		req, err := DecodeRequest(data)
+		req, err := Decode(data)
 		if err != nil {
 			details(t, err)
 		} else if req == nil {

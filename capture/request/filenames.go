@@ -1,0 +1,45 @@
+package request
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pcapctl/capture/fault"
+)
+
+// FirstRingPath is the path of a file of a ring: the name of the request's path, the
+// time at which the session began, and the number of the file. Names sort by
+// time: the number has leading zeros, and a seventh digit when there are more
+// than a million files.
+func FirstRingPath(path string, start time.Time, sequence int) string {
+	name, ext := splitExtension(path)
+	return fmt.Sprintf("%s_%s_%06d%s", name, start.UTC().Format(StampLayout), sequence, ext)
+}
+
+// RingPath is the path of another file of a ring, of which the first is given.
+func RingPath(first string, sequence int) string {
+	name, ext := splitExtension(first)
+	if at := strings.LastIndexByte(name, '_'); at >= 0 {
+		name = name[:at]
+	}
+	return fmt.Sprintf("%s_%06d%s", name, sequence, ext)
+}
+
+// ringNameFaults says that the names of a ring's files would be too long.
+func ringNameFaults(path string) []string {
+	const most = 1e9 // files of a session
+	longest := FirstRingPath(path, time.Unix(0, 0), most)
+	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("the names of the files of a ring are %d bytes longer than %s, with the time and the number of each; choose a name that is shorter by that",
+		len(longest)-len(path), fault.Quote(filepath.Base(path)))}
+}
+
+func splitExtension(path string) (name, ext string) {
+	name, packed := splitCompress(path)
+	ext = filepath.Ext(name)
+	return strings.TrimSuffix(name, ext), ext + packed
+}
