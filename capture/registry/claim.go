@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/source"
 )
 
 // Claim is a session of this process: a name that is ours, held by a lock. It
@@ -243,14 +245,14 @@ func (c *Claim) Progress(now capture.Progress) {
 }
 
 // Interfaces is capture.Watcher's.
-func (c *Claim) Interfaces(elapsed time.Duration, list []capture.LinkDrops) {
+func (c *Claim) Interfaces(elapsed time.Duration, list []source.Link) {
 	if c != nil {
 		c.page.links(elapsed, list)
 	}
 }
 
 // Upload is capture.Watcher's.
-func (c *Claim) Upload(now capture.UploadProgress) {
+func (c *Claim) Upload(now deliver.Progress) {
 	if c != nil {
 		c.page.upload(now)
 	}

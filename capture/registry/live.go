@@ -10,6 +10,9 @@ import (
 	"unsafe"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 )
 
 // The counters of a running session are words in a file that the capturing
@@ -112,7 +115,7 @@ func (p *page) progress(now *capture.Progress) {
 	p.set(wordWrittenSize, uint64(now.Written.Size))
 }
 
-func (p *page) links(elapsed time.Duration, list []capture.LinkDrops) {
+func (p *page) links(elapsed time.Duration, list []source.Link) {
 	if !p.usable() {
 		return
 	}
@@ -130,7 +133,7 @@ func (p *page) links(elapsed time.Duration, list []capture.LinkDrops) {
 	p.set(wordElapsed, uint64(elapsed))
 }
 
-func (p *page) upload(now capture.UploadProgress) {
+func (p *page) upload(now deliver.Progress) {
 	if !p.usable() {
 		return
 	}
@@ -139,8 +142,8 @@ func (p *page) upload(now capture.UploadProgress) {
 	p.set(wordRetries, uint64(now.Retries))
 }
 
-// live is one reading of the counters.
-type live struct {
+// liveCounters is one reading of the counters.
+type liveCounters struct {
 	start time.Time // zero while the capture has not begun
 	clock time.Duration
 	file  fileID
@@ -149,26 +152,26 @@ type live struct {
 }
 
 // live reads the counters; they are zero when there are none.
-func (f *folder) live() live {
+func (f *folder) live() liveCounters {
 	file, err := f.file(liveName, os.O_RDONLY)
 	if err != nil {
-		return live{}
+		return liveCounters{}
 	}
 	defer func() { _ = file.Close() }()
 	var b [liveSize]byte
 	// Not mapped: whoever may shorten the file could end us by it.
 	if _, err := io.ReadFull(file, b[:]); err != nil {
-		return live{}
+		return liveCounters{}
 	}
 	return decodeLive(&b)
 }
 
-func decodeLive(b *[liveSize]byte) live {
+func decodeLive(b *[liveSize]byte) liveCounters {
 	word := func(i int) uint64 { return binary.NativeEndian.Uint64(b[i*8:]) }
 	if word(wordFormat) != liveFormat || word(wordStart) == 0 {
-		return live{}
+		return liveCounters{}
 	}
-	l := live{
+	l := liveCounters{
 		start: time.Unix(0, int64(word(wordStart))),
 		clock: time.Duration(word(wordClock)),
 		file:  fileID{word(wordDevice), word(wordInode), int64(word(wordBirth))},
@@ -183,10 +186,10 @@ func decodeLive(b *[liveSize]byte) live {
 			Dropped: capture.Drops{
 				ByKernel: word(wordByKernel), ByInterface: word(wordByInterface), ByFile: word(wordByFile),
 			},
-			Written: capture.Written{
+			Written: save.Written{
 				Packets: word(wordWrittenPackets), Bytes: word(wordWrittenBytes), Size: int64(word(wordWrittenSize)),
 			},
-			Upload: capture.UploadProgress{
+			Upload: deliver.Progress{
 				Staged: int64(word(wordStaged)), Retries: int64(word(wordRetries)),
 			},
 		},

@@ -20,6 +20,8 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 )
 
 func must(t testing.TB, err error) {
@@ -43,8 +45,8 @@ func config(t testing.TB, name string) *request.Config {
 func sample(t testing.TB, name string) Record {
 	t.Helper()
 	res := (&capture.Result{
-		Config: config(t, name), Interfaces: []capture.LinkDrops{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}},
-		Files: []capture.SavedFile{{Path: "/var/captures/" + name + ".cap"}},
+		Config: config(t, name), Source: source.Report{Links: []source.Link{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}}},
+		Files: []save.File{{Path: "/var/captures/" + name + ".cap"}},
 	}).Resource()
 	return Record{Name: name, Created: time.Now(), Resource: res}
 }
@@ -193,12 +195,12 @@ func TestLiveCounters(t *testing.T) {
 	c.Begin(start, filepath.Join(r.Dir(), "live", recordName))
 	p := capture.Progress{
 		Elapsed: 3 * time.Second, Packets: 1, Bytes: 2, Size: 3, Received: 4, Freezes: 5,
-		Dropped: capture.Drops{ByKernel: 6, ByInterface: 9, ByFile: 8}, Written: capture.Written{Packets: 10, Bytes: 11, Size: 12},
+		Dropped: capture.Drops{ByKernel: 6, ByInterface: 9, ByFile: 8}, Written: save.Written{Packets: 10, Bytes: 11, Size: 12},
 	}
 	if n := testing.AllocsPerRun(100, func() { c.Progress(p) }); n != 0 {
 		t.Errorf("%v allocations for each block of packets", n)
 	}
-	c.Interfaces(3*time.Second, []capture.LinkDrops{{Name: "eth0", Index: 2, Dropped: 4}, {Name: "eth1", Index: 3, Dropped: 5}})
+	c.Interfaces(3*time.Second, []source.Link{{Name: "eth0", Index: 2, Dropped: 4}, {Name: "eth1", Index: 3, Dropped: 5}})
 	text, err := os.ReadFile(filepath.Join(r.Dir(), "live", liveName))
 	must(t, err)
 	l := decodeLive((*[liveSize]byte)(text))
@@ -215,9 +217,9 @@ func TestLiveCounters(t *testing.T) {
 		t.Errorf("the clocks differ by %v", d)
 	}
 	// More interfaces than there is room for are counted all the same.
-	many := make([]capture.LinkDrops, 1000)
+	many := make([]source.Link, 1000)
 	for i := range many {
-		many[i] = capture.LinkDrops{Index: i, Dropped: 1}
+		many[i] = source.Link{Index: i, Dropped: 1}
 	}
 	c.Interfaces(0, many)
 	text, err = os.ReadFile(filepath.Join(r.Dir(), "live", liveName))
@@ -322,8 +324,8 @@ func FuzzRecord(f *testing.F) {
 		if _, err := json.Marshal(s.Resource()); err != nil {
 			t.Error(err)
 		}
-		l := live{start: time.Now(), links: map[int]uint64{1: 1}}
-		lost(rec, &l, capture.Written{})
+		l := liveCounters{start: time.Now(), links: map[int]uint64{1: 1}}
+		lost(rec, &l, save.Written{})
 		if _, err := rec.encode(); err != nil || len(rec.Where()) > len(text)*4 {
 			t.Error(err)
 		}
@@ -368,23 +370,23 @@ func capFile(t *testing.T, records int, tail string) string {
 }
 
 func TestMend(t *testing.T) {
-	at := func(n int) capture.Written {
-		return capture.Written{Packets: uint64(n), Bytes: uint64(100 * n), Size: int64(24 + 116*n)}
+	at := func(n int) save.Written {
+		return save.Written{Packets: uint64(n), Bytes: uint64(100 * n), Size: int64(24 + 116*n)}
 	}
 	garbage := strings.Repeat("\xff", 300)
 	for _, test := range []struct {
 		name    string
 		records int
 		tail    string
-		known   capture.Written
-		want    capture.Written
+		known   save.Written
+		want    save.Written
 	}{
 		{"whole", 5, "", at(5), at(5)},
 		{"more than was known", 5, "", at(3), at(5)},
 		{"cut in a header", 5, "\x01\x00\x00", at(3), at(5)},
 		{"cut in a header, nothing more known", 5, "\x01\x00\x00", at(5), at(5)},
 		{"garbage", 5, garbage, at(2), at(5)},
-		{"nothing known", 5, garbage, capture.Written{}, at(5)},
+		{"nothing known", 5, garbage, save.Written{}, at(5)},
 		{"less than was known", 5, garbage, at(50), at(5)},
 		{"many", 30_000, garbage, at(1), at(30_000)}, // several buffers
 		{"none", 0, "", at(0), at(0)},
@@ -402,7 +404,7 @@ func TestMend(t *testing.T) {
 }
 
 func TestMendLeavesAlone(t *testing.T) {
-	known := capture.Written{Packets: 1, Bytes: 100, Size: 140}
+	known := save.Written{Packets: 1, Bytes: 100, Size: 140}
 	path := capFile(t, 2, "tail")
 	id, err := identifyPath(path)
 	must(t, err)

@@ -11,6 +11,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 )
 
 // What is in a ring of files is told in a file of its own, with one place for
@@ -26,7 +27,7 @@ const (
 
 // place is what is known of a file of a ring.
 type place struct {
-	capture.RingFile
+	save.File
 	id fileID
 }
 
@@ -79,11 +80,11 @@ func (c *Claim) prepareRing() (err error) {
 }
 
 // File is capture.Watcher's.
-func (c *Claim) File(f capture.RingFile) {
+func (c *Claim) File(f save.File) {
 	if c == nil || c.ring == nil {
 		return
 	}
-	p := place{RingFile: f}
+	p := place{File: f}
 	p.id, _ = identifyPath(f.Path) // without it the file is left as its guard leaves it
 	// A state folder that fails loses the list, and not the capture.
 	_, _ = c.ring.WriteAt(p.encode(), int64(f.Sequence-1)%ringCount(&c.rec)*placeSize)
@@ -119,27 +120,27 @@ func (f *folder) places(rec *Record) []place {
 
 // results are the files as statistics have them. Of the one that is being
 // written the counters tell more than its place.
-func results(list []place, now capture.Written) []capture.FileResult {
+func results(list []place, now save.Written) []capture.FileResult {
 	files := make([]capture.FileResult, 0, len(list))
 	for i, p := range list {
 		if !p.Complete && i == len(list)-1 {
 			p.Size, p.Packets = now.Size, now.Packets-min(now.Packets, p.Before)
 		}
-		files = append(files, p.Result())
+		files = append(files, capture.FileResultOf(p.File))
 	}
 	return files
 }
 
 // settleRing brings the files of a ring in order whose process was killed, and
 // tells what is in them. final is false when somebody has one of them still.
-func settleRing(list []place, now capture.Written) (files []capture.FileResult, packets uint64, final bool) {
+func settleRing(list []place, now save.Written) (files []capture.FileResult, packets uint64, final bool) {
 	final = true
 	for _, p := range list {
 		if _, err := os.Lstat(p.Path); errors.Is(err, fs.ErrNotExist) {
 			continue // it left the ring, or was taken away since
 		}
 		if !p.Complete {
-			kept, done := mend(p.Path, p.id, capture.Written{})
+			kept, done := mend(p.Path, p.id, save.Written{})
 			p.Packets, p.Size = kept.Packets, kept.Size
 			if kept.Packets == 0 && p.Sequence == list[len(list)-1].Sequence {
 				p.Packets = now.Packets - min(now.Packets, p.Before) // compressed: as far as it was told
@@ -147,7 +148,7 @@ func settleRing(list []place, now capture.Written) (files []capture.FileResult, 
 			final = final && done
 		}
 		packets = p.Before + p.Packets
-		files = append(files, p.Result())
+		files = append(files, capture.FileResultOf(p.File))
 	}
 	return files, packets, final
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/capture/save"
 )
 
 func TestPlaceIsReadBack(t *testing.T) {
 	const first = "/var/captures/x_20310203T140506.789Z_000001.cap.zst"
 	want := place{
-		RingFile: capture.RingFile{
+		File: save.File{
 			Sequence: 1_234_567, Path: "/var/captures/x_20310203T140506.789Z_1234567.cap.zst", Started: time.Unix(0, 1_700_000_000_123_456_789),
 			Before: 5, Packets: 7, Size: 1 << 33, Complete: true,
 		},
@@ -43,6 +44,6 @@ func FuzzPlace(f *testing.F) {
 		if ok && (p.Sequence <= 0 || p.Path == "") {
 			t.Errorf("%+v", p)
 		}
-		_ = p.Result()
+		_ = capture.FileResultOf(p.File)
 	})
 }

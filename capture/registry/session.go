@@ -105,7 +105,7 @@ func (f *folder) observe(s *Session) {
 }
 
 // fill puts the counters into statistics. size is that of the capture file.
-func (l *live) fill(st *capture.Statistics, size int64) {
+func (l *liveCounters) fill(st *capture.Statistics, size int64) {
 	st.DurationInSeconds = l.Elapsed.Round(time.Millisecond).Seconds()
 	st.PacketsCaptured = l.Packets
 	st.BytesCaptured = l.Bytes

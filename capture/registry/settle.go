@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
@@ -55,7 +57,7 @@ func (f *folder) settle(rec *Record) *Record {
 
 // lost makes rec the record of a session that was lost, with what is in its
 // file.
-func lost(rec *Record, l *live, kept capture.Written) {
+func lost(rec *Record, l *liveCounters, kept save.Written) {
 	p := &rec.Resource.Properties
 	p.ProvisioningState, p.PacketCaptureStatus = capture.StateFailed, capture.StatusError
 	p.PacketCaptureError = []string{CodeAgentStopped}
@@ -64,7 +66,7 @@ func lost(rec *Record, l *live, kept capture.Written) {
 	l.Packets, l.Bytes = kept.Packets, kept.Bytes
 	l.fill(p.Statistics, kept.Size)
 	if u := p.Statistics.Upload; u != nil {
-		u.State = capture.UploadFailed
+		u.State = deliver.Failed
 		next := rec.Name
 		if ringCount(rec) > 0 {
 			next = "FILE --storage-path URL"
@@ -97,7 +99,7 @@ const (
 // mend cuts the capture file that was made at path behind its last whole record, where the guard that
 // would have done so was killed, too. It tells what is in the file. final is
 // false when somebody still has the file, so that it may change.
-func mend(path string, made fileID, known capture.Written) (kept capture.Written, final bool) {
+func mend(path string, made fileID, known save.Written) (kept save.Written, final bool) {
 	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Without leave to write there is none to mend either; a file that is
@@ -124,7 +126,7 @@ func mend(path string, made fileID, known capture.Written) (kept capture.Written
 
 // cut ends the file behind its last whole record. What is known to be written
 // need not be read again, unless the machine went down and took some of it.
-func cut(file *os.File, known capture.Written) (kept capture.Written, final bool) {
+func cut(file *os.File, known save.Written) (kept save.Written, final bool) {
 	st, err := file.Stat()
 	if err != nil {
 		return known, false
@@ -139,7 +141,7 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 			known.Size = st.Size()
 			return known, true
 		}
-		known = capture.Written{Size: start}
+		known = save.Written{Size: start}
 	}
 	if st.Size() <= known.Size {
 		known.Size = st.Size()
@@ -160,7 +162,7 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 // cutCompressed ends a compressed file where it was known to be good. What is
 // behind that cannot be told without unpacking all of it, and of a file of a
 // ring nothing is known: readers take what they can.
-func cutCompressed(file *os.File, size int64, known capture.Written) (kept capture.Written, final bool) {
+func cutCompressed(file *os.File, size int64, known save.Written) (kept save.Written, final bool) {
 	if known.Size > 0 && size > known.Size {
 		return known, errors.Join(file.Truncate(known.Size), file.Sync()) == nil
 	}
@@ -187,7 +189,7 @@ func begin(file io.ReaderAt) (int64, func([]byte) (packets, data, size int)) {
 }
 
 // walk counts what is whole behind w.
-func walk(file io.ReaderAt, w capture.Written, whole func([]byte) (packets, data, size int)) (capture.Written, error) {
+func walk(file io.ReaderAt, w save.Written, whole func([]byte) (packets, data, size int)) (save.Written, error) {
 	buf := make([]byte, 1<<20) // more than the longest record
 	for {
 		n, err := file.ReadAt(buf, w.Size)

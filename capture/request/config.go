@@ -176,7 +176,10 @@ func (j *judge) name(given *string) string {
 	return j.session
 }
 
-// stampLayout is a time that may stand in a name on every system, in UTC and
+// TimeLayout is how the service writes times.
+const TimeLayout = "2006-01-02T15:04:05.0000000Z"
+
+// StampLayout is a time that may stand in a name on every system, in UTC and
 // to the millisecond.
 const StampLayout = "20060102T150405.000Z"
 

@@ -30,7 +30,7 @@ const (
 	CompressZstd   = "zstd"
 )
 
-// compressions are the extensions of compressed files.
+// Compressions are the extensions of compressed files.
 var Compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
 
 // splitCompress parts the extension of a compression from a name.

@@ -145,7 +145,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 }
 
 // explain says how a plan is carried out, for --verbose and --debug.
-func (a *app) explain(p *capture.Plan) {
+func (a *app) explain(p *livePlan) {
 	if !a.verbose && !a.debug {
 		return
 	}
@@ -154,9 +154,9 @@ func (a *app) explain(p *capture.Plan) {
 	}
 	a.say("session %s for %s", p.Config.Name, p.Config.Target)
 	a.say("link type %s, kernel filter of %d instructions (%s), ring of %s",
-		p.LinkType, len(p.Program.Raw), p.FilterMode(), humanize.IBytes(uint64(p.RingSize())))
+		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), humanize.IBytes(uint64(p.spec.RingSize())))
 	if a.debug {
-		for line := range strings.Lines(p.Program.Disassemble()) {
+		for line := range strings.Lines(p.spec.Program.Disassemble()) {
 			a.say("%s", strings.TrimRight(line, "\n"))
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 )
 
 type createOptions struct {
@@ -137,7 +138,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 }
 
 // createHere captures in this process.
-func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness, mustClaim bool) error {
+func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
 	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
 	switch {
@@ -153,9 +154,9 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		return err
 	}
 	defer a.watchUpload(session)()
-	a.warn(plan.Warnings...)
-	a.say("capturing on %s", announce(plan, "Ctrl-C"))
-	ready.tell("capturing on " + plan.On())
+	a.warn(session.Warnings...)
+	a.say("capturing on %s", announce(plan.Plan, "Ctrl-C"))
+	ready.tell("capturing on " + plan.Source.Name())
 
 	bar, endStatus := a.startProgress(session), keepStatus(session)
 	result, err := session.Run(ctx)
@@ -170,19 +171,19 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 
 // startSession begins to capture. When it fails, the claim is gone. ctx ends
 // the look at the blob.
-func startSession(ctx context.Context, ord *order, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
+func startSession(ctx context.Context, ord *order, plan *livePlan, claim *registry.Claim) (*capture.Session, error) {
 	o := capture.Options{Guard: guardProgram(), MinFree: ord.MinFree, OnFile: ord.OnFile}
 	if claim != nil {
-		o.Watcher = claim
+		o.Watcher, o.ResumeBy = claim, plan.Config.Name
 	}
 	var err error
-	if o.Blob, err = plan.OpenBlob(ctx); err != nil {
+	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		claim.Abandon()
 		return nil, err
 	}
-	session, err := capture.Start(plan, o)
+	session, err := capture.Start(plan.Plan, o)
 	if err != nil {
-		o.Blob.Close()
+		o.Delivery.Discard()
 		claim.Abandon()
 		return nil, err
 	}
@@ -205,12 +206,12 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 		a.warn(cerr.Error())
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(slices.Concat(result.Files, result.Blobs)))
+		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, result.Blobs))
 	return err
 }
 
 // plan checks everything that can be checked before anything is touched.
-func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, error) {
+func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, error) {
 	ord := &order{Host: a.settings.host(), LogFormat: a.log.format}
 	given, config, err := a.config(cmd, r, ord.Host)
 	if err := fault.Join(err, a.settings.order(ord)); err != nil {
@@ -299,7 +300,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
 func announce(p *capture.Plan, end string) string {
-	return announceFrom(p.On(), p.Config, end)
+	return announceFrom(p.Source.Name(), p.Config, end)
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
@@ -337,12 +338,18 @@ func lost(d capture.Drops) string {
 	return plural(d.Total(), "packet") + " dropped: " + strings.Join(by, ", ")
 }
 
-func describeFiles(files []capture.SavedFile) string {
+func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	var size int64
-	paths, list := make([]string, len(files)), make([]string, len(files))
-	for i, f := range files {
-		size += f.Size
-		paths[i], list[i] = f.Path, fmt.Sprintf("%s (%s)", f.Path, humanize.IBytes(uint64(f.Size)))
+	var paths, list []string
+	add := func(path string, n int64) {
+		size += n
+		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, humanize.IBytes(uint64(n))))
+	}
+	for _, f := range files {
+		add(f.Path, f.Size)
+	}
+	for _, b := range blobs {
+		add(b.URL, b.Size)
 	}
 	if ring := capture.RingSummary(paths); ring != "" {
 		return fmt.Sprintf("%s (%s)", ring, humanize.IBytes(uint64(size)))

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
 	"pcapctl/capture/netif"
+	"pcapctl/capture/source/live"
 )
 
 func (a *app) interfacesCommand() *cobra.Command {
@@ -17,7 +17,7 @@ func (a *app) interfacesCommand() *cobra.Command {
 		Short: "List the network interfaces and which of them are captured on by default",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := capture.Interfaces(a.settings.v.GetString(setNetns))
+			all, err := live.Interfaces(a.settings.v.GetString(setNetns))
 			if err != nil {
 				return err
 			}
@@ -98,11 +98,11 @@ func (l interfaceList) table() (head []string, rows [][]string) {
 
 func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	netns, _ := cmd.Flags().GetString(setNetns)
-	all, err := capture.Interfaces(netns)
+	all, err := live.Interfaces(netns)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	names := []string{capture.AnyInterface + "\tevery interface"}
+	names := []string{live.AnyInterface + "\tevery interface"}
 	for _, i := range all {
 		about := "captured on by default"
 		if why := i.Skipped(); why != "" {

@@ -7,9 +7,12 @@ import (
 	"slices"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source/live"
 )
 
 // order is everything that makes a session, so that another process can make
@@ -17,14 +20,14 @@ import (
 type order struct {
 	Request     *request.Request `json:"request"` // with nothing left to fill in
 	Host        request.Host     `json:"host"`
-	Source      capture.Source   `json:"source"`
+	Source      live.Options     `json:"source"`
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
 
-	MinFree   *int64                 `json:"minFree,omitempty"`
-	OnFile    capture.OnFile         `json:"onFile,omitzero"`
-	Upload    capture.UploadSettings `json:"upload"`
-	LogFormat string                 `json:"logFormat"`
+	MinFree   *int64           `json:"minFree,omitempty"`
+	OnFile    save.OnFile      `json:"onFile,omitzero"`
+	Upload    deliver.Settings `json:"upload"`
+	LogFormat string           `json:"logFormat"`
 
 	given *request.Request // as it was before anything was filled in
 }
@@ -42,13 +45,23 @@ func (s *settings) order(o *order) error {
 	return fault.Join(errs...)
 }
 
+// livePlan is the plan of a capture on interfaces.
+type livePlan struct {
+	*capture.Plan
+	spec *live.Spec
+}
+
 // plan makes the plan of the order's config.
-func (o *order) plan(config *request.Config) (*capture.Plan, error) {
-	plan, err := capture.NewPlan(config, o.Source)
+func (o *order) plan(config *request.Config) (*livePlan, error) {
+	if o.Source.NoICMPErrors {
+		config = config.WithoutICMPErrors()
+	}
+	spec, err := live.NewSpec(config, o.Source)
 	if err != nil {
 		return nil, err
 	}
-	return plan, plan.SaveBy(o.Upload)
+	plan := capture.NewPlan(config, spec)
+	return &livePlan{plan, spec}, plan.SaveBy(o.Upload)
 }
 
 // resolved is the request that makes the config again, its secret included.
@@ -61,7 +74,7 @@ func resolved(c *request.Config) *request.Request {
 }
 
 // record is what the registry keeps of the session.
-func (o *order) record(plan *capture.Plan) registry.Record {
+func (o *order) record(plan *livePlan) registry.Record {
 	return registry.Record{
 		Name:        plan.Config.Name,
 		Created:     o.Host.Now,
@@ -89,9 +102,9 @@ func (o *order) same(rec *registry.Record) bool {
 		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && sameSource(o.Source, rec.Source)
 }
 
-func sameSource(a, b capture.Source) bool {
+func sameSource(a, b live.Options) bool {
 	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns && a.NoICMPErrors == b.NoICMPErrors &&
-		cmp.Or(a.BufferSize, capture.DefaultBufferSize) == cmp.Or(b.BufferSize, capture.DefaultBufferSize) &&
+		cmp.Or(a.BufferSize, live.DefaultBufferSize) == cmp.Or(b.BufferSize, live.DefaultBufferSize) &&
 		slices.Equal(names(a.Interfaces), names(b.Interfaces))
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
-	"pcapctl/filter"
+	"pcapctl/capture/source"
 )
 
 // The secret of a request goes to the worker by its pipe and into no record.
@@ -34,12 +34,18 @@ func TestSecretOfAnOrder(t *testing.T) {
 	if again.Blob.SAS.Reveal() != sas || again.FilePath != config.FilePath || again.Blob.URL != config.Blob.URL {
 		t.Errorf("the worker is ordered %s", text)
 	}
-	record, err := json.Marshal(ord.record(&capture.Plan{Config: config, Program: &filter.Program{}}))
+	record, err := json.Marshal(ord.record(&livePlan{Plan: capture.NewPlan(config, noSource{})}))
 	must(t, err)
 	if strings.Contains(string(record), "TOPSECRET") || !strings.Contains(string(record), "container/x.cap") {
 		t.Errorf("the record: %s", record)
 	}
 }
+
+// noSource is a source of which nothing is known.
+type noSource struct{ source.Spec }
+
+func (noSource) Report() source.Report { return source.Report{} }
+func (noSource) Warnings() []string    { return nil }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -25,6 +25,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/live"
 	"pcapctl/capture/testnet"
 )
 
@@ -575,7 +576,7 @@ func TestNobodyHearsTheAnswer(t *testing.T) {
 	}}
 	text, err := json.Marshal(order{
 		Request: req, Host: request.Host{CapturesDir: h.path("captures"), Now: time.Now()},
-		Source: capture.Source{Interfaces: []string{"v1"}}, StateDir: h.path("state"),
+		Source: live.Options{Interfaces: []string{"v1"}}, StateDir: h.path("state"),
 	})
 	must(t, err)
 	orderR, orderW, err := os.Pipe()
@@ -670,9 +671,9 @@ func TestInterruptedWhileStarting(t *testing.T) {
 		Target: new(vmID("", "vm")), StorageLocation: &request.StorageLocation{FilePath: &file},
 	}}, request.Host{CapturesDir: h.path("captures")})
 	must(t, err)
-	ord := &order{Request: resolved(config), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
+	ord := &order{Request: resolved(config), Source: live.Options{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
 	ord.Host.CapturesDir = config.CapturesDir
-	plan, err := capture.NewPlan(config, ord.Source)
+	plan, err := ord.plan(config)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -16,9 +16,10 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
-	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source/live"
 )
 
 // Settings belong to the host and not to a request. Each can come from its
@@ -242,12 +243,12 @@ func (s *settings) target() string {
 }
 
 // source is where packets come from. Its error has all faults of its settings.
-func (s *settings) source() (capture.Source, error) {
+func (s *settings) source() (live.Options, error) {
 	promiscuous, err1 := s.truth(setPromiscuous)
 	icmpErrors, err2 := s.truth(setICMPErrors)
 	interfaces, err3 := s.interfaces()
 	size, err4 := s.bufferSize()
-	return capture.Source{
+	return live.Options{
 		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
 		Netns: s.v.GetString(setNetns), BufferSize: size,
 	}, fault.Join(err1, err2, err3, err4)
@@ -283,9 +284,9 @@ func (s *settings) bufferSize() (int, error) {
 		return 0, nil
 	}
 	size, err := humanize.ParseBytes(text)
-	if err != nil || size < capture.MinBufferSize || size > capture.MaxBufferSize {
+	if err != nil || size < live.MinBufferSize || size > live.MaxBufferSize {
 		return 0, wrongSetting(setBufferSize, "%q given; allowed: a size such as 8MiB, from %s to %s",
-			text, humanize.IBytes(capture.MinBufferSize), humanize.IBytes(capture.MaxBufferSize))
+			text, humanize.IBytes(live.MinBufferSize), humanize.IBytes(live.MaxBufferSize))
 	}
 	return int(size), nil
 }
@@ -322,15 +323,15 @@ func (s *settings) minFree() (*int64, error) {
 		return nil, nil
 	}
 	n, err := humanize.ParseBytes(text)
-	if err != nil || n > 1<<60 || n > 0 && n < capture.MinMinFree {
-		return nil, wrongSetting(setMinFree, "%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(capture.MinMinFree))
+	if err != nil || n > 1<<60 || n > 0 && n < save.MinMinFree {
+		return nil, wrongSetting(setMinFree, "%q given; allowed: 0 (none) or a size such as 64MiB, from %s on", text, humanize.IBytes(save.MinMinFree))
 	}
 	return new(int64(n)), nil
 }
 
 // onFile is the command for files that are finished.
-func (s *settings) onFile() (capture.OnFile, error) {
-	o := capture.OnFile{Command: s.v.GetString(setOnFile)}
+func (s *settings) onFile() (save.OnFile, error) {
+	o := save.OnFile{Command: s.v.GetString(setOnFile)}
 	text := s.v.GetString(setOnFileTime)
 	if text == "" {
 		return o, nil

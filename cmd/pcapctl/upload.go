@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
@@ -37,8 +38,8 @@ func uploadFlags(cmd *cobra.Command) {
 const spoolFolder = ".spool"
 
 // upload is how captures reach their blobs on this host.
-func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
-	u := capture.UploadSettings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
+func (s *settings) upload(stateDir string) (deliver.Settings, error) {
+	u := deliver.Settings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
 	if u.SpoolDir == "" {
 		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
 	}
@@ -82,7 +83,7 @@ func destinations(c *request.Config) string {
 	return strings.Join(list, " and ")
 }
 
-func describeUpload(p capture.UploadProgress) string {
+func describeUpload(p deliver.Progress) string {
 	text := fmt.Sprintf("%s of %s uploaded", humanize.IBytes(uint64(p.Staged)), humanize.IBytes(uint64(max(p.Size, p.Staged))))
 	if p.Problem != "" {
 		text += ", trying again: " + p.Problem
@@ -172,7 +173,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		return err
 	}
 	reg := registry.New(stateDir)
-	j := capture.UploadJob{Settings: settings, Host: a.settings.host(), StoragePath: storagePath, StorageID: account}
+	j := deliver.Job{Settings: settings, Host: a.settings.host(), StoragePath: storagePath, StorageID: account}
 	session, err := a.uploadOf(reg, what, &j)
 	if err != nil {
 		return err
@@ -187,7 +188,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	}
 	ctx, stop := a.untilSignal(parent)
 	defer stop()
-	res, err := capture.UploadFile(ctx, &j)
+	res, err := deliver.File(ctx, &j)
 	if err != nil {
 		return err
 	}
@@ -204,7 +205,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 			files = []capture.FileResult{}
 		}
 		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
-			capture.UploadResult{State: capture.UploadComplete, BytesStaged: res.Size, Retries: res.Retries})
+			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
 	}
 	if err == nil && spool {
 		if err := os.Remove(j.Path); err == nil {
@@ -219,7 +220,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 
 // uploadOf settles which file it is and where it goes: that of a session, or a
 // file. The session is nil for a file.
-func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob) (*registry.Session, error) {
+func (a *app) uploadOf(reg *registry.Registry, what string, j *deliver.Job) (*registry.Session, error) {
 	var session *registry.Session
 	if strings.ContainsRune(what, filepath.Separator) {
 		path, err := filepath.Abs(what)
@@ -252,7 +253,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 }
 
 // checkUpload finds what is missing to upload a file that no session knows.
-func checkUpload(j *capture.UploadJob) error {
+func checkUpload(j *deliver.Job) error {
 	if _, err := os.Stat(j.Path); errors.Is(err, fs.ErrNotExist) {
 		return fault.Errorf(fault.NotFound, "%w; name a session or a capture file", err)
 	}
@@ -274,7 +275,7 @@ func isRing(s *registry.Session) bool {
 
 // sessionUpload takes from a session what was not given. There is no path when
 // its blob is complete.
-func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
+func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	switch {
 	case s.Alive:
 		return fault.Errorf(fault.Conflict, "session %q is still running, and uploads by itself: stop it first", s.Name)

@@ -62,7 +62,7 @@ func (e *answerError) err() error {
 }
 
 // createDetached has a worker capture and returns when it does.
-func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness) error {
+func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, ready *readiness) error {
 	reg := registry.New(ord.StateDir)
 	if err := reg.Check(*ord.Request.Name); err != nil {
 		return err
@@ -82,8 +82,8 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
-	a.say("capturing on %s; log: %s", announce(plan, byStop(name)), ans.LogFile)
-	ready.tell("capturing on " + plan.On())
+	a.say("capturing on %s; log: %s", announce(plan.Plan, byStop(name)), ans.LogFile)
+	ready.tell("capturing on " + plan.Source.Name())
 	return a.printDone(resourceView{ans.Resource})
 }
 
@@ -185,10 +185,10 @@ func (a *app) worker(parent context.Context) error {
 	}
 	defer a.watchUpload(session)()
 	plan := session.Plan
-	a.warn(plan.Warnings...)
+	a.warn(session.Warnings...)
 	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
 	err = json.NewEncoder(out).Encode(answer{
-		Resource: claim.Resource(session.Started), Warnings: plan.Warnings, LogFile: claim.LogFile(),
+		Resource: claim.Resource(session.Started), Warnings: session.Warnings, LogFile: claim.LogFile(),
 	})
 	_ = out.Close()
 	if err != nil {
