@@ -1,37 +1,226 @@
 package request
 
 import (
-	"net/url"
+	"fmt"
+	"path"
 	"strings"
+	"unicode/utf8"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage/azblob/bloburl"
+	"pcapctl/storage/secret"
 )
 
-// parseBlob judges a blob by the rules of a request.
-func ParseBlob(id, path string, host Host) (*Blob, error) {
-	if id == "" {
-		id = accountOf(path, host)
+// The members of a request that name a blob.
+const (
+	storageIDPath   = "properties.storageLocation.storageId"
+	storagePathPath = "properties.storageLocation.storagePath"
+)
+
+// Blob is where in a storage account the capture goes.
+type Blob struct {
+	StorageID ResourceID      // of the account; zero when only the blob's URL was given, as for a file that is uploaded
+	Address   bloburl.Address // of the blob
+	SAS       secret.Text     // the query of a shared access signature, without "?"; zero when none was given
+}
+
+// StoragePath is the member of a request that names the blob, with its
+// signature: a secret when there is one.
+func (b *Blob) StoragePath() string {
+	if b.SAS.IsZero() {
+		return b.Address.String()
 	}
-	j := &judge{host: host.withDefaults(), session: "upload"}
+	return b.Address.String() + "?" + b.SAS.Reveal()
+}
+
+// ParseBlob validates the URL of a blob by the rules of a request. id is the
+// resource id of its account; when it is "" the URL names the account. The error
+// is as that of NewConfig.
+func ParseBlob(id, path string, host Host) (*Blob, error) {
+	v := &validator{host: host.withDefaults(), session: "upload"}
 	c := &Config{}
-	j.blob(c, &StorageLocation{StorageID: &id, StoragePath: &path})
-	if err := fault.OfRequest(j.faults); err != nil {
+	if id == "" {
+		c.Blob = &Blob{}
+		c.Blob.Address, c.Blob.SAS = v.blobAddress(path, "")
+	} else {
+		v.blob(c, &StorageLocation{StorageID: &id, StoragePath: &path})
+	}
+	if err := fault.OfRequest(v.faults); err != nil {
 		return nil, err
 	}
 	return c.Blob, nil
 }
 
-// accountOf makes an id of the account that a blob's URI names: in its host, or
-// in the path of the endpoint that the host's settings name.
-func accountOf(path string, host Host) string {
-	name := ""
-	if u, err := url.Parse(host.BlobEndpoint); err == nil && host.BlobEndpoint != "" && strings.HasPrefix(path, host.BlobEndpoint) {
-		name = strings.Trim(u.Path, "/")
+// blob validates the members of a request that name a blob, and sets Blob.
+func (v *validator) blob(c *Config, l *StorageLocation) {
+	given := text(l.StoragePath)
+	if text(l.StorageID) == "" {
+		if given != "" {
+			v.missing(storageIDPath, "storagePath is given without storageId: add the resource id of the account that the blob lies in, or leave storagePath out")
+			v.blobAddress(given, "")
+		}
+		return
 	}
+	id, err := parseStorageAccount(*l.StorageID)
+	if err != nil {
+		v.fault(storageIDPath, "%v", err)
+	} else {
+		v.warnPlaceholders(storageIDPath, id)
+	}
+	switch {
+	case given != "":
+		c.Blob = &Blob{StorageID: id}
+		c.Blob.Address, c.Blob.SAS = v.blobAddress(given, id.Name)
+	case err == nil:
+		c.Blob = &Blob{StorageID: id, Address: v.defaultAddress(c, id.Name)}
+	}
+}
+
+// account is what addresses of blobs are parsed with. The name is "" when it is
+// not known.
+func (v *validator) account(name string) bloburl.Account {
+	return bloburl.Account{Name: name, Suffix: v.host.StorageSuffix, Endpoint: v.host.BlobEndpoint}
+}
+
+// defaultAddress is the address that the service computes: its path is the
+// target's id in lower case and the start time in UTC.
+func (v *validator) defaultAddress(c *Config, account string) bloburl.Address {
+	if c.Target.IsZero() {
+		return bloburl.Address{} // the target has a fault of its own
+	}
+	if left := c.Target.Placeholders(); len(left) > 0 {
+		v.fault("properties.target", "%s must be replaced by your own, as the blob's path is made from the target: or name the blob by storageLocation.storagePath", strings.Join(left, " and "))
+		return bloburl.Address{}
+	}
+	name := strings.ToLower(fmt.Sprintf("subscriptions/%s/resourcegroups/%s/providers/microsoft.compute/virtualmachines/%s/",
+		c.Target.Subscription, c.Target.ResourceGroup, c.Target.Name)) +
+		v.host.Now.Format("2006/01/02/packetcapture_15_04_05_") + v.host.Output.capName(fmt.Sprintf("%03d", v.host.Now.Nanosecond()/1e6))
+	address, faults := v.account(account).Address(bloburl.DefaultContainer, name)
+	for _, f := range faults {
+		at := storageIDPath
+		if f.Rule != bloburl.EndpointMalformed && f.Rule != bloburl.EndpointNotHTTPS {
+			at = "properties.target" // which the name is made from
+		}
+		v.addressFault(at, f, account)
+	}
+	return address
+}
+
+// blobAddress validates a storagePath and takes it apart into the address of the
+// blob and the SAS. The account is "" when it is not known; then only the form
+// counts. The query never appears in a message.
+func (v *validator) blobAddress(given, account string) (bloburl.Address, secret.Text) {
+	before := len(v.faults)
+	given, sas, faults := bloburl.SplitSAS(given)
+	for _, f := range faults {
+		v.addressFault(storagePathPath, f, account)
+	}
+	if given == "" && len(faults) > 0 {
+		return bloburl.Address{}, secret.Text{}
+	}
+	if fault.HoldsSecret(given) {
+		v.fault(storagePathPath, "there is a signature in the blob's path: it belongs into the query, behind a ?")
+		return bloburl.Address{}, secret.Text{}
+	}
+	if scheme, rest, ok := strings.Cut(given, "://"); ok {
+		given = scheme + "://" + v.fillAddress(rest, account)
+	}
+	address, faults := v.account(account).Parse(given)
+	for _, f := range faults {
+		v.addressFault(storagePathPath, f, account)
+	}
+	v.captureName(address.Name)
+	if len(v.faults) > before {
+		return bloburl.Address{}, secret.Text{}
+	}
+	address = address.WithName(v.host.Output.capName(address.Name))
+	for _, f := range address.Faults() { // the extension may make it too long
+		v.addressFault(storagePathPath, f, account)
+	}
+	return address, sas
+}
+
+// captureName validates what is asked of the name of a capture in a blob, beside
+// the rules of the service.
+func (v *validator) captureName(name string) {
 	if name == "" {
-		if u, err := url.Parse(path); err == nil {
-			name, _, _ = strings.Cut(u.Hostname(), ".")
+		return // which has a fault of its own
+	}
+	if why := unprintable(name); why != "" {
+		v.fault(storagePathPath, "%s", why)
+	}
+	if base := path.Base(name); base != "." && base != ".." && !strings.HasSuffix(name, "/") {
+		if _, why := v.host.Output.extend(base); why != "" {
+			v.fault(storagePathPath, "%s", why)
 		}
 	}
-	return "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/none/providers/Microsoft.Storage/storageAccounts/" + name
+	if strings.ContainsAny(name, "{}") {
+		v.fault(storagePathPath, "the blob's name %s holds an encoded brace; write placeholders as they are, such as {startTime}", fault.Quote(name))
+	}
+}
+
+// fillAddress fills in the placeholders of the path and refuses those of the
+// host, which decides where the packets go.
+func (v *validator) fillAddress(rest, account string) string {
+	host, tail, _ := strings.Cut(rest, "/")
+	if left := leftover().FindAllString(host, -1); len(left) > 0 {
+		standIn := "account"
+		if account != "" {
+			standIn = strings.ToLower(account)
+		}
+		v.fault(storagePathPath, "%s is not filled in: write the account's name, https://%s.blob.%s/…", shorten(strings.Join(left, " and ")), exampleAccount(account), v.host.StorageSuffix)
+		host = leftover().ReplaceAllString(host, standIn) // so that the rest can be validated, too
+	}
+	filled, faults := v.fill(tail)
+	for _, f := range faults {
+		v.fault(storagePathPath, "%s", f)
+	}
+	return host + "/" + filled
+}
+
+func exampleAccount(name string) string {
+	if name == "" {
+		return "<account>"
+	}
+	return strings.ToLower(name)
+}
+
+// addressFault puts a fault of an address into words, and says what to write
+// instead. account is the one of storageId, or "".
+func (v *validator) addressFault(at string, f bloburl.Fault, account string) {
+	example := "https://" + exampleAccount(account) + ".blob." + v.host.StorageSuffix
+	switch f.Rule {
+	case bloburl.Malformed:
+		v.fault(at, "%s is not a valid URI of a blob; allowed: https://<account>.blob.%s/<container>/<blob>", fault.Quote(f.Value), v.host.StorageSuffix)
+	case bloburl.HasFragment:
+		v.fault(at, "a blob's URI has no fragment (#…); a # in its name is written %%23")
+	case bloburl.HasUser:
+		v.fault(at, "a blob's URI has no user or password in it: write %s", shorten(f.Instead))
+	case bloburl.NotSAS:
+		v.fault(at, "the query behind the ? is not a valid shared access signature (there is no sig= in it): take it out")
+	case bloburl.NotHTTPS:
+		v.fault(at, "%s is not https, and packets are sent encrypted only: write %s", fault.Quote(f.Value+"://…"), shorten(f.Instead))
+	case bloburl.NotEndpoint:
+		v.fault(at, "%s is not a valid blob endpoint; allowed: %s/<container>/<blob>", fault.Quote(f.Value), example)
+	case bloburl.WrongAccount:
+		v.fault(at, "the account %s is not that of storageId, %s: name the same account in both", fault.Quote(f.Value), fault.Quote(account))
+	case bloburl.UnknownAccount:
+		v.fault(at, "the blob endpoint of this host's settings, %s, does not tell the storage account: name the account, too", fault.Quote(f.Value))
+	case bloburl.EndpointMalformed:
+		v.fault(at, "the blob endpoint of this host's settings is not a valid URL; allowed is one without user and query, such as http://127.0.0.1:10000/%s", exampleAccount(account))
+	case bloburl.EndpointNotHTTPS:
+		v.fault(at, "the blob endpoint of this host's settings, %s, is not https, and http is allowed to this machine itself only", fault.Quote(f.Value))
+	case bloburl.BadContainer:
+		v.fault(at, "%s is not a valid name of a container; allowed: 3 to 63 lower-case letters, digits and single hyphens between them", fault.Quote(f.Value))
+	case bloburl.NameMissing:
+		v.fault(at, "a blob's name is missing behind the container: write …/%s/x.cap", shorten(f.Value))
+	case bloburl.BadPath:
+		v.fault(at, `the blob's name %s has an empty segment, "." or ".." in it`, fault.Quote(f.Value))
+	case bloburl.BadSegment:
+		v.fault(at, "the segment %s of the blob's name ends in a dot or a backslash, which the service advises against", fault.Quote(f.Value))
+	case bloburl.NameTooLong:
+		name := v.host.Output.capName(f.Value)
+		v.fault(at, "the blob's name has %d characters, its extension included, in %d segments; allowed: up to %d in %d",
+			utf8.RuneCountInString(name), strings.Count(name, "/")+1, bloburl.MaxName, bloburl.MaxSegments)
+	}
 }

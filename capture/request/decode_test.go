@@ -236,7 +236,7 @@ func TestMessagesHideSignatures(t *testing.T) {
 		props(`"storageLocation":{"storagePath":"https://a.blob.core.windows.net/c\b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storagePath" "https://a.blob.core.windows.net/c/b?SIG=` + secret + `"`),
 		props(`"storageLocation":{"storagePath":"https://u:p@a.blob.core.windows.net/c/b?sig=` + secret + `#x"}`),
-		props(`"storageLocation":{"storageId":"` + TestAccount + `","storagePath":"http://other.blob.core.windows.net/C_/b?sig=` + secret + `"}`),
+		props(`"storageLocation":{"storageId":"` + testAccount + `","storagePath":"http://other.blob.core.windows.net/C_/b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storagePath":"sig=` + secret + `"}`),
 		props(`"storageLocation":{"filePath":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
 		props(`"storageLocation":{"storageId":"https://a.blob.core.windows.net/c/b?sig=` + secret + `"}`),
@@ -274,7 +274,7 @@ func TestDecodeFilters(t *testing.T) {
 	got, err = DecodeFilters([]byte(`[{"localPort":"80",},]`))
 	checkFaults(t, err, "line 1, column 19: a comma before the closing", "line 1, column 21: a comma before the closing")
 	if len(got) != 1 {
-		t.Errorf("the cured text was not read: %v", got)
+		t.Errorf("the fixed text was not read: %v", got)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestDecodeCaptureSettings(t *testing.T) {
 	_, err = DecodeCaptureSettings([]byte(`{"fileCount":"x","file":1}`))
 	checkFaults(t, err, "captureSettings.fileCount: ", "captureSettings.file: ")
 	_, err = DecodeCaptureSettings([]byte(`x`))
-	checkFaults(t, err, "line 1, column 1: this is no JSON")
+	checkFaults(t, err, "line 1, column 1: this is not JSON")
 }
 
 func TestJoinFaults(t *testing.T) {
@@ -331,14 +331,14 @@ func TestSeedRequest(t *testing.T) {
 		`line 17, column 53: a comma is missing between two members: write a comma here, before "remotePort"`,
 		`line 20, column 14: a comma before the closing "}": nothing follows it, remove this comma`)
 	if req == nil {
-		t.Fatal("the cured request was not read")
+		t.Fatal("the fixed request was not read")
 	}
 	_, meaning := NewConfig(req, testHost())
 	golden(t, "testdata/seed-request.golden", fault.Join(syntax, meaning).Error()+"\n")
 }
 
-// The seed's request, mended as the messages say and saved to a file alone.
-func TestSeedRequestMended(t *testing.T) {
+// The seed's request, fixed as the messages say and saved to a file alone.
+func TestSeedRequestFixed(t *testing.T) {
 	data, err := os.ReadFile("testdata/seed-request.json")
 	if err != nil {
 		t.Fatal(err)
@@ -385,8 +385,8 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Add(seed)
 	for _, s := range []string{
 		props(`"target":"` + testVM + `","storageLocation":{"filePath":"/var/captures/{starttime}"},"filters":[{"localPort":"80-85"}]`),
-		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + TestAccount + `"},"continuousCapture":true,"captureSettings":{"fileCount":"2"}`),
-		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + TestAccount + `","storagePath":"https://pcstore.blob.core.windows.net/a-b/c d?sig=x"},"totalBytesPerSession":0`),
+		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + testAccount + `"},"continuousCapture":true,"captureSettings":{"fileCount":"2"}`),
+		props(`"target":"` + testVM + `","storageLocation":{"storageId":"` + testAccount + `","storagePath":"https://pcstore.blob.core.windows.net/a-b/c d?sig=x"},"totalBytesPerSession":0`),
 		`{'a':1}`, `{a:1}`, `{"a":True}`, `{"a":"\`, `{"a":"\u12`, "{\"a\":\"\n", `[1 2]`, `{"a" "b"}`, `{,}`, `{"a":1}}`, `{"a":1,,}`, `/* c */{}`, "{}//", `“`, `{"a":1;"b":2}`, `{"a":"C:\x\","b":"\"}`,
 	} {
 		f.Add([]byte(s))
