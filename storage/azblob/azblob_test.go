@@ -53,8 +53,8 @@ func client(t *testing.T, a *blobtest.Azurite, host, path string, change ...func
 	t.Helper()
 	o := Options{
 		Address: address(a.Endpoint(host), path),
-		Getenv: env("AZURE_STORAGE_KEY", a.Key+"\n"),
-		Stall:  2 * time.Second, Backoff: 20 * time.Millisecond,
+		Getenv:  env("AZURE_STORAGE_KEY", a.Key+"\n"),
+		Stall:   2 * time.Second, Backoff: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&o)
