@@ -163,7 +163,7 @@ func FuzzFilePath(f *testing.F) {
 			return
 		}
 		rest, ok := strings.CutPrefix(file, prefix)
-		if !ok || len(file) > maxPath || strings.ContainsAny(file, "{}\x00") {
+		if !ok || rulesOf(h).clean(file) != file || len(file) > maxPath || strings.ContainsAny(file, "{}\x00") {
 			t.Fatalf("got %q", file)
 		}
 		for part := range strings.SplitSeq(rest, separator) {

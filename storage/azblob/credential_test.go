@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
 
@@ -153,10 +154,58 @@ func FuzzSAS(f *testing.F) {
 	f.Add(sasWith())
 	f.Add("se=2020&sig=%zz")
 	f.Add("?sp=r&sig=a")
-	f.Fuzz(func(_ *testing.T, s string) {
-		_, _ = findCredential(&Options{Address: address("https://a", "b/c"), SAS: secret.New(s), Getenv: env(), Until: time.Now()})
-		_, _ = findCredential(&Options{Address: address("https://a", "b/c"), Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
+	f.Add("AccountName=pcstore;SharedAccessSignature=sp=rcw&sig=x")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, o := range []Options{
+			{SAS: secret.New(s), Getenv: env(), Mode: AuthSAS},
+			{Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)},
+		} {
+			o.Address, o.Until = address("https://pcstore.blob.core.windows.net", "c/b"), time.Now()
+			c, err := findCredential(&o)
+			switch {
+			case err != nil:
+				// Enough of the text to be of use to somebody.
+				if len(s) > 24 && strings.Contains(err.Error(), s) || kindOf(t, err) != Invalid && kindOf(t, err) != Forbidden {
+					t.Fatalf("%q: %v", s, err)
+				}
+			case !c.sas.IsZero():
+				q, err := url.ParseQuery(c.sas.Reveal())
+				if err != nil || q.Get("sig") == "" || !strings.Contains(s, c.sas.Reveal()) {
+					t.Fatalf("%q is taken for the signature %q: %v", s, c.sas.Reveal(), err)
+				}
+			case o.Mode == AuthSAS:
+				t.Fatalf("%q: no signature and no error", s)
+			}
+		}
 	})
+}
+
+// A sibling lies in the same container; nothing else is reached with the
+// credentials that were found for the first.
+func TestSibling(t *testing.T) {
+	at := address("https://pcstore.blob.core.windows.net", "abc/d/x.cap")
+	c, err := New(Options{Address: at, SAS: secret.New(sasWith())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := c.Sibling(at.WithName("d/ü y.cap"))
+	if err != nil || s.URL() != "https://pcstore.blob.core.windows.net/abc/d/%C3%BC%20y.cap" || c.URL() != at.String() {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if got, _, _ := strings.Cut(s.blob.URL(), "?"); got != strings.Replace(s.URL(), "/d/", "/d%2F", 1) {
+		t.Errorf("the SDK asks for %s", got)
+	}
+	other := at
+	other.Container = "abd"
+	host := at
+	host.Endpoint = "https://other.blob.core.windows.net"
+	for _, bad := range []bloburl.Address{{}, at.WithName(""), other, host} {
+		_, err := c.Sibling(bad)
+		wantKind(t, err, Invalid, "is not in the container https://pcstore.blob.core.windows.net/abc")
+	}
+	_, err = New(Options{SAS: secret.New(sasWith())})
+	wantKind(t, err, Invalid, "the address of the blob is missing")
 }
 
 func TestLoginIsForHTTPSOnly(t *testing.T) {
