@@ -8,7 +8,7 @@ import (
 	"pcapctl/storage/azblob/bloburl"
 )
 
-// exampleAccount is the account in a URL that a message tells to write.
+// exampleAccount is the account in the URL that a message proposes.
 func exampleAccount(name string) string {
 	if name == "" {
 		return "<account>"
@@ -36,7 +36,7 @@ func (v *validator) addressFault(at string, f bloburl.Fault, account string) {
 	case bloburl.WrongAccount:
 		v.fault(at, "the account %s is not that of storageId, %s: name the same account in both", fault.Quote(f.Value), fault.Quote(account))
 	case bloburl.UnknownAccount:
-		v.fault(at, "the blob endpoint of this host's settings, %s, does not tell the storage account: name the account, too", fault.Quote(f.Value))
+		v.fault(at, "the blob endpoint of this host's settings, %s, does not name the storage account: give the account, too", fault.Quote(f.Value))
 	case bloburl.EndpointMalformed:
 		v.fault(at, "the blob endpoint of this host's settings is not a valid URL; allowed is one without user and query, such as http://127.0.0.1:10000/%s", exampleAccount(account))
 	case bloburl.EndpointNotHTTPS:

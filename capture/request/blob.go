@@ -143,8 +143,8 @@ func (v *validator) blobAddress(given, account string) (bloburl.Address, secret.
 	return address, sas
 }
 
-// captureName validates what is asked of the name of a capture in a blob, beside
-// the rules of the service.
+// captureName validates the name of a blob by the rules for capture files, which
+// come on top of those of the service.
 func (v *validator) captureName(name string) {
 	if name == "" {
 		return // which has a fault of its own
@@ -166,13 +166,13 @@ func (v *validator) captureName(name string) {
 // host, which decides where the packets go.
 func (v *validator) fillAddress(rest, account string) string {
 	host, tail, _ := strings.Cut(rest, "/")
-	if left := leftover().FindAllString(host, -1); len(left) > 0 {
+	if left := placeholder().FindAllString(host, -1); len(left) > 0 {
 		standIn := "account"
 		if account != "" {
 			standIn = strings.ToLower(account)
 		}
 		v.fault(storagePathPath, "%s is not filled in: write the account's name, https://%s.blob.%s/…", shorten(strings.Join(left, " and ")), exampleAccount(account), v.host.StorageSuffix)
-		host = leftover().ReplaceAllString(host, standIn) // so that the rest can be validated, too
+		host = placeholder().ReplaceAllString(host, standIn) // so that the rest can be validated, too
 	}
 	filled, faults := v.fill(tail)
 	for _, f := range faults {

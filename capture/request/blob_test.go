@@ -24,7 +24,7 @@ func TestParseBlob(t *testing.T) {
 		{"account from the emulator's path", "", "http://127.0.0.1:10000/devstoreaccount1/abc/x", emulator, "http://127.0.0.1:10000/devstoreaccount1/abc/x.cap", "devstoreaccount1", ""},
 		{"account of the id at the emulator", testAccount, "http://127.0.0.1:10000/devstoreaccount1/abc/x", emulator, "http://127.0.0.1:10000/devstoreaccount1/abc/x.cap", "pcstore", ""},
 		{"account beside the emulator", "", "https://pcstore.blob.core.windows.net/abc/x", emulator, "https://pcstore.blob.core.windows.net/abc/x.cap", "pcstore", ""},
-		{"no account", "", "http://[::1]:10000/abc/x", private, "", "", "properties.storageLocation.storagePath: the blob endpoint of this host's settings, \"http://[::1]:10000\", does not tell the storage account"},
+		{"no account", "", "http://[::1]:10000/abc/x", private, "", "", "properties.storageLocation.storagePath: the blob endpoint of this host's settings, \"http://[::1]:10000\", does not name the storage account"},
 		{"another account", testAccount, "https://other.blob.core.windows.net/abc/x", testHost(), "", "", `properties.storageLocation.storagePath: the account "other" is not that of storageId`},
 		{"an id that is not valid", "pcstore", "https://pcstore.blob.core.windows.net/abc/x", testHost(), "", "", `properties.storageLocation.storageId: "pcstore" is not a valid resource id`},
 		{"not a blob", "", "https://example.com/abc/x", testHost(), "", "", `properties.storageLocation.storagePath: "example.com" is not a valid blob endpoint; allowed: https://<account>.blob.core.windows.net/<container>/<blob>`},

@@ -53,7 +53,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	c := &Config{Name: v.name(req.Name), CapturesDir: v.host.CapturesDir, HostName: v.host.Name, Application: v.host.Application}
 	p := req.Properties
 	if p == nil {
-		v.missing("properties", `the member "properties" is missing: everything that describes a capture stands within it`)
+		v.missing("properties", `the member "properties" is missing: everything that describes a capture belongs into it`)
 		p = &Properties{}
 	} else {
 		c.Target = v.target(p.Target)

@@ -15,8 +15,8 @@ const (
 	maxDepth = 32      // objects and lists within one another
 )
 
-// memberNames are the members of each object of a request, by the object's
-// path with list indices left out.
+// memberNames are the members of each object of a request, by the name of the
+// member that holds the object.
 var memberNames = map[string][]string{
 	"":           {"name", "properties"},
 	"properties": {"target", "targetType", "scope", "bytesToCapturePerPacket", "totalBytesPerSession", "timeLimitInSeconds", "storageLocation", "filters", "continuousCapture", "captureSettings"},
@@ -57,8 +57,8 @@ func Decode(data []byte) (*Request, error) {
 }
 
 // DecodeFilters reads the list of filters by itself, as a flag gives it. Paths
-// of faults begin at filters[0]. The error is as Decode's, and so is
-// what is returned beside it.
+// of faults begin at filters[0]. The error is as that of Decode, and so is what
+// is returned beside it.
 func DecodeFilters(data []byte) ([]filter.Spec, error) {
 	root, faults := readJSON(data)
 	if root == nil {
@@ -70,8 +70,8 @@ func DecodeFilters(data []byte) ([]filter.Spec, error) {
 }
 
 // DecodeCaptureSettings reads the settings of continuous mode by themselves,
-// as a flag gives them. Paths of faults begin at captureSettings. The error is
-// as Decode's, and so is what is returned beside it.
+// as a flag gives them. Paths of faults begin at captureSettings. The error is as
+// that of Decode, and so is what is returned beside it.
 func DecodeCaptureSettings(data []byte) (*CaptureSettings, error) {
 	root, faults := readJSON(data)
 	if root == nil {
@@ -129,7 +129,7 @@ func badUTF8(data []byte) fault.Detail {
 	}
 }
 
-// decoder turns a tree into wire types and gathers the faults on the way.
+// decoder turns a tree into a Request and gathers the faults on the way.
 type decoder struct{ faults []fault.Detail }
 
 func (d *decoder) fault(path, format string, args ...any) {

@@ -121,7 +121,7 @@ func (s scanState) comma(text []byte, at int) (finding, bool) {
 	case want == wantNext && s.container() == '[' && (c == '"' || c == '{' || c == '[') && s.end <= at:
 		return finding{at: s.end, message: "a comma is missing between two values of a list: write a comma here", fix: &edit{s.end, s.end, ","}}, true
 	case want == wantNext && c == ';':
-		return finding{at: at, message: "a semicolon: JSON parts members and values by commas", fix: &edit{at, at + 1, ","}}, true
+		return finding{at: at, message: "a semicolon: JSON separates members and values by commas", fix: &edit{at, at + 1, ","}}, true
 	case want == wantColon && c == '=':
 		return finding{at: at, message: `an equals sign: JSON writes "name": value`, fix: &edit{at, at + 1, ":"}}, true
 	case want == wantColon && (c == '"' || c == '{' || c == '['):
@@ -188,7 +188,7 @@ func charAt(text []byte, at int) string {
 	return fmt.Sprintf("%q", string(r))
 }
 
-// shorten is show without the quotes, for a piece of JSON.
+// shorten is fault.Quote without the quotes, for a piece of JSON.
 func shorten(literal string) string {
 	s := fault.Quote(literal)
 	return s[1 : len(s)-1]

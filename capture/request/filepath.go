@@ -11,7 +11,7 @@ import (
 
 // Bounds of a path. Linux has NAME_MAX 255 and PATH_MAX 4096 with the closing
 // NUL (limits.h); Windows has 255 for a name, and what is longer than Linux's
-// limit serves nobody there either.
+// limit is of no use there either.
 const (
 	maxFileName = 255
 	maxPath     = 4095

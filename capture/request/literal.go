@@ -38,8 +38,8 @@ func (s scanState) inString(text []byte, at int) finding {
 
 // literalEnd is where a string literal ends that may have single backslashes:
 // by JSON's rules if what follows that quote can follow a string. Otherwise the
-// last backslash of "C:\x\" has swallowed the quote, and the literal ends at
-// the first quote of its line that has what follows a value behind it.
+// last backslash of "C:\x\" has made the quote a part of the string, and the
+// literal ends at the first quote of its line after which a value may end.
 func literalEnd(text []byte, start int) (end int, closed bool) {
 	line := text[start:]
 	if i := bytes.IndexByte(line, '\n'); i >= 0 {

@@ -129,9 +129,9 @@ func (d *decoder) texts(v node, path string) []string {
 	return texts
 }
 
-// bool reads a boolean. Anything else but null is false, with a fault: that the
-// member is there switches the mode, and the faults of the other mode would only
-// mislead.
+// bool reads a boolean. Any other value but null is read as false, with a fault:
+// the mode depends on whether the member is there, and without a value the
+// request would get faults of the mode that was not meant.
 func (d *decoder) bool(v node, path string) *bool {
 	b := v.text == "true"
 	if v.kind != kindBool {

@@ -23,12 +23,12 @@ func (v *validator) name(given *string) string {
 	return v.session
 }
 
-// StampLayout is the layout of a time that may stand in a name on every system, in UTC and
-// to the millisecond.
+// StampLayout is the layout of a time, in UTC and to the millisecond, that every
+// system accepts in the name of a file.
 const StampLayout = "20060102T150405.000Z"
 
-// defaultName is unique: two sessions of one millisecond differ in
-// their last eight characters, which are 40 random bits.
+// defaultName is unique: two sessions of one millisecond differ in the last
+// eight characters, which are 40 random bits.
 func (h Host) defaultName() string {
 	host := h.safeName()
 	host = strings.TrimRight(host[:min(len(host), 40)], ".-")

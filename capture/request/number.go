@@ -11,8 +11,8 @@ import (
 // behind it, exponent (RFC 8259, section 6).
 var jsonNumber = pattern(`^(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?$`)
 
-// integer reads a whole number, also from a string, as clients in the wild send
-// both. 1e3 and 40.0 are whole numbers; JSON knows no other kind.
+// integer reads a whole number, also from a string: clients send both. 1e3 and
+// 40.0 are whole numbers, too; JSON has no type of its own for them.
 func (d *decoder) integer(v node, path string, b bounds) *int64 {
 	if v.kind != kindNumber && v.kind != kindString {
 		d.wrongType(v, path, "a whole number, "+b.String())
@@ -40,8 +40,8 @@ var (
 	errTooLarge = errors.New("too large a number")
 )
 
-// wholeNumber computes sign·whole.fraction·10^exponent without ever rounding,
-// and without building what an exponent of a million would ask for.
+// wholeNumber computes sign·whole.fraction·10^exponent without rounding, and
+// without making a number of a million digits for an exponent of a million.
 func wholeNumber(sign, whole, fraction, exponent string) (int64, error) {
 	digits := strings.TrimLeft(whole+fraction, "0")
 	point := len(whole) - (len(whole+fraction) - len(digits)) // digits before the point
@@ -53,7 +53,7 @@ func wholeNumber(sign, whole, fraction, exponent string) (int64, error) {
 	if exponent != "" {
 		var err error
 		if shift, err = strconv.Atoi(exponent); err != nil {
-			// Out of int's range: as good as infinite in its direction.
+			// Out of int's range: the result is far too large, or not whole.
 			shift = math.MaxInt32
 			if exponent[0] == '-' {
 				shift = -math.MaxInt32

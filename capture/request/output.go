@@ -33,7 +33,7 @@ const (
 // Compressions are the extensions of compressed files, by compression.
 var Compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
 
-// splitCompress parts the extension of a compression from a name.
+// splitCompress cuts the extension of a compression from a name.
 func splitCompress(name string) (rest, ext string) {
 	for _, ext := range Compressions {
 		if rest, ok := cutExtension(name, ext); ok {
@@ -113,7 +113,8 @@ func isNG(name string) bool {
 	return strings.EqualFold(path.Ext(name), extensionNG)
 }
 
-// followFile makes what a capture's blob is called by default go by its file.
+// followFile gives the default name of a capture's blob the format and the
+// compression of its file.
 func (o *Output) followFile(file string) {
 	if o.Compress == "" {
 		o.Compress = compressOf(file)
@@ -123,10 +124,10 @@ func (o *Output) followFile(file string) {
 	}
 }
 
-// extend gives a file's name its extension: .cap, .pcap and .pcapng stay,
-// whatever else there is gets one behind it, because a dot in a name (a
-// version, a host's name) makes no extension. A name that promises another
-// format than the one that is asked for is refused.
+// extend gives a file's name its extension: .cap, .pcap and .pcapng stay, every
+// other name gets one appended, because a dot in a name (a version, a host's
+// name) does not make an extension. A name with the extension of another format
+// than the one that is asked for is refused.
 func (o Output) extend(name string) (extended, why string) {
 	given := name
 	name, packed := splitCompress(name)

@@ -7,17 +7,18 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// placeholders are what is filled in where a path has their name in braces.
-var placeholders = []string{"packetCaptureName", "hostname", "startTime"}
+// knownPlaceholders are filled in where a path has their name in braces.
+var knownPlaceholders = []string{"packetCaptureName", "hostname", "startTime"}
 
-// anyPlaceholder finds one, on either side of braces that do not pair.
-var anyPlaceholder = pattern(`\{([^{}]*)\}`)
+// placeholder is any name in braces, also one that was copied from documentation
+// and is never filled in. Braces that do not pair are not matched.
+var placeholder = pattern(`\{([^{}]*)\}`)
 
 // fill replaces the placeholders of a path. Those it does not know are faults,
-// because they were left from documentation; their bare names are put in, so
+// because they were left from documentation; they are replaced by their names, so
 // that the rest of the path can be validated, too.
 func (v *validator) fill(given string) (filled string, faults []string) {
-	filled = anyPlaceholder().ReplaceAllStringFunc(given, func(match string) string {
+	filled = placeholder().ReplaceAllStringFunc(given, func(match string) string {
 		name := match[1 : len(match)-1]
 		switch strings.ToLower(name) {
 		case "packetcapturename":
@@ -28,7 +29,7 @@ func (v *validator) fill(given string) (filled string, faults []string) {
 			return v.host.Now.Format(StampLayout)
 		}
 		why := fmt.Sprintf("%s is not filled in; known are {packetCaptureName}, {hostname} and {startTime}", shorten(match))
-		if near := fault.Nearest(name, placeholders); near != "" {
+		if near := fault.Nearest(name, knownPlaceholders); near != "" {
 			why = fmt.Sprintf("%s is not filled in; the nearest known is {%s}", shorten(match), near)
 		}
 		faults = append(faults, why)

@@ -7,8 +7,8 @@ import (
 )
 
 // Request is the request that makes this session, with its defaults and
-// placeholders filled in. It holds no secrets, so a SAS is not in
-// it; apart from that NewConfig makes an equal Config of it.
+// placeholders filled in. It holds no secrets, so a SAS is not in it; apart from
+// that NewConfig makes an equal Config of it.
 func (c *Config) Request() *Request {
 	return &Request{Name: new(c.Name), Properties: new(c.Properties())}
 }

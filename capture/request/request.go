@@ -7,9 +7,9 @@ package request
 import "pcapctl/filter"
 
 // Request is the body of the API's PUT, as written: pure data, nothing
-// checked, a nil pointer for every member that was absent. Decode
-// makes one from JSON, the command line fills one from flags, and NewConfig
-// turns either into a Config.
+// checked, a nil pointer for every member that was absent. Decode makes one from
+// JSON, the command line fills one from flags, and NewConfig turns either into a
+// Config.
 type Request struct {
 	// Name is not a member of the API's request body (there it is the last
 	// segment of the URL), but it is one of the resource that create and show

@@ -25,7 +25,7 @@ const (
 	NotHTTPS                          // packets are sent over https only; Value is the scheme
 	NotEndpoint                       // Value, the host, is not a blob endpoint of the cloud
 	WrongAccount                      // Value is another account than the one that is named
-	UnknownAccount                    // no account is named, and Value, the endpoint, does not tell it
+	UnknownAccount                    // no account is given, and Value, the endpoint, does not name one
 	EndpointMalformed                 // Account.Endpoint is not a plain URL
 	EndpointNotHTTPS                  // Account.Endpoint, Value, is http to another machine
 	BadContainer                      // Value is not a valid name of a container

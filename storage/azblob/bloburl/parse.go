@@ -12,7 +12,7 @@ import (
 // what an address is parsed with.
 type Account struct {
 	// Name is the account's; letter case does not count. "" when it is not
-	// known: then the URL of a blob tells it.
+	// known: then it is read from the URL of the blob.
 	Name string
 	// Suffix is the DNS suffix of the cloud's endpoints, such as
 	// core.windows.net.
