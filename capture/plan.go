@@ -162,7 +162,7 @@ func (p *Plan) target() (*deliver.Target, error) {
 	}
 	b := *p.Config.Blob
 	if p.Config.IsRing() {
-		b.URL = request.FirstRingPath(b.URL, p.made, 1)
+		b.Address = request.FirstRingAddress(b.Address, p.made, 1)
 	}
 	return deliver.NewTarget(&b, p.upload.AuthMode, until)
 }

@@ -13,6 +13,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/storage/azblob"
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // Settings say how a capture reaches its blob. They are the host's, and no part
@@ -196,8 +197,8 @@ func (None) Finish(e Ended) Delivered { return Delivered{Files: e.Files} }
 
 // Target is a blob to be made.
 type Target struct {
-	URL    string
-	client *azblob.Client
+	Address bloburl.Address
+	client  *azblob.Client
 }
 
 // NewTarget finds the credentials for a blob and judges them as far as that can
@@ -206,11 +207,11 @@ type Target struct {
 //
 // Error classes: Forbidden, NotFound, Conflict, Invalid, Storage.
 func NewTarget(b *request.Blob, mode string, until time.Time) (*Target, error) {
-	client, err := azblob.New(azblob.Options{URL: b.URL, Account: b.StorageID.Name, SAS: b.SAS, Mode: azblob.AuthMode(mode), Until: until})
+	client, err := azblob.New(azblob.Options{Address: b.Address, SAS: b.SAS, Mode: azblob.AuthMode(mode), Until: until})
 	if err != nil {
 		return nil, blobError(err)
 	}
-	return &Target{URL: b.URL, client: client}, nil
+	return &Target{Address: b.Address, client: client}, nil
 }
 
 // Check makes sure that the blob can be made: the credentials, the container,

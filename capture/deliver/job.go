@@ -71,7 +71,7 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	if err != nil {
 		return nil, blobError(err)
 	}
-	return &Done{URL: t.URL, Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
+	return &Done{URL: t.Address.String(), Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
 }
 
 // openComplete opens a file that is complete, and finds what of it was given back

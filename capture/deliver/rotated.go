@@ -14,6 +14,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/storage/azblob"
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // rotatedFiles brings the files of a rotation into blobs, one file after the
@@ -52,11 +53,11 @@ type rotatedFile struct {
 	size     chan int64    // the last size that was told; has one element when that is news
 	complete chan struct{} // closed when file is what the sink said in the end
 	file     save.File
-	gone     chan struct{} // closed when the file leaves
-	released chan struct{} // closed when nobody reads the file any more
-	url      string        // of the blob, once it is complete
-	made     string        // which tells it from another that takes its place
-	err      error         // why it is not
+	gone     chan struct{}   // closed when the file leaves
+	released chan struct{}   // closed when nobody reads the file any more
+	address  bloburl.Address // of the blob, once it is complete
+	made     string          // which tells it from another that takes its place
+	err      error           // why it is not
 }
 
 func newRotated(c *request.Config, s Settings, t *Target) *rotatedFiles {
@@ -132,7 +133,7 @@ func (u *rotatedFiles) Leaving(f save.File) {
 	<-r.released
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if r.url != "" {
+	if !r.address.IsZero() {
 		u.left = append(u.left, r)
 		u.wake()
 	}
@@ -189,7 +190,7 @@ func (u *rotatedFiles) deleteLeft() {
 	u.left = nil
 	u.mu.Unlock()
 	for i, r := range left {
-		client, err := u.target.client.Sibling(r.url)
+		client, err := u.target.client.Sibling(r.address)
 		if err == nil {
 			err = client.Delete(u.ctx, r.made)
 		}
@@ -204,8 +205,8 @@ func (u *rotatedFiles) deleteLeft() {
 
 // send brings one file into its blob.
 func (u *rotatedFiles) send(r *rotatedFile) error {
-	url := request.RingPath(u.target.URL, r.sequence)
-	client, err := u.target.client.Sibling(url)
+	address := request.RingAddress(u.target.Address, r.sequence)
+	client, err := u.target.client.Sibling(address)
 	if err != nil {
 		return err
 	}
@@ -253,7 +254,7 @@ func (u *rotatedFiles) send(r *rotatedFile) error {
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		r.url, r.made = url, up.Made()
+		r.address, r.made = address, up.Made()
 	case isClosed(r.gone):
 		u.skipped++
 	}
@@ -354,7 +355,7 @@ func (u *rotatedFiles) Finish(e Ended) Delivered {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%d files left the ring before they could be sent to the storage account", u.skipped))
 	}
 	if n := len(u.left); n > 0 {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.left[0].url))
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.left[0].address))
 	}
 	return out
 }
@@ -365,10 +366,10 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	var failed []save.File
 	for _, f := range e.Files {
 		r := u.files[f.Sequence]
-		if r.url == "" {
+		if r.address.IsZero() {
 			failed = append(failed, f)
 		} else {
-			out.Blobs = append(out.Blobs, Blob{URL: r.url, Size: f.Size, File: f})
+			out.Blobs = append(out.Blobs, Blob{URL: r.address.String(), Size: f.Size, File: f})
 			if u.spool && e.Remove(f) == nil {
 				continue
 			}
@@ -390,7 +391,7 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	first := failed[0]
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
-	out.Err = &fault.Error{Class: fault.Storage, Target: request.RingPath(u.target.URL, first.Sequence), Err: err, Message: fmt.Sprintf(
+	out.Err = &fault.Error{Class: fault.Storage, Target: request.RingAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
 		len(failed), len(e.Files), err, filepath.Clean(first.Path))}
 	return out

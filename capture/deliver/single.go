@@ -125,7 +125,7 @@ func (d *single) Finish(e Ended) Delivered {
 		out.Err = d.failure(&e, err)
 		return out
 	}
-	out.Blobs = []Blob{{URL: d.target.URL, Size: res.Size, File: e.Files[0]}}
+	out.Blobs = []Blob{{URL: d.target.Address.String(), Size: res.Size, File: e.Files[0]}}
 	if d.spool {
 		if e.Remove(e.Files[0]) == nil {
 			out.Files = nil
@@ -140,12 +140,12 @@ func (d *single) Finish(e Ended) Delivered {
 func (d *single) failure(e *Ended, err error) error {
 	what := e.ResumeBy
 	if what == "" {
-		what = d.path + " --storage-path " + d.target.URL
+		what = d.path + " --storage-path " + d.target.Address.String()
 	}
 	next := fmt.Sprintf("`pcapctl upload %s` goes on with it", what)
 	if a, ok := errors.AsType[*azblob.Error](err); ok && a.Kind == azblob.Conflict {
 		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", e.Name)
 	}
-	return &fault.Error{Class: fault.Storage, Target: d.target.URL, Err: err,
+	return &fault.Error{Class: fault.Storage, Target: d.target.Address.String(), Err: err,
 		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), d.path, next)}
 }
