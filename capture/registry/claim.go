@@ -13,6 +13,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/storage"
 )
 
 // Claim is a session of this process: a name that is ours, held by a lock. It
@@ -231,7 +232,7 @@ func (c *Claim) Begin(start time.Time, path string) {
 	if c == nil {
 		return
 	}
-	id, _ := identifyPath(path) // without it the file is left as its guard leaves it
+	id, _ := storage.IdentifyPath(path) // without it the file is left as its guard leaves it
 	c.page.begin(start, monotonic()-time.Since(start), id)
 }
 

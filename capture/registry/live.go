@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"pcapctl/capture"
+	"pcapctl/storage"
 )
 
 // The counters of a running session are words in a file that the capturing
@@ -35,7 +36,7 @@ const (
 	wordWrittenPackets
 	wordWrittenBytes
 	wordWrittenSize
-	wordDevice // which file it is; see fileID
+	wordDevice // which file it is; see storage.FileID
 	wordInode
 	wordBirth
 	wordLinks // of the list of interfaces: index and packets dropped by turns
@@ -81,14 +82,14 @@ func (p *page) caught(before bool) {
 	}
 }
 
-func (p *page) begin(start time.Time, clock time.Duration, id fileID) {
+func (p *page) begin(start time.Time, clock time.Duration, id storage.FileID) {
 	if !p.usable() {
 		return
 	}
 	defer p.caught(debug.SetPanicOnFault(true))
-	p.set(wordDevice, id.device)
-	p.set(wordInode, id.inode)
-	p.set(wordBirth, uint64(id.birth))
+	p.set(wordDevice, id.Device)
+	p.set(wordInode, id.Inode)
+	p.set(wordBirth, uint64(id.Birth))
 	p.set(wordClock, uint64(clock))
 	p.set(wordStart, uint64(start.UnixNano())) // last: it says that the others are there
 }
@@ -143,7 +144,7 @@ func (p *page) upload(now capture.UploadProgress) {
 type live struct {
 	start time.Time // zero while the capture has not begun
 	clock time.Duration
-	file  fileID
+	file  storage.FileID
 	links map[int]uint64 // packets dropped, by interface index
 	capture.Progress
 }
@@ -171,7 +172,7 @@ func decodeLive(b *[liveSize]byte) live {
 	l := live{
 		start: time.Unix(0, int64(word(wordStart))),
 		clock: time.Duration(word(wordClock)),
-		file:  fileID{word(wordDevice), word(wordInode), int64(word(wordBirth))},
+		file:  storage.FileID{Device: word(wordDevice), Inode: word(wordInode), Birth: int64(word(wordBirth))},
 		links: map[int]uint64{},
 		Progress: capture.Progress{
 			Elapsed:  time.Duration(word(wordElapsed)),

@@ -193,33 +193,6 @@ func identify(st fs.FileInfo) identity {
 	return identity{owner: int(s.Uid), links: uint64(s.Nlink)} //nolint:unconvert // its type differs between machines
 }
 
-// fileID tells a file from every other one, also from a later one that was
-// given its inode. The birth is 0 where the file system does not keep it.
-type fileID struct {
-	device, inode uint64
-	birth         int64 // Unix nanoseconds
-}
-
-func identifyPath(path string) (fileID, error) {
-	return statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-func identifyFile(f *os.File) (fileID, error) {
-	return statx(int(f.Fd()), "", unix.AT_EMPTY_PATH)
-}
-
-func statx(fd int, path string, flags int) (fileID, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(fd, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return fileID{}, os.NewSyscallError("statx", err)
-	}
-	id := fileID{device: unix.Mkdev(st.Dev_major, st.Dev_minor), inode: st.Ino}
-	if st.Mask&unix.STATX_BTIME != 0 {
-		id.birth = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
-	}
-	return id, nil
-}
-
 func userName(id int) string {
 	if u, err := user.LookupId(strconv.Itoa(id)); err == nil {
 		return u.Username

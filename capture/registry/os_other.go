@@ -22,11 +22,6 @@ type identity struct {
 	links uint64
 }
 
-type fileID struct {
-	device, inode uint64
-	birth         int64
-}
-
 type process struct{ pid int }
 
 func tryLock(*os.File, int64) (bool, error)                 { return false, ErrUnsupported }
@@ -44,7 +39,5 @@ func unmap([]byte)                                          {}
 func monotonic() time.Duration                              { return 0 }
 func bootID() string                                        { return "" }
 func identify(fs.FileInfo) identity                         { return identity{} }
-func identifyPath(string) (fileID, error)                   { return fileID{}, ErrUnsupported }
-func identifyFile(*os.File) (fileID, error)                 { return fileID{}, ErrUnsupported }
 func userName(int) string                                   { return "another user" }
 func isInvalid(error) bool                                  { return false }

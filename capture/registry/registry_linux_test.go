@@ -20,6 +20,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
+	"pcapctl/storage"
 )
 
 func must(t testing.TB, err error) {
@@ -208,7 +209,7 @@ func TestLiveCounters(t *testing.T) {
 	if d := cmp.Diff(map[int]uint64{2: 4, 3: 5}, l.links); d != "" {
 		t.Error(d)
 	}
-	if !l.start.Equal(start) || l.file.inode == 0 {
+	if !l.start.Equal(start) || l.file.Inode == 0 {
 		t.Errorf("%v, %v", l.start, l.file)
 	}
 	if d := time.Since(start) - (monotonic() - l.clock); d.Abs() > 50*time.Millisecond {
@@ -390,7 +391,7 @@ func TestMend(t *testing.T) {
 		{"none", 0, "", at(0), at(0)},
 	} {
 		path := capFile(t, test.records, test.tail)
-		id, err := identifyPath(path)
+		id, err := storage.IdentifyPath(path)
 		must(t, err)
 		got, final := mend(path, id, test.known)
 		st, err := os.Stat(path)
@@ -404,9 +405,9 @@ func TestMend(t *testing.T) {
 func TestMendLeavesAlone(t *testing.T) {
 	known := capture.Written{Packets: 1, Bytes: 100, Size: 140}
 	path := capFile(t, 2, "tail")
-	id, err := identifyPath(path)
+	id, err := storage.IdentifyPath(path)
 	must(t, err)
-	unchanged := func(name string, wantFinal bool, file fileID, path string) {
+	unchanged := func(name string, wantFinal bool, file storage.FileID, path string) {
 		t.Helper()
 		before, _ := os.Stat(path)
 		got, final := mend(path, file, known)
@@ -423,9 +424,9 @@ func TestMendLeavesAlone(t *testing.T) {
 	must(t, f.Close())
 	// Another file has come to stand there, even with the same inode.
 	later := id
-	later.birth++
+	later.Birth++
 	unchanged("another file", true, later, path)
-	unchanged("never begun", true, fileID{}, path)
+	unchanged("never begun", true, storage.FileID{}, path)
 	link := path + ".link"
 	must(t, os.Symlink(path, link))
 	unchanged("link", true, id, link)

@@ -11,6 +11,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/storage"
 )
 
 // What is in a ring of files is told in a file of its own, with one place for
@@ -27,7 +28,7 @@ const (
 // place is what is known of a file of a ring.
 type place struct {
 	capture.RingFile
-	id fileID
+	id storage.FileID
 }
 
 func (p *place) encode() []byte {
@@ -38,7 +39,7 @@ func (p *place) encode() []byte {
 	}
 	for _, w := range [placeWords]uint64{
 		uint64(p.Sequence), uint64(p.Started.UnixNano()), p.Before, p.Packets, uint64(p.Size), complete,
-		p.id.device, p.id.inode, uint64(p.id.birth),
+		p.id.Device, p.id.Inode, uint64(p.id.Birth),
 	} {
 		b = binary.NativeEndian.AppendUint64(b, w)
 	}
@@ -53,7 +54,7 @@ func decodePlace(b []byte, first string) (p place, ok bool) {
 	p.Sequence, p.Started = int(word(0)), time.Unix(0, int64(word(1)))
 	p.Path = request.RingPath(first, p.Sequence)
 	p.Before, p.Packets, p.Size, p.Complete = word(2), word(3), int64(word(4)), word(5) != 0
-	p.id = fileID{word(6), word(7), int64(word(8))}
+	p.id = storage.FileID{Device: word(6), Inode: word(7), Birth: int64(word(8))}
 	return p, true
 }
 
@@ -84,7 +85,7 @@ func (c *Claim) File(f capture.RingFile) {
 		return
 	}
 	p := place{RingFile: f}
-	p.id, _ = identifyPath(f.Path) // without it the file is left as its guard leaves it
+	p.id, _ = storage.IdentifyPath(f.Path) // without it the file is left as its guard leaves it
 	// A state folder that fails loses the list, and not the capture.
 	_, _ = c.ring.WriteAt(p.encode(), int64(f.Sequence-1)%ringCount(&c.rec)*placeSize)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/storage"
 )
 
 func TestPlaceIsReadBack(t *testing.T) {
@@ -17,14 +18,14 @@ func TestPlaceIsReadBack(t *testing.T) {
 			Sequence: 1_234_567, Path: "/var/captures/x_20310203T140506.789Z_1234567.cap.zst", Started: time.Unix(0, 1_700_000_000_123_456_789),
 			Before: 5, Packets: 7, Size: 1 << 33, Complete: true,
 		},
-		id: fileID{1, 2, 3},
+		id: storage.FileID{Device: 1, Inode: 2, Birth: 3},
 	}
 	b := want.encode()
 	if len(b) > placeSize {
 		t.Fatalf("%d bytes", len(b))
 	}
 	got, ok := decodePlace(append(b, make([]byte, placeSize-len(b))...), first)
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(place{}, fileID{})); !ok || d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(place{})); !ok || d != "" {
 		t.Error(d)
 	}
 	if _, ok := decodePlace(make([]byte, placeSize), first); ok {

@@ -97,7 +97,7 @@ const (
 // mend cuts the capture file that was made at path behind its last whole record, where the guard that
 // would have done so was killed, too. It tells what is in the file. final is
 // false when somebody still has the file, so that it may change.
-func mend(path string, made fileID, known capture.Written) (kept capture.Written, final bool) {
+func mend(path string, made storage.FileID, known capture.Written) (kept capture.Written, final bool) {
 	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Without leave to write there is none to mend either; a file that is
@@ -106,7 +106,7 @@ func mend(path string, made fileID, known capture.Written) (kept capture.Written
 	}
 	defer func() { _ = file.Close() }()
 	// Another file may have come to stand there since.
-	if id, err := identifyFile(file); err != nil || id != made || id.inode == 0 {
+	if id, err := storage.IdentifyFile(file); err != nil || id != made {
 		return known, true
 	}
 	for deadline := time.Now().Add(mendWait); ; time.Sleep(mendStep) {
