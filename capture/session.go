@@ -75,9 +75,9 @@ type Options struct {
 	// Delivery is where the capture goes besides: Plan.Connect gives it; nil is
 	// deliver.None, for a plan without a blob. A session that has begun closes it.
 	Delivery deliver.Delivery
-	// ResumeBy is what `pcapctl upload` is given to go on with an upload that
-	// failed: the session's name where it is kept, "" for the file.
-	ResumeBy string
+	// Listed says that the registry has the session, so that `pcapctl upload` finds
+	// it by its name.
+	Listed bool
 	// MinFree is how many bytes the disk of the capture files must keep free: 0
 	// for no such limit, nil for the default.
 	MinFree *int64

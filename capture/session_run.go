@@ -237,9 +237,13 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 func (s *Session) finishDelivery(res *Result) error {
 	err := res.Err
 	folder, _ := s.Plan.File()
+	resumeBy := ""
+	if s.options.Listed {
+		resumeBy = s.Plan.Config.Name
+	}
 	done := s.delivery.Finish(deliver.Ended{
 		Files: res.Files, Remove: s.sink.Remove, Folder: folder, Metadata: res.Resource().Metadata(),
-		ResumeBy: s.options.ResumeBy, Name: s.Plan.Config.Name,
+		ResumeBy: resumeBy,
 	})
 	close(s.delivered)
 	s.telling.Wait()

@@ -34,7 +34,7 @@ func CreateHidden(dir, path string) (*File, error) {
 	}
 	f := &File{path: path, f: os.NewFile(uintptr(fd), path), folder: folder}
 	f.hold()
-	f.id = identify(f.f)
+	f.id, _ = IdentifyFile(f.f)
 	return f, nil
 }
 

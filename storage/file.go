@@ -25,8 +25,8 @@ var ErrOutside = errors.New("the path leads out of the captures folder through a
 type File struct {
 	f       *os.File
 	path    string
-	madeDir string // the captures folder, if it was made for this file
-	id      identity
+	madeDir string   // the captures folder, if it was made for this file
+	id      FileID   // zero when it could not be told
 	folder  *os.File // that the file will have its name in; nil when it has one
 	size    int64
 	begin   []byte // the first bytes that were written
@@ -73,7 +73,7 @@ func Create(dir, path string) (_ *File, err error) {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
 	}
 	f.hold()
-	f.id = identify(f.f)
+	f.id, _ = IdentifyFile(f.f) // without it Remove leaves the file alone
 	return f, nil
 }
 
@@ -97,9 +97,9 @@ func (f *File) Remove(dir string) error {
 		defer func() { _ = root.Close() }()
 		var there *os.File
 		if there, err = root.OpenFile(rel, os.O_RDONLY|openThis, 0); err == nil {
-			same := f.id != (identity{}) && identify(there) == f.id
+			id, ierr := IdentifyFile(there)
 			_ = there.Close()
-			if !same {
+			if ierr != nil || id != f.id {
 				return fmt.Errorf("remove %s: %w", f.path, ErrReplaced)
 			}
 			err = root.Remove(rel)

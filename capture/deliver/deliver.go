@@ -109,7 +109,6 @@ type Ended struct {
 	// ResumeBy is what `pcapctl upload` is given to go on with the upload: the name
 	// of a session, or "" for the path of its file.
 	ResumeBy string
-	Name     string // of the session
 }
 
 // Delivered is what came of it.

@@ -138,13 +138,13 @@ func (d *single) Finish(e Ended) Delivered {
 // failure says why the blob is not complete, where the packets are, and how to
 // go on.
 func (d *single) failure(e *Ended, err error) error {
-	what := e.ResumeBy
+	what, to := e.ResumeBy, ""
 	if what == "" {
-		what = d.path + " --storage-path " + d.target.Address.String()
+		what, to = d.path, " --storage-path "+d.target.Address.String()
 	}
-	next := fmt.Sprintf("`pcapctl upload %s` goes on with it", what)
+	next := fmt.Sprintf("`pcapctl upload %s%s` goes on with it", what, to)
 	if a, ok := errors.AsType[*azblob.Error](err); ok && a.Kind == azblob.Conflict {
-		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", e.Name)
+		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", what)
 	}
 	return &fault.Error{Class: fault.Storage, Target: d.target.Address.String(), Err: err,
 		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), d.path, next)}
