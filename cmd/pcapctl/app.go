@@ -85,8 +85,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	a.output.flags(flags)
 	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
 	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
-	a.settings.flags(flags)
-	_ = root.RegisterFlagCompletionFunc(setLogFormat, cobra.FixedCompletions(logFormats, cobra.ShellCompDirectiveNoFileComp))
+	a.settings.flags(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
@@ -135,9 +134,11 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.settings.read(cmd.Flags()); err != nil {
 		return err
 	}
-	if err := a.log.open(a.settings.v.GetString(setLogFormat), a.err); err != nil {
+	format, err := setLogFormat.value(&a.settings)
+	if err != nil {
 		return err
 	}
+	a.log.open(format, a.err)
 	for _, why := range a.settings.passedOver {
 		a.warn("a configuration file is passed over: " + why)
 	}

@@ -55,7 +55,6 @@ wait and delete.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	uploadFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
@@ -234,7 +233,7 @@ func checkCapturesDir(c *request.Config) error {
 	}
 	st, err := os.Stat(c.CapturesDir)
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !st.IsDir() {
-		return wrongSetting(setCapturesDir, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
+		return wrongSetting(setCapturesDir.key, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
 	}
 	return nil
 }

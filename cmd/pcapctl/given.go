@@ -62,9 +62,9 @@ func settleAliases(cmd *cobra.Command) error {
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
-// commaLists takes lists apart that were given with commas in them. Such flags
+// splitCommas takes lists apart that were given with commas in them. Such flags
 // are arrays and not pflag's slices, which lose an empty value.
-func commaLists(given []string) []string {
+func splitCommas(given []string) []string {
 	var list []string
 	for _, g := range given {
 		for item := range strings.SplitSeq(g, ",") {

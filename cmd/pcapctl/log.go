@@ -1,13 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"time"
-
-	"pcapctl/capture/fault"
 )
 
 // The formats of log lines on stderr.
@@ -25,17 +24,13 @@ type logger struct {
 	journal bool   // stderr leads to the journal, which wants to know how bad it is
 }
 
-// open settles the format before the first line is written.
-func (l *logger) open(format string, errs io.Writer) error {
-	switch format {
-	case "", logText:
-		l.format, l.journal = logText, isJournal(errs)
-	case logJSON:
+// open settles the format, "" for text, before the first line is written.
+func (l *logger) open(format string, errs io.Writer) {
+	if format == logJSON {
 		l.format = logJSON
-	default:
-		return &fault.Error{Class: fault.Invalid, Target: setLogFormat, Message: fmt.Sprintf("%q given; allowed: %s", format, strings.Join(logFormats, ", "))}
+		return
 	}
-	return nil
+	l.format, l.journal = logText, isJournal(errs)
 }
 
 // plain says that lines are written for whoever reads stderr, and not for a
@@ -44,7 +39,7 @@ func (l *logger) plain() bool { return l.format != logJSON && !l.times && !l.jou
 
 func (l *logger) write(w io.Writer, level slog.Level, msg string) {
 	if l.format == logJSON {
-		l.json(w).Log(nil, level, msg) //nolint:staticcheck // SA1012: there is no context, and the handler asks for none
+		l.json(w).Log(context.Background(), level, msg)
 		return
 	}
 	prefix := ""

@@ -37,7 +37,7 @@ func (s *settings) order(o *order) error {
 	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
 		o.Upload, errs[2] = s.upload(o.StateDir)
 	}
-	o.MinFree, errs[3] = s.minFree()
+	o.MinFree, errs[3] = setMinFree.value(s)
 	o.OnFile, errs[4] = s.onFile()
 	return fault.Join(errs...)
 }

@@ -41,10 +41,10 @@ func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
 
 // notWithFile are flags that mean nothing for packets of a file, and why.
 var notWithFile = []struct{ name, why string }{
-	{setInterface, "packets come either from interfaces or from a file"},
-	{setPromiscuous, "there is no interface"},
-	{setNetns, "there is no interface"},
-	{setBufferSize, "there is no packet ring"},
+	{setInterface.key, "packets come either from interfaces or from a file"},
+	{setPromiscuous.key, "there is no interface"},
+	{setNetns.key, "there is no interface"},
+	{setBufferSize.key, "there is no packet ring"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
 	{"fail-on-drops", "nothing is dropped"},
@@ -69,7 +69,7 @@ func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]n
 		add(flagReadFile, "standard input is a terminal: redirect a capture into it")
 	}
 	var local []netip.Prefix
-	for _, text := range commaLists(r.local) {
+	for _, text := range splitCommas(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
 			add(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
@@ -98,8 +98,8 @@ func parseLocal(text string) (netip.Prefix, bool) {
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePlan, error) {
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
-	icmpErrors, icmpErr := a.settings.truth(setICMPErrors)
-	minFree, freeErr := a.settings.minFree()
+	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
+	minFree, freeErr := setMinFree.value(&a.settings)
 	onFile, onFileErr := a.settings.onFile()
 	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
 		return nil, err

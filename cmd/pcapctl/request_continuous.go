@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+)
+
+const (
+	flagContinuous = "continuous-capture"
+	bareContinuous = "true" // the value of the flag when it has none of its own
+)
+
+// takeContinuous gives --continuous-capture its value, which may be left out as
+// in az. So the word behind it comes as an argument, and it must not swallow a
+// flag that follows.
+func (r *requestFlags) takeContinuous(args []string) []string {
+	if r.continuous != bareContinuous {
+		return args
+	}
+	if len(args) > 0 && !strings.Contains(args[0], "=") && !strings.HasPrefix(args[0], "{") {
+		r.continuous, args = args[0], args[1:]
+	}
+	return args
+}
+
+func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Properties) error {
+	var faults []fault.Detail
+	if given.Changed(flagContinuous) {
+		yes, err := strconv.ParseBool(r.continuous)
+		if err != nil {
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
+			})
+		} else {
+			p.ContinuousCapture = &yes
+		}
+	}
+	if !given.Changed("capture-settings") {
+		return fault.OfRequest(faults)
+	}
+	if strings.HasPrefix(r.captureSettings[0], "{") {
+		settings, err := request.DecodeCaptureSettings([]byte(r.captureSettings[0]))
+		p.CaptureSettings = settings
+		return fault.Join(fault.OfRequest(faults), err)
+	}
+	if p.CaptureSettings == nil {
+		p.CaptureSettings = &request.CaptureSettings{}
+	}
+	for _, word := range r.captureSettings {
+		if err := setCaptureSetting(p.CaptureSettings, word); err != nil {
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--capture-settings", Message: err.Error()})
+		}
+	}
+	return fault.OfRequest(faults)
+}
+
+func setCaptureSetting(to *request.CaptureSettings, word string) error {
+	names := []string{"file-count", "file-size-in-bytes", "session-time-limit-in-seconds"}
+	key, value, ok := strings.Cut(word, "=")
+	if !ok {
+		return fmt.Errorf("%q is not of the form name=value", word)
+	}
+	member := map[string]**int64{
+		names[0]: &to.FileCount, names[1]: &to.FileSizeInBytes, names[2]: &to.SessionTimeLimitInSeconds,
+	}[strings.ToLower(key)]
+	if member == nil {
+		return fmt.Errorf("unknown setting %q%s; allowed: %s", key, didYouMean(key, "", names), strings.Join(names, ", "))
+	}
+	n, err := wholeNumber(value)
+	if err != nil {
+		return err
+	}
+	*member = n
+	return nil
+}
