@@ -66,12 +66,11 @@ it takes the same request (a JSON body or flags), captures in the kernel with
 exact limits and filters, and leaves a .cap file that every pcap tool opens.
 
 ` + exitCodeHelp(),
-		SilenceErrors: true,
-
-		SuggestionsMinimumDistance: 2,
-		SilenceUsage:               true,
-		Args:                       noArguments,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true, // noArguments makes them
+		Args:               noArguments,
+		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.begin(cmd)
 		},
@@ -107,20 +106,29 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 	return didYouMean(unknown.GetSpecifiedName(), "--", known)
 }
 
-// noArguments refuses arguments, and commands that do not exist, with the
-// nearest that do.
+// noArguments refuses arguments, and commands that do not exist with a hint at
+// the nearest that does.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	what, hint := "argument", ""
 	if !cmd.HasParent() {
-		what = "command"
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			hint = "; did you mean " + strings.Join(near, " or ") + "?"
+		what, hint = "command", didYouMean(args[0], "", commandNames(cmd))
+	}
+	return fault.Errorf(fault.Invalid, "unknown %s %s%s; see %s --help", what, fault.Quote(args[0]), hint, cmd.CommandPath())
+}
+
+// commandNames are the names by which a command's own commands may be called,
+// without those that are hidden.
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(append(names, c.Name()), c.Aliases...)
 		}
 	}
-	return fault.Errorf(fault.Invalid, "unknown %s %q%s; see %s --help", what, args[0], hint, cmd.CommandPath())
+	return names
 }
 
 // begin runs before every command, when its flags are known.

@@ -218,7 +218,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	if err := checkCapturesDir(config); err != nil {
 		return nil, nil, err
 	}
-	ord.given, ord.Request = given, resolved(config)
+	ord.setConfig(config, given)
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)

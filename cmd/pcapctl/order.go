@@ -10,12 +10,13 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/storage/secret"
 )
 
-// order is everything that makes a session, so that another process can make
-// the same. It may hold a secret and goes from one to the other by a pipe.
+// order is everything that makes a session, so that another process, the
+// worker, can make the same one.
 type order struct {
-	Request     *request.Request `json:"request"` // with nothing left to fill in
+	Request     *request.Request `json:"request"` // with its defaults filled in, and without its SAS
 	Host        request.Host     `json:"host"`
 	Source      capture.Source   `json:"source"`
 	StateDir    string           `json:"stateDir"`
@@ -26,6 +27,7 @@ type order struct {
 	Upload    capture.UploadSettings `json:"upload"`
 	LogFormat string                 `json:"logFormat"`
 
+	sas   secret.Text      // of the blob; only forWorker reveals it
 	given *request.Request // as it was before anything was filled in
 }
 
@@ -51,13 +53,25 @@ func (o *order) plan(config *request.Config) (*capture.Plan, error) {
 	return plan, plan.SaveBy(o.Upload)
 }
 
-// resolved is the request that makes the config again, its secret included.
-func resolved(c *request.Config) *request.Request {
-	req := c.Request()
-	if c.Blob != nil && !c.Blob.SAS.IsZero() {
-		req.Properties.StorageLocation.StoragePath = new(c.Blob.URL + "?" + c.Blob.SAS.Reveal())
+// setConfig makes the order one for the session of a config, which was made of
+// the given request.
+func (o *order) setConfig(config *request.Config, given *request.Request) {
+	o.Request, o.given = config.Request(), given
+	if config.Blob != nil {
+		o.sas = config.Blob.SAS
 	}
-	return req
+}
+
+// forWorker is the order as the worker reads it from its pipe. The text has the
+// SAS in it: it goes into that pipe and nowhere else.
+func (o *order) forWorker() ([]byte, error) {
+	full := *o
+	if !o.sas.IsZero() {
+		req, p, l := *o.Request, *o.Request.Properties, *o.Request.Properties.StorageLocation
+		l.StoragePath = new(*l.StoragePath + "?" + o.sas.Reveal())
+		p.StorageLocation, req.Properties, full.Request = &l, &p, &req
+	}
+	return json.Marshal(full)
 }
 
 // record is what the registry keeps of the session.

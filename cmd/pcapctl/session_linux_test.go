@@ -670,7 +670,7 @@ func TestInterruptedWhileStarting(t *testing.T) {
 		Target: new(vmID("", "vm")), StorageLocation: &request.StorageLocation{FilePath: &file},
 	}}, request.Host{CapturesDir: h.path("captures")})
 	must(t, err)
-	ord := &order{Request: resolved(config), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
+	ord := &order{Request: config.Request(), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
 	ord.Host.CapturesDir = config.CapturesDir
 	plan, err := capture.NewPlan(config, ord.Source)
 	must(t, err)

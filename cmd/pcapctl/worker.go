@@ -96,7 +96,7 @@ func callWorker(ord *order) (*answer, error) {
 	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Errorf(fault.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
 	}
-	text, err := json.Marshal(ord)
+	text, err := ord.forWorker()
 	if err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
