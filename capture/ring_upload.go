@@ -28,7 +28,7 @@ type ringUpload struct {
 	spool  bool // the local files are there for the sake of the blobs only
 	warn   func(string)
 
-	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	ctx     context.Context // ends the upload, from wherever
 	abandon context.CancelFunc
 	ending  chan struct{} // closed when the capture has ended and the rest is being sent
 	idle    chan struct{} // closed when all is done

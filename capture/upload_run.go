@@ -29,7 +29,7 @@ type upload struct {
 	wg      sync.WaitGroup
 	ending  chan struct{} // closed when the capture has ended and the rest is being sent
 	abandon context.CancelFunc
-	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	ctx     context.Context // ends the upload, from wherever
 }
 
 // source is a file that is read beside the one who writes it.

@@ -55,7 +55,7 @@ type StorageLocation struct {
 }
 
 // CaptureSettings belong to continuous mode. Each has a default of its own.
-type CaptureSettings struct { //nolint:revive // the API's own name for them
+type CaptureSettings struct {
 	FileCount                 *int64 `json:"fileCount,omitempty"`
 	FileSizeInBytes           *int64 `json:"fileSizeInBytes,omitempty"`
 	SessionTimeLimitInSeconds *int64 `json:"sessionTimeLimitInSeconds,omitempty"`

@@ -54,7 +54,7 @@ func newHost(t *testing.T) *host {
 	h.env = append(os.Environ(), "PCAPCTL_CAPTURES_DIR="+h.path("captures"), "PCAPCTL_STATE_DIR="+h.path("state"),
 		"XDG_CONFIG_HOME="+h.path("config"), "GORACE=atexit_sleep_ms=0") // a second at each exit else
 	t.Cleanup(func() {
-		stop := exec.Command(h.path("pcapctl"), "stop", "--all") //nolint:noctx // the test's context has ended
+		stop := exec.Command(h.path("pcapctl"), "stop", "--all") // without t.Context, which has ended
 		stop.Env = h.env
 		_ = stop.Run()
 		h.nothingLeft()
