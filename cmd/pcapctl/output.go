@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -44,14 +43,14 @@ func (o *output) check() error {
 	if !slices.Contains(outputFormats, o.format) {
 		given := o.format
 		o.format = outputFormats[0]
-		return fault.Errorf(fault.Invalid, "output format %q given; allowed: %s", given, strings.Join(outputFormats, ", "))
+		return fault.Errorf(fault.Invalid, "output format %s given; allowed: %s", fault.Quote(given), strings.Join(outputFormats, ", "))
 	}
 	if o.query == "" {
 		return nil
 	}
 	expr, err := jmespath.Compile(o.query)
 	if err != nil {
-		return fault.Errorf(fault.Invalid, "--query %q is no JMESPath expression: %w", o.query, err)
+		return fault.Errorf(fault.Invalid, "--query %s is not a valid JMESPath expression: %w", fault.Quote(o.query), err)
 	}
 	o.expr = expr
 	return nil
@@ -106,27 +105,6 @@ func (o *output) print(w io.Writer, v any) error {
 	default:
 		return writeJSON(w, v)
 	}
-}
-
-// errQuery is a query that is well-formed and does not go with the result.
-var errQuery = errors.New("--query cannot be applied to this result")
-
-func search(expr *jmespath.JMESPath, v any) (any, error) {
-	text, err := marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	// Numbers stay as they are: float64 would round counters.
-	var plain any
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := dec.Decode(&plain); err != nil {
-		return nil, err
-	}
-	found, err := expr.Search(plain)
-	if err != nil {
-		return nil, &fault.Error{Class: fault.Invalid, Message: fmt.Sprintf("%v: %v", errQuery, err), Err: errQuery}
-	}
-	return found, nil
 }
 
 func marshal(v any) ([]byte, error) {
