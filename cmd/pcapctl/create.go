@@ -144,7 +144,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		return err
 	case err != nil:
 		// The packets matter more than the books.
-		a.warn(withCure(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+		a.warn(withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
 	session, err := startSession(ctx, ord, plan, claim)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -133,14 +132,4 @@ func (s *settings) checkKeys(file string) error {
 	}
 	slices.SortFunc(faults, func(a, b fault.Detail) int { return strings.Compare(a.Target, b.Target) })
 	return fault.OfRequest(faults)
-}
-
-// didYouMean is a hint at the known name that is near to a wrong one, "" when
-// none is.
-func didYouMean(given, prefix string, known []string) string {
-	near := fault.Nearest(given, known)
-	if near == "" {
-		return ""
-	}
-	return "; did you mean " + strconv.Quote(prefix+near) + "?"
 }

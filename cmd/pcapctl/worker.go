@@ -180,7 +180,7 @@ func (a *app) worker(parent context.Context) error {
 
 	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
-		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(withCure(err))})
+		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(withHint(err))})
 		return err
 	}
 	defer a.watchUpload(session)()
