@@ -11,8 +11,8 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// app is what every command works with: the streams, the settings and the
-// printer of results.
+// app has what every command needs: the streams, the settings and the output of
+// results.
 type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
@@ -95,7 +95,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 	if err := a.output.check(); err != nil {
 		return err
 	}
-	if err := fault.Join(emptyFlags(cmd), settleAliases(cmd)); err != nil {
+	if err := fault.Join(emptyFlags(cmd), applyAliases(cmd)); err != nil {
 		return err
 	}
 	if err := a.settings.read(cmd.Flags()); err != nil {
@@ -106,7 +106,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 		return err
 	}
 	a.log.open(format, a.err)
-	for _, why := range a.settings.passedOver {
+	for _, why := range a.settings.unread {
 		a.warn("a configuration file is not read: " + why)
 	}
 	return nil

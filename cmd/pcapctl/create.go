@@ -143,7 +143,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	case err != nil && (isTaken(err) || mustClaim):
 		return err
 	case err != nil:
-		// The packets matter more than the books.
+		// A capture matters more than its entry in the registry.
 		a.warn(withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
 	session, err := startSession(ctx, ord, plan, claim)
@@ -226,7 +226,8 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	return ord, plan, err
 }
 
-// checkCapturesDir finds a captures folder that is none before anything is made.
+// checkCapturesDir finds a captures folder that is not a folder before anything is
+// made.
 func checkCapturesDir(c *request.Config) error {
 	if c.FilePath == "" {
 		return nil

@@ -11,8 +11,8 @@ import (
 	"pcapctl/capture/registry"
 )
 
-// describeEnd says in a line what came of a session, to go on after its name
-// and what was done to it.
+// describeEnd describes in one line how a session ended. It follows the session's
+// name in a message.
 func describeEnd(s *registry.Session) string {
 	if s.Record == nil {
 		return "; its record cannot be read"
@@ -22,8 +22,8 @@ func describeEnd(s *registry.Session) string {
 		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
 }
 
-// because is a stop reason as it is spelt everywhere else, for scripts that
-// look for it.
+// because puts a stop reason into a message, spelt as in the result, for scripts
+// that search for it.
 func because(r capture.StopReason) string {
 	if r == "" {
 		return ""

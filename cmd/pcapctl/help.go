@@ -80,8 +80,8 @@ func strictCompletion(root *cobra.Command) {
 	}
 }
 
-// plainUsage takes from the flags' descriptions the backticks that mark the
-// name of a value: help shows them as that, completion as they are.
+// plainUsage removes the backticks from the flags' descriptions. They mark the
+// name of a value for help; completion would show them.
 func plainUsage(root *cobra.Command) {
 	plain := func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") }
 	for _, cmd := range slices.Concat([]*cobra.Command{root}, root.Commands()) {

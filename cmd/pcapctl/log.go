@@ -17,14 +17,14 @@ const (
 
 var logFormats = []string{logText, logJSON}
 
-// logger writes the lines that tell how the program gets on.
+// logger writes messages to stderr.
 type logger struct {
 	format  string // "" is text
-	times   bool   // text lines begin with the time: nobody else puts it there
-	journal bool   // stderr leads to the journal, which wants to know how bad it is
+	times   bool   // text lines begin with the time, as in a log file
+	journal bool   // stderr leads to the journal: text lines begin with their priority
 }
 
-// open settles the format, "" for text, before the first line is written.
+// open sets the format, "" for text, before the first line is written.
 func (l *logger) open(format string, errs io.Writer) {
 	if format == logJSON {
 		l.format = logJSON
@@ -33,7 +33,7 @@ func (l *logger) open(format string, errs io.Writer) {
 	l.format, l.journal = logText, isJournal(errs)
 }
 
-// plain says that lines are written for whoever reads stderr, and not for a
+// plain tells whether messages are for a person who reads stderr, and not for a
 // log.
 func (l *logger) plain() bool { return l.format != logJSON && !l.times && !l.journal }
 
@@ -83,7 +83,7 @@ func priority(level slog.Level) string {
 	}
 }
 
-// say writes a line for people to stderr.
+// say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
 	defer a.aside()()
 	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))

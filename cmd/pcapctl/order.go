@@ -31,8 +31,7 @@ type order struct {
 	given *request.Request // as it was before anything was filled in
 }
 
-// order fills in what of an order is settings of the host. Its error has all
-// their faults.
+// order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
 	errs := make([]error, 5)
 	o.Source, errs[0] = s.source()
@@ -86,10 +85,9 @@ func (o *order) record(plan *capture.Plan) registry.Record {
 	}
 }
 
-// same tells whether the order's request is the one that made the session:
-// whether it would be the same session, had it been given when that was. So
-// {startTime} in a path is no difference, and a default that is written out is
-// none.
+// same tells whether the order's request is the one that made the session: whether
+// it would have made the same session at the same time. So {startTime} in a path
+// is not a difference, nor is a default that is written out.
 func (o *order) same(rec *registry.Record) bool {
 	host, req := o.Host, *o.given
 	host.Now, req.Name = rec.Created, &rec.Name

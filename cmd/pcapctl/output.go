@@ -31,7 +31,7 @@ func (o *output) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.query, "query", "", "JMESPath query of the result")
 }
 
-// peek takes the format from flags that are only partly parsed.
+// peek tells whether the format was given, when only some flags are parsed.
 func (o *output) peek(flags *pflag.FlagSet) {
 	if f := flags.Lookup("output"); f != nil {
 		o.asked = f.Changed
@@ -112,7 +112,8 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// ordered gives v as a tree that keeps the order of members. JSON is YAML.
+// ordered gives v as a tree that keeps the order of members. It reads the JSON
+// text as YAML, of which JSON is a part.
 func ordered(v any) (*yaml.Node, error) {
 	text, err := marshal(v)
 	if err != nil {
@@ -126,7 +127,7 @@ func ordered(v any) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// plain takes away the styles that the tree has from JSON, braces and quotes.
+// plain removes the styles of JSON from the tree, braces and quotes.
 func plain(n *yaml.Node) {
 	n.Style = 0
 	for _, c := range n.Content {

@@ -43,15 +43,15 @@ func (a *app) print(v any) error {
 	return nil
 }
 
-// printDone prints the result of something that has been done and cannot be
-// done again: a query that does not go with it must neither lose the result nor
-// change the exit code.
+// printDone prints the result of something that cannot be done again, such as a
+// capture. A query that cannot be applied to it neither loses the result nor
+// changes the exit code.
 func (a *app) printDone(v any) error {
 	err := a.print(v)
 	if !errors.Is(err, errQuery) {
 		return err
 	}
-	a.warn(err.Error() + "; here is all of it")
+	a.warn(err.Error() + "; here is the whole result")
 	a.output.expr = nil
 	return a.print(v)
 }

@@ -72,7 +72,7 @@ func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]n
 	for _, text := range splitCommas(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
-			add(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
+			add(flagLocalAddress, "%s is not a valid address or prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", fault.Quote(text))
 			continue
 		}
 		local = append(local, p)

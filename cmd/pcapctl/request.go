@@ -27,13 +27,6 @@ type requestFlags struct {
 	read                                      readFlags
 }
 
-// aliases are the names of the older family of az flags.
-var aliases = map[string]string{
-	"capture-limit": setTotal.key,
-	"capture-size":  setPerPacket.key,
-	"time-limit":    setTime.key,
-}
-
 func (r *requestFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&r.file, "file", "f", "", "JSON `file` with the body of the API's PUT; - is standard input")
@@ -58,23 +51,26 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	}
 	_ = cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions([]string{"AzureVM"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc(flagContinuous, cobra.FixedCompletions([]string{"true", "false"}, cobra.ShellCompDirectiveNoFileComp))
-	// az takes the settings of --capture-settings as words of their own.
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		args = r.takeContinuous(args)
-		if len(args) == 0 {
-			return nil
-		}
-		if len(r.captureSettings) > 0 && !strings.HasPrefix(r.captureSettings[0], "{") {
-			r.captureSettings = append(r.captureSettings, args...)
-			return nil
-		}
-		return fault.Errorf(fault.Invalid, "%s takes no argument, but %q was given; a request file is named by -f", cmd.CommandPath(), args[0])
-	}
+	cmd.Args = r.arguments
 }
 
-// config makes the session's config of body, flags and settings, with every
-// fault of all of them in one error. The request is what it is made of, judged
-// on host.
+// arguments takes the values of flags that az accepts as separate words, and
+// refuses every other argument.
+func (r *requestFlags) arguments(cmd *cobra.Command, args []string) error {
+	args = r.takeContinuous(args)
+	if len(args) == 0 {
+		return nil
+	}
+	if len(r.captureSettings) > 0 && !strings.HasPrefix(r.captureSettings[0], "{") {
+		r.captureSettings = append(r.captureSettings, args...)
+		return nil
+	}
+	return fault.Errorf(fault.Invalid, "%s takes no argument, but %s was given; a request file is named by -f", cmd.CommandPath(), fault.Quote(args[0]))
+}
+
+// config makes the session's config from body, flags and settings, and returns
+// the request that it was made from as well. Its error has every fault of all
+// three.
 func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*request.Request, *request.Config, error) {
 	req, bodyErr := r.body(a.in)
 	if req == nil {
@@ -98,8 +94,8 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 	return req, config, nil
 }
 
-// body reads the request file. The request is nil when there was nothing to
-// decode.
+// body reads the request file. The request is nil when its text could not be
+// read.
 func (r *requestFlags) body(stdin io.Reader) (*request.Request, error) {
 	if r.file == "" {
 		return &request.Request{}, nil
@@ -111,7 +107,8 @@ func (r *requestFlags) body(stdin io.Reader) (*request.Request, error) {
 	return request.Decode(text)
 }
 
-// readInput reads what, from the file name or from standard input.
+// readInput reads the file with this name, or standard input for "-". what says
+// in errors what it is.
 func readInput(what, name string, stdin io.Reader) ([]byte, error) {
 	from := stdin
 	if name != "-" {
@@ -122,7 +119,8 @@ func readInput(what, name string, stdin io.Reader) ([]byte, error) {
 		defer func() { _ = f.Close() }()
 		from = f
 	}
-	// One byte more than is allowed, so that DecodeRequest sees that and says so.
+	// One byte more than is allowed, so that request.Decode sees a text that is too
+	// long and says so.
 	text, err := io.ReadAll(io.LimitReader(from, request.MaxBody+1))
 	if err != nil {
 		return nil, inputError(what, err)

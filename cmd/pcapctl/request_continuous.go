@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -16,9 +15,9 @@ const (
 	bareContinuous = "true" // the value of the flag when it has none of its own
 )
 
-// takeContinuous gives --continuous-capture its value, which may be left out as
-// in az. So the word behind it comes as an argument, and it must not swallow a
-// flag that follows.
+// takeContinuous gives --continuous-capture its value. As in az the value may be
+// left out, so pflag does not take the next word as the value, and it comes here
+// as the first argument.
 func (r *requestFlags) takeContinuous(args []string) []string {
 	if r.continuous != bareContinuous {
 		return args
@@ -32,11 +31,9 @@ func (r *requestFlags) takeContinuous(args []string) []string {
 func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Properties) error {
 	var faults []fault.Detail
 	if given.Changed(flagContinuous) {
-		yes, err := strconv.ParseBool(r.continuous)
+		yes, err := trueOrFalse(r.continuous)
 		if err != nil {
-			faults = append(faults, fault.Detail{
-				Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: fmt.Sprintf("%q given; allowed: true, false", r.continuous),
-			})
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: err.Error()})
 		} else {
 			p.ContinuousCapture = &yes
 		}
@@ -60,17 +57,18 @@ func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Prope
 	return fault.OfRequest(faults)
 }
 
+// setCaptureSetting sets one member from name=value.
 func setCaptureSetting(to *request.CaptureSettings, word string) error {
 	names := []string{"file-count", "file-size-in-bytes", "session-time-limit-in-seconds"}
 	key, value, ok := strings.Cut(word, "=")
 	if !ok {
-		return fmt.Errorf("%q is not of the form name=value", word)
+		return fmt.Errorf("%s is not of the form name=value", fault.Quote(word))
 	}
 	member := map[string]**int64{
 		names[0]: &to.FileCount, names[1]: &to.FileSizeInBytes, names[2]: &to.SessionTimeLimitInSeconds,
 	}[strings.ToLower(key)]
 	if member == nil {
-		return fmt.Errorf("unknown setting %q%s; allowed: %s", key, didYouMean(key, "", names), strings.Join(names, ", "))
+		return fmt.Errorf("unknown setting %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
 	}
 	n, err := wholeNumber(value)
 	if err != nil {

@@ -47,8 +47,8 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 	return fault.OfRequest(faults)
 }
 
-// decodeFilters reads a list of filters, and names the flag that it came by where
-// capture speaks of a request.
+// decodeFilters reads the list of --filters. Its errors name the flag where those
+// of request.DecodeFilters name the request.
 func decodeFilters(text []byte) ([]filter.Spec, error) {
 	if isBlank(string(text)) {
 		return nil, fault.OfRequest([]fault.Detail{{
@@ -70,8 +70,8 @@ func decodeFilters(text []byte) ([]filter.Spec, error) {
 	return list, fault.OfRequest(faults)
 }
 
-// shortFilter reads protocol=TCP,localPort=80-85. Values hold no comma: lists
-// are separated by semicolons.
+// shortFilter reads one filter such as protocol=TCP,localPort=80-85. The lists in
+// its values have semicolons.
 func shortFilter(text string) (filter.Spec, error) {
 	var spec filter.Spec
 	members := map[string]**string{
@@ -85,11 +85,11 @@ func shortFilter(text string) (filter.Spec, error) {
 		to := members[strings.ToLower(key)]
 		switch {
 		case !ok:
-			return spec, fmt.Errorf("%q is not of the form member=value", pair)
+			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
 		case to == nil:
-			return spec, fmt.Errorf("unknown member %q%s; allowed: %s", key, didYouMean(key, "", names), strings.Join(names, ", "))
+			return spec, fmt.Errorf("unknown member %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
 		case *to != nil:
-			return spec, fmt.Errorf("%q is given twice", key)
+			return spec, fmt.Errorf("%s is given twice", fault.Quote(key))
 		}
 		*to = new(strings.TrimSpace(value))
 	}

@@ -35,7 +35,7 @@ func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *request.Propertie
 	}
 	switch {
 	case given.Changed(setTarget.key) && given.Changed("vm") && !strings.EqualFold(target, vm):
-		return &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--vm", Message: vm + " given, and another machine by --target: leave one of them out"}
+		return &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--vm", Message: fault.Quote(vm) + " given, and another machine by --target: leave one of them out"}
 	case given.Changed(setTarget.key):
 		p.Target = &target
 	case given.Changed("vm"):
@@ -44,8 +44,8 @@ func (r *requestFlags) overrideTarget(given *pflag.FlagSet, p *request.Propertie
 	return nil
 }
 
-// The ids of things that are only known by name. The zero subscription stands
-// for "not known here": no call is made to it.
+// noSubscription stands in the ids of things of which only the name is known. No
+// call is made to it.
 const noSubscription = "00000000-0000-0000-0000-000000000000"
 
 func vmID(group, name string) string {
@@ -59,7 +59,7 @@ func armID(group, rest string) string {
 	return "/subscriptions/" + noSubscription + "/resourceGroups/" + group + "/providers/" + rest
 }
 
-// limit is a member of the request that is a setting, too.
+// limit is a member of the request that is also a setting of the host.
 type limit struct {
 	setting *setting[*int64]
 	member  **int64
@@ -90,7 +90,7 @@ func overrideLimits(given *pflag.FlagSet, p *request.Properties) error {
 	return fault.Join(errs...)
 }
 
-// textOf is the value of a flag that every command with a request has.
+// textOf is the value of a flag that holds a text.
 func textOf(given *pflag.FlagSet, name string) string {
 	text, _ := given.GetString(name)
 	return text

@@ -11,9 +11,10 @@ import (
 	"pcapctl/capture/registry"
 )
 
+// sessionHead has the columns of a table of sessions.
 var sessionHead = []string{"name", "status", "reason", "started", "duration", "packets", "dropped", "size", "saved in"}
 
-// sessionRow is a session in a table for people.
+// sessionRow is a session as a row of that table.
 func sessionRow(s *registry.Session) []string {
 	row := resourceRow(s.Resource())
 	row[0], row[3], row[4] = s.Name, "", ""
@@ -28,7 +29,7 @@ func sessionRow(s *registry.Session) []string {
 
 func showTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
-// resourceRow is the same of a capture that no session is known of.
+// resourceRow is the row of a capture that is not in the registry.
 func resourceRow(r *capture.Resource) []string {
 	p := &r.Properties
 	row := make([]string, len(sessionHead))

@@ -15,15 +15,15 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// settings reads the host's settings through viper, whose keys know no letter
-// case; the request's body never passes it.
+// settings reads the host's settings with viper. The request's body is not read
+// with it, because viper ignores the letter case of keys.
 type settings struct {
 	v    *viper.Viper
 	file string
 	used string // the configuration file that was read, "" for none
-	// passedOver are configuration files that could not be read and were not
-	// asked for by name.
-	passedOver []string
+	// unread are the reasons why configuration files of the default places could
+	// not be read.
+	unread []string
 }
 
 func (s *settings) flags(root *cobra.Command) {
@@ -31,8 +31,8 @@ func (s *settings) flags(root *cobra.Command) {
 	addSettingFlags(root, everyCommand)
 }
 
-// read looks up environment and configuration file. flags are those of the
-// command at hand; those that are settings and were given go before both.
+// read reads the environment and the configuration file. flags are those of the
+// command that runs; those that are settings and were given go before both.
 func (s *settings) read(flags *pflag.FlagSet) error {
 	s.v = viper.New()
 	for _, info := range settingTable {
@@ -78,7 +78,7 @@ func (s *settings) readFile() error {
 			continue
 		case errors.Is(err, fs.ErrPermission) && !named:
 			// The environment may be another user's, as under `sudo -u`.
-			s.passedOver = append(s.passedOver, err.Error())
+			s.unread = append(s.unread, err.Error())
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			return fault.Errorf(fault.NotFound, "read the configuration: %w", err)
@@ -93,8 +93,8 @@ func (s *settings) readFile() error {
 
 var configTypes = []string{".yaml", ".yml", ".json", ".toml"}
 
-// checkConfigFile finds what viper has no good words for: it goes by the
-// extension and looks at that before it looks for the file.
+// checkConfigFile finds the mistakes that viper's own messages do not explain:
+// viper looks at the extension before it looks for the file.
 func checkConfigFile(file string) error {
 	st, err := os.Stat(file)
 	switch {
@@ -109,7 +109,7 @@ func checkConfigFile(file string) error {
 }
 
 // checkKeys refuses keys that are not settings: one that is misspelt would
-// otherwise be ignored without a word.
+// otherwise be ignored silently.
 func (s *settings) checkKeys(file string) error {
 	var faults []fault.Detail
 	for _, key := range s.v.AllKeys() {

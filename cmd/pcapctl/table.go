@@ -10,14 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// tabler is a result with a table of its own. Others are shown by their scalar
-// members.
+// tabler is a result with a table of its own. The tables of others have their
+// scalar members.
 type tabler interface {
 	table() (head []string, rows [][]string)
 }
 
-// lister is a list that is wrapped in an object. Where lines are printed there
-// is one for each item.
+// lister is a list that is wrapped in an object. As tsv it has a line for each
+// item.
 type lister interface {
 	items() any
 }
