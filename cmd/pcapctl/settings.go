@@ -51,44 +51,62 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	return s.readFile()
 }
 
+// readFile reads the configuration file: the one that was named, which must be
+// there, or else the first there is in the default places.
 func (s *settings) readFile() error {
 	if s.file == "" {
 		s.file = os.Getenv("PCAPCTL_CONFIG")
 	}
-	named := s.file != ""
-	candidates := []string{s.file}
-	if !named {
-		candidates = nil
-		if dir, err := os.UserConfigDir(); err == nil {
-			candidates = append(candidates, filepath.Join(dir, "pcapctl", "config.yaml"))
-		}
-		candidates = append(candidates, "/etc/pcapctl/config.yaml")
+	if s.file != "" {
+		return configError(s.file, s.readOne(s.file))
 	}
-	for _, file := range candidates {
-		s.v.SetConfigFile(file)
-		err := checkConfigFile(file)
-		if err == nil {
-			err = s.v.ReadInConfig()
-		}
+	for _, file := range defaultConfigFiles() {
+		err := s.readOne(file)
 		switch {
-		case err == nil:
-			s.used = file
-			return s.checkKeys(file)
-		case errors.Is(err, fs.ErrNotExist) && !named:
-			continue
-		case errors.Is(err, fs.ErrPermission) && !named:
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrPermission):
 			// The environment may be another user's, as under `sudo -u`.
 			s.unread = append(s.unread, err.Error())
-			continue
-		case errors.Is(err, fs.ErrNotExist):
-			return fault.Errorf(fault.NotFound, "read the configuration: %w", err)
-		case errors.Is(err, fs.ErrPermission):
-			return fault.Errorf(fault.Forbidden, "read the configuration: %w", err)
 		default:
-			return fault.Errorf(fault.Invalid, "configuration file %s: %w", file, err)
+			return configError(file, err)
 		}
 	}
 	return nil
+}
+
+func defaultConfigFiles() []string {
+	var files []string
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(dir, "pcapctl", "config.yaml"))
+	}
+	return append(files, "/etc/pcapctl/config.yaml")
+}
+
+func (s *settings) readOne(file string) error {
+	if err := checkConfigFile(file); err != nil {
+		return err
+	}
+	s.v.SetConfigFile(file)
+	if err := s.v.ReadInConfig(); err != nil {
+		return err
+	}
+	s.used = file
+	return s.checkKeys(file)
+}
+
+// configError classifies the error of a configuration file.
+func configError(file string, err error) error {
+	_, classified := errors.AsType[*fault.Error](err)
+	switch {
+	case err == nil || classified:
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.Errorf(fault.NotFound, "read the configuration: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fault.Errorf(fault.Forbidden, "read the configuration: %w", err)
+	default:
+		return fault.Errorf(fault.Invalid, "configuration file %s: %w", file, err)
+	}
 }
 
 var configTypes = []string{".yaml", ".yml", ".json", ".toml"}
