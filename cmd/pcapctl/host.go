@@ -84,16 +84,14 @@ func (s *settings) source() (capture.Source, error) {
 
 // limits fills the members of the request that neither body nor flags gave.
 func (s *settings) limits(p *request.Properties) error {
-	var errs []error
+	var faults []fault.Detail
 	for _, limit := range limitsOf(p) {
-		if *limit.member != nil {
-			continue
+		text, given := limit.setting.given(s)
+		if *limit.member == nil && given {
+			faults = append(faults, limit.set(limit.setting.key, text)...)
 		}
-		n, err := limit.setting.value(s)
-		*limit.member = n
-		errs = append(errs, err)
 	}
-	return fault.Join(errs...)
+	return fault.OfRequest(faults)
 }
 
 // onFile is the command for files that are finished.

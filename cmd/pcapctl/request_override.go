@@ -73,21 +73,24 @@ func limitsOf(p *request.Properties) []limit {
 	}
 }
 
-func overrideLimits(given *pflag.FlagSet, p *request.Properties) error {
-	var errs []error
-	for _, limit := range limitsOf(p) {
-		key := limit.setting.key
-		if !given.Changed(key) {
-			continue
-		}
-		n, err := limit.setting.parse(textOf(given, key))
-		if err != nil {
-			errs = append(errs, wrongSetting("--"+key, "%w", err))
-			continue
-		}
-		*limit.member = n
+// set gives the member a value. The fault of a wrong one is at target.
+func (l limit) set(target, text string) []fault.Detail {
+	n, err := l.setting.parse(text)
+	if err != nil {
+		return []fault.Detail{{Code: fault.CodeInvalidValue, Target: target, Message: err.Error()}}
 	}
-	return fault.Join(errs...)
+	*l.member = n
+	return nil
+}
+
+func overrideLimits(given *pflag.FlagSet, p *request.Properties) error {
+	var faults []fault.Detail
+	for _, limit := range limitsOf(p) {
+		if key := limit.setting.key; given.Changed(key) {
+			faults = append(faults, limit.set("--"+key, textOf(given, key))...)
+		}
+	}
+	return fault.OfRequest(faults)
 }
 
 // textOf is the value of a flag that holds a text.

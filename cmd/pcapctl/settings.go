@@ -142,9 +142,18 @@ func (s *settings) checkKeys(file string) error {
 			})
 			continue
 		}
-		if _, list := s.v.Get(key).([]any); list && settingTable[at].kind != listFlag {
+		shape := ""
+		switch s.v.Get(key).(type) {
+		case map[string]any:
+			shape = "members"
+		case []any:
+			if settingTable[at].kind != listFlag {
+				shape = "a list"
+			}
+		}
+		if shape != "" {
 			faults = append(faults, fault.Detail{
-				Code: fault.CodeInvalidValue, Target: key, Message: "configuration file " + file + " has a list there; allowed: one value",
+				Code: fault.CodeInvalidValue, Target: key, Message: "configuration file " + file + " has " + shape + " there; allowed: one value",
 			})
 		}
 	}
