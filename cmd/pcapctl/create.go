@@ -56,7 +56,6 @@ wait and delete.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	uploadFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
@@ -148,8 +147,8 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	case isTaken(err) || mustClaim:
 		return err
 	default:
-		// The packets matter more than the record of them.
-		a.warn(withCure(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+		// A capture matters more than its entry in the registry.
+		a.warn(withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
 	session, err := startSession(ctx, ord, plan, keeper)
 	if err != nil {
@@ -230,7 +229,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 	if err := checkCapturesDir(config); err != nil {
 		return nil, nil, err
 	}
-	ord.given, ord.Request = given, resolved(config)
+	ord.setConfig(config, given)
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)
@@ -238,14 +237,15 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 	return ord, plan, err
 }
 
-// checkCapturesDir finds a captures folder that is none before anything is made.
+// checkCapturesDir finds a captures folder that is not a folder before anything is
+// made.
 func checkCapturesDir(c *request.Config) error {
 	if c.FilePath == "" {
 		return nil
 	}
 	st, err := os.Stat(c.CapturesDir)
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !st.IsDir() {
-		return wrongSetting(setCapturesDir, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
+		return wrongSetting(setCapturesDir.key, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
 	}
 	return nil
 }

@@ -13,12 +13,13 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source/live"
+	"pcapctl/storage/secret"
 )
 
-// order is everything that makes a session, so that another process can make
-// the same. It may hold a secret and goes from one to the other by a pipe.
+// order is everything that makes a session, so that another process, the
+// worker, can make the same one.
 type order struct {
-	Request     *request.Request `json:"request"` // with nothing left to fill in
+	Request     *request.Request `json:"request"` // with its defaults filled in, and without its SAS
 	Host        request.Host     `json:"host"`
 	Source      live.Options     `json:"source"`
 	StateDir    string           `json:"stateDir"`
@@ -29,18 +30,18 @@ type order struct {
 	Upload    deliver.Settings `json:"upload"`
 	LogFormat string           `json:"logFormat"`
 
+	sas   secret.Text      // of the blob; only forWorker reveals it
 	given *request.Request // as it was before anything was filled in
 }
 
-// order fills in what of an order is settings of the host. Its error has all
-// their faults.
+// order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
 	errs := make([]error, 5)
 	o.Source, errs[0] = s.source()
 	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
 		o.Upload, errs[2] = s.upload(o.StateDir)
 	}
-	o.MinFree, errs[3] = s.minFree()
+	o.MinFree, errs[3] = setMinFree.value(s)
 	o.OnFile, errs[4] = s.onFile()
 	return fault.Join(errs...)
 }
@@ -64,13 +65,25 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 	return &livePlan{plan, spec}, plan.SaveBy(o.Upload)
 }
 
-// resolved is the request that makes the config again, its secret included.
-func resolved(c *request.Config) *request.Request {
-	req := c.Request()
-	if c.Blob != nil && !c.Blob.SAS.IsZero() {
-		req.Properties.StorageLocation.StoragePath = new(c.Blob.StoragePath())
+// setConfig makes the order one for the session of a config, which was made of
+// the given request.
+func (o *order) setConfig(config *request.Config, given *request.Request) {
+	o.Request, o.given = config.Request(), given
+	if config.Blob != nil {
+		o.sas = config.Blob.SAS
 	}
-	return req
+}
+
+// forWorker is the order as the worker reads it from its pipe. The text has the
+// SAS in it: it goes into that pipe and nowhere else.
+func (o *order) forWorker() ([]byte, error) {
+	full := *o
+	if !o.sas.IsZero() {
+		req, p, l := *o.Request, *o.Request.Properties, *o.Request.Properties.StorageLocation
+		l.StoragePath = new(*l.StoragePath + "?" + o.sas.Reveal())
+		p.StorageLocation, req.Properties, full.Request = &l, &p, &req
+	}
+	return json.Marshal(full)
 }
 
 // record is what the registry keeps of the session.
@@ -85,10 +98,9 @@ func (o *order) record(plan *livePlan) registry.Record {
 	}
 }
 
-// same tells whether the order's request is the one that made the session:
-// whether it would be the same session, had it been given when that was. So
-// {startTime} in a path is no difference, and a default that is written out is
-// none.
+// same tells whether the order's request is the one that made the session: whether
+// it would have made the same session at the same time. So {startTime} in a path
+// is not a difference, nor is a default that is written out.
 func (o *order) same(rec *registry.Record) bool {
 	host, req := o.Host, *o.given
 	host.Now, req.Name = rec.Created, &rec.Name

@@ -42,10 +42,10 @@ func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
 
 // notWithFile are flags that mean nothing for packets of a file, and why.
 var notWithFile = []struct{ name, why string }{
-	{setInterface, "packets come either from interfaces or from a file"},
-	{setPromiscuous, "there is no interface"},
-	{setNetns, "there is no interface"},
-	{setBufferSize, "there is no packet ring"},
+	{setInterface.key, "packets come either from interfaces or from a file"},
+	{setPromiscuous.key, "there is no interface"},
+	{setNetns.key, "there is no interface"},
+	{setBufferSize.key, "there is no packet ring"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
 	{"fail-on-drops", "nothing is dropped"},
@@ -70,10 +70,10 @@ func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]n
 		add(flagReadFile, "standard input is a terminal: redirect a capture into it")
 	}
 	var local []netip.Prefix
-	for _, text := range commaLists(r.local) {
+	for _, text := range splitCommas(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
-			add(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
+			add(flagLocalAddress, "%s is not a valid address or prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", fault.Quote(text))
 			continue
 		}
 		local = append(local, p)
@@ -99,9 +99,9 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 	o := capture.Options{Guard: guardProgram()}
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
-	icmpErrors, icmpErr := a.settings.truth(setICMPErrors)
+	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
 	var freeErr, onFileErr error
-	o.MinFree, freeErr = a.settings.minFree()
+	o.MinFree, freeErr = setMinFree.value(&a.settings)
 	o.OnFile, onFileErr = a.settings.onFile()
 	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
 		return nil, o, err

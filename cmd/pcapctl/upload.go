@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -19,57 +17,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
-	"pcapctl/storage/azblob"
 )
-
-var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
-
-// uploadFlags are the settings of how a capture reaches its blob.
-func uploadFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.String(setAuthMode, "", "credentials for the blob: `key`, sas, or login (default: the first there is)")
-	f.String(setGrace, "", "how long an upload may go without progress once the capture has ended (default 5m)")
-	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)")
-	f.String(setSpoolSize, "", "`size` up to which such a file stays on the disk although it was sent (default 1GiB)")
-	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions(authModes, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// spoolFolder cannot be the name of a session, whose folders lie beside it.
-const spoolFolder = ".spool"
-
-// upload is how captures reach their blobs on this host.
-func (s *settings) upload(stateDir string) (deliver.Settings, error) {
-	u := deliver.Settings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
-	if u.SpoolDir == "" {
-		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
-	}
-	var mode, grace, size error
-	if u.AuthMode != "" && !slices.Contains(authModes, u.AuthMode) {
-		mode = wrongSetting(setAuthMode, "%q given; allowed: %s", u.AuthMode, strings.Join(authModes, ", "))
-	}
-	if text := s.v.GetString(setGrace); text != "" {
-		if d, err := time.ParseDuration(text); err != nil || d <= 0 {
-			grace = wrongSetting(setGrace, "%q given; allowed: a duration such as 5m", text)
-		} else {
-			u.Grace = d
-		}
-	}
-	if text := s.v.GetString(setSpoolSize); text != "" {
-		if n, err := humanize.ParseBytes(text); err != nil || n == 0 || n > 1<<60 {
-			size = wrongSetting(setSpoolSize, "%q given; allowed: a size such as 1GiB", text)
-		} else {
-			u.SpoolSize = int64(n)
-		}
-	}
-	if err := fault.Join(mode, grace, size); err != nil {
-		return u, err
-	}
-	var err error
-	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
-		return u, fault.Errorf(fault.Internal, "%w", err)
-	}
-	return u, nil
-}
 
 // destinations says where a capture goes.
 func destinations(c *request.Config) string {
@@ -147,7 +95,7 @@ AZURE_STORAGE_SAS_TOKEN.`,
 	f := cmd.Flags()
 	f.StringVar(&storagePath, "storage-path", "", "`URI` of the blob (default: the session's)")
 	f.StringVar(&account, "storage-account", "", "name or resource id of the storage account (default: the session's, or that of --storage-path)")
-	uploadFlags(cmd)
+	addSettingFlags(cmd, uploadCommand)
 	return cmd
 }
 

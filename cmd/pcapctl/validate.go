@@ -31,7 +31,6 @@ the kernel's program. It opens nothing and needs no privilege.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.validate(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	uploadFlags(cmd)
 	cmd.Flags().BoolVar(&o.showProgram, "show-program", false, "show the kernel's filter program as tcpdump -d and -ddd do")
 	return cmd
 }

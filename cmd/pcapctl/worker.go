@@ -76,7 +76,7 @@ func callWorker(ord *order) (*answer, error) {
 	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Errorf(fault.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
 	}
-	text, err := json.Marshal(ord)
+	text, err := ord.forWorker()
 	if err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
@@ -160,7 +160,7 @@ func (a *app) worker(parent context.Context) error {
 
 	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
-		report := fault.ReportOf(withCure(err))
+		report := fault.ReportOf(withHint(err))
 		_ = json.NewEncoder(out).Encode(answer{Error: &report})
 		return err
 	}
