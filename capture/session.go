@@ -12,9 +12,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
-	"pcapctl/filter"
 	"pcapctl/storage"
-	"pcapctl/storage/azblob"
 )
 
 // StopReason says why a capture ended. The service's own are free strings;
@@ -161,7 +159,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	// Before the first packet: the connections that looked at the blob are open
 	// still, and the upload will use them.
-	if err := s.delivery.Start(s.exclude); err != nil {
+	if err := s.delivery.Start(s.src.Exclude); err != nil {
 		return nil, err
 	}
 	if err := s.src.Start(); err != nil {
@@ -213,15 +211,6 @@ func (s *Session) protect(f *storage.File) error {
 		return nil
 	}
 	return f.Protect(s.guard)
-}
-
-// exclude leaves the flows of the delivery out of what is captured.
-func (s *Session) exclude(flows []azblob.Flow) error {
-	list := make([]filter.Flow, len(flows))
-	for i, f := range flows {
-		list[i] = filter.Flow(f)
-	}
-	return s.src.Exclude(list)
 }
 
 // losses are what the source lost up to now.

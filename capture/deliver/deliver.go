@@ -12,6 +12,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
+	"pcapctl/filter"
 	"pcapctl/storage/azblob"
 	"pcapctl/storage/azblob/bloburl"
 )
@@ -81,7 +82,7 @@ type Delivery interface {
 	// is given all flows that the delivery has, so that none of them is captured.
 	//
 	// Error classes: LocalFile, Internal.
-	Start(exclude func([]azblob.Flow) error) error
+	Start(exclude func([]filter.Flow) error) error
 	// CaptureEnded says that nobody captures any more, so that flows need not be
 	// excluded.
 	CaptureEnded()
@@ -174,7 +175,7 @@ func (None) Leaving(save.File) {}
 func (None) Warn(string) {}
 
 // Start implements Delivery.
-func (None) Start(func([]azblob.Flow) error) error { return nil }
+func (None) Start(func([]filter.Flow) error) error { return nil }
 
 // CaptureEnded implements Delivery.
 func (None) CaptureEnded() {}
@@ -223,6 +224,17 @@ func (t *Target) Check(ctx context.Context) error {
 	return nil
 }
 
+// watchFlows tells exclude of the connections, from now on.
+func (t *Target) watchFlows(exclude func([]filter.Flow) error) error {
+	return t.client.WatchFlows(func(flows []azblob.Flow) error {
+		list := make([]filter.Flow, len(flows))
+		for i, f := range flows {
+			list[i] = filter.Flow(f)
+		}
+		return exclude(list)
+	})
+}
+
 // Close gives up the connections.
 func (t *Target) Close() { t.client.Close() }
 
@@ -256,7 +268,7 @@ func MostBytes(c *request.Config) int64 {
 	return c.MaxBytes + c.MaxBytes/100
 }
 
-// source is a file that is read beside the one who writes it.
+// uploadFile is a file that is read beside the one who writes it.
 type uploadFile interface {
 	azblob.Source
 	Close() error

@@ -13,6 +13,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
+	"pcapctl/filter"
 	"pcapctl/storage/azblob"
 	"pcapctl/storage/azblob/bloburl"
 )
@@ -140,8 +141,8 @@ func (u *rotatedFiles) Leaving(f save.File) {
 }
 
 // Start implements Delivery.
-func (u *rotatedFiles) Start(exclude func([]azblob.Flow) error) error {
-	if err := u.target.client.WatchFlows(exclude); err != nil {
+func (u *rotatedFiles) Start(exclude func([]filter.Flow) error) error {
+	if err := u.target.watchFlows(exclude); err != nil {
 		return err
 	}
 	u.wg.Go(func() {

@@ -11,6 +11,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
+	"pcapctl/filter"
 	"pcapctl/storage"
 	"pcapctl/storage/azblob"
 )
@@ -52,7 +53,7 @@ func (d *single) Begun(f save.File) { d.path, d.size = f.Path, f.Size }
 func (d *single) Grew(_ int, size int64) { d.up.Grow(size) }
 
 // Start opens the file a second time and begins to send it.
-func (d *single) Start(exclude func([]azblob.Flow) error) error {
+func (d *single) Start(exclude func([]filter.Flow) error) error {
 	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(d.most)}
 	if d.spool {
 		s, err := storage.OpenSpool(d.path, d.keep)
@@ -71,7 +72,7 @@ func (d *single) Start(exclude func([]azblob.Flow) error) error {
 	}
 	d.up = d.target.client.Upload(d.source, o)
 	d.up.Grow(d.size)
-	return d.target.client.WatchFlows(exclude)
+	return d.target.watchFlows(exclude)
 }
 
 // CaptureEnded implements Delivery.

@@ -1,3 +1,4 @@
+// Package secret keeps strings that must not be seen from being printed.
 package secret
 
 import (
@@ -10,7 +11,7 @@ import (
 // redacted is what every secret looks like when it is printed.
 const redacted = "REDACTED"
 
-// Secret is a string that must not be seen: a SAS query, a key. However it is
+// Text is a string that must not be seen: a SAS query, a key. However it is
 // printed, logged or marshalled, alone or inside another value, it shows as
 // REDACTED (or as nothing when it is empty). Only Reveal gives the string.
 //
@@ -18,8 +19,8 @@ const redacted = "REDACTED"
 // struct without asking their methods; a pointer there prints as an address.
 type Text struct{ value *string }
 
-// NewSecret keeps a string from being seen. The empty string makes the zero
-// Secret.
+// New keeps a string from being seen. The empty string makes the zero
+// Text.
 func New(s string) Text {
 	if s == "" {
 		return Text{}
@@ -43,7 +44,7 @@ func (s Text) Equal(other Text) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }
 
-// String is REDACTED, or "" for the zero Secret.
+// String is REDACTED, or "" for the zero Text.
 func (s Text) String() string {
 	if s.IsZero() {
 		return ""

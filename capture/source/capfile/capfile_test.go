@@ -59,7 +59,7 @@ func TestConformance(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := l.Source.Close(); err != nil {
+					if err := l.Close(); err != nil {
 						t.Fatal(err)
 					}
 					l.Source = src

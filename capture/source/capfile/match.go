@@ -7,9 +7,7 @@ import (
 	"slices"
 
 	"pcapctl/capture/fault"
-	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
-	"pcapctl/capture/source/tpacket"
 	"pcapctl/filter"
 )
 
@@ -187,10 +185,10 @@ func layOutLoopback(p *pcapfile.Packet, to *filter.Packet) {
 // loopback either end is the local one.
 func cookedDirection(to *filter.Packet, told pcapfile.Direction, hwType, packetType uint16) {
 	switch {
-	case netif.HWType(hwType) == netif.Loopback:
+	case hwType == pcapfile.LoopbackDevice:
 		to.Direction = filter.Either
 	case told != pcapfile.Untold: // taken already
-	case packetType == tpacket.TypeOutgoing:
+	case packetType == pcapfile.PacketOutgoing:
 		to.Direction = filter.Outgoing
 	default:
 		to.Direction = filter.Incoming

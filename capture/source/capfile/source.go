@@ -131,13 +131,12 @@ func (f *fileSource) Start() error {
 		f.in.ahead.idle = func() error {
 			f.now.Quiet = true
 			f.turned = true
-			return f.handOver(nil)
+			return f.handOver()
 		}
 	}
 	f.wg.Go(func() {
-		err := f.decode()
-		if err != nil && !errors.Is(err, errInterrupted) {
-			_ = f.handOver(err)
+		if err := f.decode(); !errors.Is(err, errInterrupted) {
+			f.end(err)
 		}
 	})
 	return nil
@@ -154,7 +153,7 @@ func (f *fileSource) decode() error {
 			return err
 		}
 		if len(f.now.Packets) == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
-			if err := f.handOver(nil); err != nil {
+			if err := f.handOver(); err != nil {
 				return err
 			}
 		}
@@ -203,17 +202,23 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 	return nil
 }
 
-// handOver gives the batch to the packet loop, with what comes behind it, and
-// takes an empty one.
-func (f *fileSource) handOver(err error) error {
+// end gives the last batch to the packet loop, and the error that comes behind
+// it.
+func (f *fileSource) end(err error) {
 	f.now.seen, f.now.matched, f.now.err = f.seen, f.matched, err
 	select {
 	case f.full <- f.now:
 	case <-f.done:
-		return errInterrupted
 	}
-	if err != nil {
-		return nil
+}
+
+// handOver gives the batch to the packet loop and takes an empty one.
+func (f *fileSource) handOver() error {
+	f.now.seen, f.now.matched = f.seen, f.matched
+	select {
+	case f.full <- f.now:
+	case <-f.done:
+		return errInterrupted
 	}
 	select {
 	case f.now = <-f.free:
