@@ -322,8 +322,8 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Read:       st.Seen,
 		Files:      s.sink.Files(),
 	}
-	if s.seen > 0 { // a limit ended it in the middle of what had been read
-		r.Read, r.Received = s.seen, st.Received-uint64(s.unused)
+	if s.left > 0 { // in the middle of what had been read
+		r.Read, r.Received = s.left, n.Packets+n.Lost+1
 	}
 	return r
 }

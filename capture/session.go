@@ -53,9 +53,7 @@ type Session struct {
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
 	asked  time.Duration // when stats were asked for by the packet loop
-	// What of the last batch was not recorded, as a limit ended the capture.
-	unused int
-	seen   uint64 // the number of the packet that a limit ended it at; 0 for none
+	left   uint64        // the number of the packet of a file that the byte limit ended it at; 0 for none
 
 	beat      sync.WaitGroup
 	ended     chan struct{} // closed when the capture has ended

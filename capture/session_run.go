@@ -85,45 +85,29 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 // take records what the source hands over together. got is false when there was
 // nothing.
 func (s *Session) take() (got bool, reason StopReason, err error) {
-	for {
-		batch, err := s.src.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return got, EndOfFile, nil
-		case errors.Is(err, source.ErrLate):
-			return got, TimeExceeded, nil
-		case err != nil:
-			return got, CaptureBroken, err
-		case batch == nil:
-			return got, "", nil
-		}
-		if reason, err := s.record(batch); reason != "" || err != nil || batch.Last {
-			return true, reason, err
-		}
-		got = true
+	batch, err := s.src.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return false, EndOfFile, nil
+	case errors.Is(err, source.ErrLate):
+		return false, TimeExceeded, nil
+	case err != nil:
+		return false, CaptureBroken, err
+	case batch == nil:
+		return false, "", nil
 	}
-}
-
-// record takes the packets of a batch.
-func (s *Session) record(batch *source.Batch) (StopReason, error) {
-	n, err := s.rec.Add(batch.Packets)
-	if err == nil && batch.Quiet {
+	left, err := s.rec.Add(batch)
+	if err == nil && batch.Quiet() {
 		err = s.rec.Flush()
 	}
-	full := n < len(batch.Packets)
-	if full {
-		s.unused, s.seen = len(batch.Packets)-n-1, batch.Packets[n].Number
-	}
-	if batch.Last || full || err != nil {
-		s.tell()
-	}
+	s.tell()
 	switch {
 	case err != nil:
-		return s.fileReason(err)
-	case full:
-		return SizeExceeded, nil
+		reason, err = s.fileReason(err)
+	case left != nil:
+		reason, s.left = SizeExceeded, left.Number
 	}
-	return "", nil
+	return true, reason, err
 }
 
 // fileReason is the end of a capture whose files take no more.
@@ -189,7 +173,7 @@ func (s *Session) countLost() {
 		if batch == nil || err != nil {
 			return
 		}
-		if _, err := s.rec.Add(batch.Packets); err != nil {
+		if _, err := s.rec.Add(batch); err != nil {
 			return
 		}
 	}

@@ -13,8 +13,9 @@ import (
 // BenchmarkCompress is what compressing costs beside writing plain files, for
 // packets of which a half is text and a half cannot be compressed.
 func BenchmarkCompress(b *testing.B) {
-	packets := batchOf(1514)[:1]
-	data := packets[0].Data
+	packets := batchOf(1514)
+	packets.packets = packets.packets[:1]
+	data := packets.packets[0].Data
 	noise := uint64(88172645463325252)
 	text := "GET /index.html HTTP/1.1\r\nHost: example.com\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
 	for _, compress := range []string{request.CompressNone, request.CompressZstd, request.CompressGzip} {

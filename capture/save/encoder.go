@@ -14,11 +14,12 @@ import (
 type Encoder interface {
 	// Begin appends what the next file begins with.
 	Begin(b []byte) []byte
-	// Append appends the records of packets until b has mark bytes or more, or
-	// the next one would take more than room bytes, those that End needs
-	// included. n is how many packets it took, and data how many bytes of them.
-	// There is room in b for mark bytes and maxRecordSize more.
-	Append(b []byte, packets []source.Packet, mark int, room int64) (out []byte, n int, data uint64)
+	// Append appends the records of p, if it is not nil, and of the packets of the
+	// batch, until b has mark bytes or more, or the next packet would take more than
+	// room bytes, those that End needs included. That packet is next, which is nil
+	// when the batch is at its end. n is how many packets it took, and data how many
+	// bytes of them. There is room in b for mark bytes and maxRecordSize more.
+	Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (out []byte, next *source.Packet, n, data uint64)
 	// Cut makes a packet so short that it has room in an empty file with room
 	// bytes. It is false when no packet has.
 	Cut(p *source.Packet, room int64) bool
@@ -75,14 +76,15 @@ func (e *pcapEncoder) Begin(b []byte) []byte {
 }
 
 // Append implements Encoder.
-func (e *pcapEncoder) Append(b []byte, packets []source.Packet, mark int, room int64) ([]byte, int, uint64) {
-	var data uint64
-	for i := range packets {
-		p := &packets[i]
+func (e *pcapEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {
+	if p == nil {
+		p = batch.Next()
+	}
+	for ; p != nil; p = batch.Next() {
 		caplen := min(len(p.Prefix)+len(p.Data), int(e.snap))
 		record := pcapfile.RecordHeaderLen + caplen
 		if room -= int64(record); len(b) >= mark || room < 0 {
-			return b, i, data
+			break
 		}
 		at := len(b)
 		b = b[:at+record]
@@ -93,9 +95,10 @@ func (e *pcapEncoder) Append(b []byte, packets []source.Packet, mark int, room i
 		pcapfile.PutRecordHeader(b[at:], uint32(p.Sec), fraction, caplen, p.Length)
 		body := b[at+pcapfile.RecordHeaderLen:]
 		copy(body[copy(body, p.Prefix):], p.Data)
+		n++
 		data += uint64(caplen)
 	}
-	return b, len(packets), data
+	return b, p, n, data
 }
 
 // Least implements Encoder.

@@ -87,10 +87,11 @@ func (e *ngEncoder) Least() int64 {
 func (e *ngEncoder) endSize() int64 { return int64(len(e.ifaces)) * pcapfile.StatisticsLen }
 
 // Append implements Encoder.
-func (e *ngEncoder) Append(b []byte, packets []source.Packet, mark int, room int64) ([]byte, int, uint64) {
-	var data uint64
-	for i := range packets {
-		p := &packets[i]
+func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {
+	if p == nil {
+		p = batch.Next()
+	}
+	for ; p != nil; p = batch.Next() {
 		for p.Interface >= len(e.ifaces) {
 			e.add()
 			e.pending = append(e.pending, e.ifaces[len(e.ifaces)-1].block...)
@@ -98,7 +99,7 @@ func (e *ngEncoder) Append(b []byte, packets []source.Packet, mark int, room int
 		caplen := min(len(p.Prefix)+len(p.Data), int(e.snap))
 		record := pcapfile.EnhancedLen(caplen)
 		if room -= int64(record + len(e.pending)); len(b) >= mark || room < e.endSize() {
-			return b, i, data
+			break
 		}
 		if len(e.pending) > 0 {
 			b = append(b, e.pending...)
@@ -111,9 +112,10 @@ func (e *ngEncoder) Append(b []byte, packets []source.Packet, mark int, room int
 		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, uint32(p.Sec), p.Nsec, caplen, p.Length):][:caplen]
 		copy(body[copy(body, p.Prefix):], p.Data)
 		e.ifaces[p.Interface].packets++
+		n++
 		data += uint64(caplen)
 	}
-	return b, len(packets), data
+	return b, p, n, data
 }
 
 // Cut implements Encoder.

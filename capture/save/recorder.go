@@ -36,75 +36,77 @@ func NewRecorder(e Encoder, s Sink, c *Counters, limit int64, header int) *Recor
 // Until makes every packet that comes after t too late to be recorded.
 func (r *Recorder) Until(t time.Time) { r.until = t }
 
-// inTime leaves out packets that came too late. It may reorder nothing.
-func (r *Recorder) inTime(packets []source.Packet) []source.Packet {
-	sec, nsec := r.until.Unix(), uint32(r.until.Nanosecond())
-	in := packets[:0]
-	for i := range packets {
-		if p := &packets[i]; p.Sec < sec || p.Sec == sec && p.Nsec <= nsec {
-			in = append(in, *p)
-		}
-	}
-	return in
+// inTime are the packets of a batch that came up to a moment.
+type inTime struct {
+	source.Batch
+	sec  int64
+	nsec uint32
 }
 
-// Add records packets. n is how many of them it has dealt with; when that is not
-// all, the next one would have taken the file over its limit, and the capture is
-// at its end. When the disk fails, the packets behind are counted as lost. The
-// error is ErrSpent, or one of the disk.
-func (r *Recorder) Add(packets []source.Packet) (n int, err error) {
-	late := 0
+// Next implements source.Batch.
+func (b *inTime) Next() *source.Packet {
+	for {
+		p := b.Batch.Next()
+		if p == nil || p.Sec < b.sec || p.Sec == b.sec && p.Nsec <= b.nsec {
+			return p
+		}
+	}
+}
+
+// Add records the packets of a batch. When one would have taken the file over
+// its limit, that is left, and the capture is at its end. When the disk fails,
+// that packet and those behind it are counted as lost. The error is ErrSpent, or
+// one of the disk.
+func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
 	if !r.until.IsZero() {
-		all := len(packets)
-		packets = r.inTime(packets)
-		late = all - len(packets)
+		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond())}
 	}
 	soft, hard := r.sink.Marks()
-	for n < len(packets) {
+	for {
 		if r.failed {
-			r.lose(len(packets) - n)
-			n = len(packets)
-			break
+			r.lose(left, batch)
+			return nil, err
 		}
 		mark := soft
 		if len(r.buf) >= soft {
 			if r.sink.Ready() || len(r.buf) >= hard {
 				if err = r.put(); errors.Is(err, ErrSpent) {
-					return n, err
+					return left, err
 				}
 				continue
 			}
 			mark = min(len(r.buf)+soft, hard)
 		}
-		n += r.encode(packets[n:], mark)
-		if n == len(packets) || len(r.buf) >= mark {
+		if left = r.encode(left, batch, mark); left == nil {
+			return nil, err
+		}
+		if len(r.buf) >= mark {
 			continue
 		}
-		more, rerr := r.makeRoom(&packets[n])
+		more, rerr := r.makeRoom(left)
 		switch {
 		case rerr != nil && r.failed:
 			err = rerr
 		case rerr != nil || !more:
-			return n, rerr
+			return left, rerr
 		}
 	}
-	return n + late, err
 }
 
 // encode lays packets out in the buffer, until it has mark bytes or the file is
-// full.
-func (r *Recorder) encode(packets []source.Packet, mark int) (did int) {
+// full. What has no place any more is left.
+func (r *Recorder) encode(p *source.Packet, batch source.Batch, mark int) (left *source.Packet) {
 	room := int64(math.MaxInt64)
 	if r.limit > 0 {
 		room = r.limit - r.size
 	}
 	before := len(r.buf)
-	var data uint64
-	r.buf, did, data = r.encoder.Append(r.buf, packets, mark, room)
-	r.packets += uint64(did)
+	var n, data uint64
+	r.buf, left, n, data = r.encoder.Append(r.buf, p, batch, mark, room)
+	r.packets += n
 	r.bytes += data
 	r.size += int64(len(r.buf) - before)
-	return did
+	return left
 }
 
 // makeRoom goes on to the next file, for a packet that has no room in this one.
@@ -135,10 +137,18 @@ func (r *Recorder) full() Full {
 	return f
 }
 
-// lose counts packets that matched and cannot be recorded any more.
-func (r *Recorder) lose(n int) {
-	r.packets += uint64(n)
-	r.counters.lost.Add(uint64(n))
+// lose counts a packet, if it is not nil, and those of a batch, which matched and
+// cannot be recorded any more.
+func (r *Recorder) lose(p *source.Packet, batch source.Batch) {
+	if p == nil {
+		p = batch.Next()
+	}
+	n := uint64(0)
+	for ; p != nil; p = batch.Next() {
+		n++
+	}
+	r.packets += n
+	r.counters.lost.Add(n)
 }
 
 // put gives the buffer to the sink.

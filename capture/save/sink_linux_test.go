@@ -101,7 +101,7 @@ func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 }
 
 // numbered gives packets their numbers, and content that does not compress.
-func numbered(from, n, size int) []source.Packet {
+func numbered(from, n, size int) *list {
 	packets := make([]source.Packet, n)
 	x := uint64(from + 1)
 	for i := range packets {
@@ -115,7 +115,7 @@ func numbered(from, n, size int) []source.Packet {
 		binary.BigEndian.PutUint32(data, uint32(from+i))
 		packets[i] = source.Packet{Sec: 1, Data: data, Length: size, Timed: true}
 	}
-	return packets
+	return &list{packets: packets}
 }
 
 // unpack reads a file, compressed or not. Of one that is cut it gives what there
@@ -190,8 +190,8 @@ func sinkKeepsEverything(t *testing.T, v variant) {
 	f := openFixture(t, v, t.TempDir(), 0)
 	const n = 3000
 	for from := 0; from < n; from += 100 {
-		if did, err := f.Add(numbered(from, 100, 1000)); did != 100 || err != nil {
-			t.Fatal(did, err)
+		if left, err := f.Add(numbered(from, 100, 1000)); left != nil || err != nil {
+			t.Fatal(left, err)
 		}
 	}
 	if err := f.Finish(); err != nil {
@@ -220,7 +220,8 @@ func sinkKeepsToTheLimit(t *testing.T, v variant) {
 	const perFile = (limit - pcapfile.HeaderLen) / (pcapfile.RecordHeaderLen + size)
 	f := openFixture(t, v, t.TempDir(), limit)
 	const n = 10 * perFile
-	did, err := f.Add(numbered(0, n, size))
+	packets := numbered(0, n, size)
+	left, err := f.Add(packets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,13 +230,13 @@ func sinkKeepsToTheLimit(t *testing.T, v variant) {
 	}
 	files := f.sink.Files()
 	if v.files == 0 {
-		if did != perFile || !slices.Equal(numbersIn(t, files[0].Path, v.compress), count(perFile)) {
-			t.Errorf("%d packets taken, %d have room", did, perFile)
+		if did := packets.given - 1; left == nil || did != perFile || !slices.Equal(numbersIn(t, files[0].Path, v.compress), count(perFile)) {
+			t.Errorf("%d packets taken, %d have room", packets.given-1, perFile)
 		}
 		return
 	}
-	if did != n || len(files) != v.files {
-		t.Fatalf("%d packets taken, %+v", did, files)
+	if left != nil || len(files) != v.files {
+		t.Fatalf("left %v, %+v", left, files)
 	}
 	var all []int
 	for i, file := range files {
@@ -290,9 +291,9 @@ func sinkOnAFullDisk(t *testing.T, v variant) {
 	const n = 6000
 	var failed error
 	for from := 0; from < n; from += 100 {
-		did, err := f.Add(numbered(from, 100, 1000))
-		if did != 100 {
-			t.Fatal(did, err)
+		left, err := f.Add(numbered(from, 100, 1000))
+		if left != nil {
+			t.Fatal(left, err)
 		}
 		failed = errors.Join(failed, err)
 	}

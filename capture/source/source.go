@@ -15,7 +15,7 @@ import (
 )
 
 // Packet is one packet that matches the filters of the source, laid out for a
-// file. Its slices are valid until the next call of Next.
+// file. It is valid until the next packet of its batch is asked for.
 type Packet struct {
 	Sec  int64  // time of capture, seconds since 1970
 	Nsec uint32 // and nanoseconds, below 1e9
@@ -35,16 +35,18 @@ type Packet struct {
 	Number uint64
 }
 
-// Batch is a number of packets, in the order in which they came.
-type Batch struct {
-	Packets []Packet
-	// Last says that nothing more is there at the moment that was handed over
-	// together with these packets. Between the batches of one hand-over nobody
-	// needs to look at the clock or to tell counters.
-	Last bool
+// Batch is a number of packets that a source hands over together. Between the
+// packets of one batch nobody needs to look at the clock or to tell counters.
+//
+// The packets are made one by one, as they are asked for: each is in memory that
+// has just been read, so that whoever copies it finds it in the processor's cache.
+type Batch interface {
+	// Next gives the next packet, nil behind the last. It does not wait, and
+	// allocates nothing.
+	Next() *Packet
 	// Quiet says that the traffic is slow: this is a good moment to write what
 	// is held in memory, as somebody may be watching the file grow.
-	Quiet bool
+	Quiet() bool
 }
 
 // Timeline says by which clock a time limit is measured.
@@ -143,10 +145,10 @@ type Source interface {
 	// or is counted as dropped; and none that does not match ever does.
 	Start() error
 	// Next gives the packets that are there, and nil when there are none at the
-	// moment. What it gave before is invalid from then on. It does not wait, and
-	// allocates nothing. The error is io.EOF when there will be no more packets, and
-	// ErrLate when the packets' own times have passed the time limit.
-	Next() (*Batch, error)
+	// moment. The batch before is given back by that. It does not wait, and allocates
+	// nothing. The error is io.EOF when there will be no more packets, and ErrLate
+	// when the packets' own times have passed the time limit.
+	Next() (Batch, error)
 	// Wait returns when there are packets, when Wake was called, or after d; a d
 	// below zero waits without end. It may return early. The error is ErrGone when
 	// all that packets came from has gone.

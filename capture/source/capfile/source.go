@@ -25,8 +25,10 @@ const (
 
 // batch is what goes from the decoder to the packet loop.
 type batch struct {
-	source.Batch
 	packets [batchLen]source.Packet
+	length  int    // of packets
+	given   int    // of them, by Next
+	quiet   bool   // nothing more was there when it was handed over
 	arena   []byte // what is left of it
 	memory  []byte // all of it
 	seen    uint64 // packets looked at, up to its end
@@ -35,9 +37,20 @@ type batch struct {
 }
 
 func (b *batch) reset() {
-	b.Batch = source.Batch{Last: true}
-	b.arena, b.err = b.memory, nil
+	b.length, b.given, b.quiet, b.arena, b.err = 0, 0, false, b.memory, nil
 }
+
+// Next implements source.Batch.
+func (b *batch) Next() *source.Packet {
+	if b.given == b.length {
+		return nil
+	}
+	b.given++
+	return &b.packets[b.given-1]
+}
+
+// Quiet implements source.Batch.
+func (b *batch) Quiet() bool { return b.quiet }
 
 // fileSource is the source of a capture of packets of a file.
 type fileSource struct {
@@ -129,7 +142,7 @@ func (f *fileSource) Start() error {
 		// Whoever sends the packets through a pipe may be slow, and somebody may
 		// be watching the file grow.
 		f.in.ahead.idle = func() error {
-			f.now.Quiet = true
+			f.now.quiet = true
 			f.turned = true
 			return f.handOver()
 		}
@@ -152,7 +165,7 @@ func (f *fileSource) decode() error {
 		if err := f.packet(&p); err != nil {
 			return err
 		}
-		if len(f.now.Packets) == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
+		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
 			if err := f.handOver(); err != nil {
 				return err
 			}
@@ -190,13 +203,12 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 	}
 	f.matched++
 	b := f.now
-	at := len(b.Packets)
-	b.Packets = b.packets[:at+1]
-	b.Packets[at] = source.Packet{
+	b.packets[b.length] = source.Packet{
 		Sec: int64(p.Sec), Nsec: p.Nsec, Flags: uint32(p.Direction), Interface: f.id, Length: p.Length, Data: p.Data,
 		Timed: p.Timed, Number: f.seen,
 	}
-	if cap(p.Data) > 0 && len(b.arena) >= len(p.Data) {
+	b.length++
+	if len(b.arena) >= len(p.Data) {
 		b.arena = b.arena[len(p.Data):]
 	}
 	return nil
@@ -283,7 +295,7 @@ func (f *fileSource) readError(err error) error {
 }
 
 // Next implements source.Source.
-func (f *fileSource) Next() (*source.Batch, error) {
+func (f *fileSource) Next() (source.Batch, error) {
 	if f.cur != nil {
 		f.cur.reset()
 		f.free <- f.cur // there is room for all of them
@@ -309,7 +321,7 @@ func (f *fileSource) Next() (*source.Batch, error) {
 	f.cur, f.ended = b, b.err
 	f.stats.seen.Store(b.seen)
 	f.stats.matched.Store(b.matched)
-	return &b.Batch, nil
+	return b, nil
 }
 
 // Wait implements source.Source.

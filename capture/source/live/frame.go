@@ -21,8 +21,8 @@ const (
 )
 
 // matches does what the kernel's program was too small for.
-func (l *liveSource) matches() bool {
-	p, m := &l.raw, &l.match
+func (b *batch) matches() bool {
+	p, m := &b.raw, &b.match
 	m.Data, m.Protocol, m.Direction = p.Data, p.Protocol, filter.Incoming
 	switch {
 	case netif.HWType(p.HWType) == netif.Loopback:
@@ -33,31 +33,31 @@ func (l *liveSource) matches() bool {
 	switch {
 	case netif.HWType(p.HWType).HasMAC():
 		m.Framing = filter.Ethernet
-	case l.link == pcapfile.RawIP:
+	case b.link == pcapfile.RawIP:
 		m.Framing = filter.RawIP
 	default:
 		m.Framing = filter.Cooked
 	}
-	return l.spec.config.Filters.Match(m)
+	return b.s.spec.config.Filters.Match(m)
 }
 
 // layOut makes of a packet of the ring what the file's link type wants.
-func (l *liveSource) layOut(to *source.Packet, prefix *[prefixLen]byte) {
-	p := &l.raw
+func (b *batch) layOut() {
+	p, to := &b.raw, &b.packet
 	to.Sec, to.Nsec = int64(p.Sec), p.Nsec
-	link := l.link
-	if l.own {
-		to.Interface, link = l.ports.of(p)
+	link := b.link
+	if b.own {
+		to.Interface, link = b.s.ports.of(p)
 		to.Flags = pcapfile.PacketFlags(p.Type)
 	}
 	switch {
 	case link == pcapfile.SLL2:
-		cooked(p, to, prefix)
+		cooked(p, to, &b.prefix)
 	case p.Tagged && link == pcapfile.Ethernet && len(p.Data) >= macAddrsLen:
 		// The kernel takes the outer tag out of received frames and hands it
 		// over beside them (packet(7), PACKET_AUXDATA). It goes back where it
 		// was.
-		to.Prefix = prefix[:macAddrsLen+vlanTagLen]
+		to.Prefix = b.prefix[:macAddrsLen+vlanTagLen]
 		copy(to.Prefix, p.Data[:macAddrsLen])
 		binary.BigEndian.PutUint16(to.Prefix[macAddrsLen:], p.TPID)
 		binary.BigEndian.PutUint16(to.Prefix[macAddrsLen+2:], p.TCI)

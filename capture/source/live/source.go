@@ -15,10 +15,6 @@ import (
 	"pcapctl/filter"
 )
 
-// batchLen is how many packets a batch holds: so many that what is done once for
-// each batch costs little, and so few that they stay in the processor's cache.
-const batchLen = 64
-
 // liveSource is the source of a capture on interfaces.
 type liveSource struct {
 	spec    *Spec
@@ -28,24 +24,15 @@ type liveSource struct {
 	links   *linkWatch
 
 	// Of the packet loop.
-	block   *tpacket.Block // what of it is left comes next; nil for none
-	raw     tpacket.Packet
-	batch   source.Batch
-	packets [batchLen]source.Packet
-	prefix  [batchLen][prefixLen]byte
-	failed  error // is told when what came before it has been given
-	match   filter.Packet
-	link    pcapfile.LinkType // of every packet, where the file has one
-	own     bool              // each interface has a link type of its own in the file
-	ports   ports
+	batch  batch
+	failed error // is told when what came before it has been given
+	ports  ports
 }
 
 func newSource(s *Spec) *liveSource {
-	l := &liveSource{spec: s, program: s.Program, options: s.options, link: s.LinkType, own: s.perInterface(), links: newLinks(s)}
+	l := &liveSource{spec: s, program: s.Program, options: s.options, links: newLinks(s)}
 	l.ports.begin(s, l.links)
-	for i := range l.packets {
-		l.packets[i].Timed = true
-	}
+	l.batch = batch{s: l, link: s.LinkType, own: s.perInterface(), packet: source.Packet{Timed: true}}
 	return l
 }
 
@@ -105,44 +92,56 @@ func (l *liveSource) Start() error {
 	return nil
 }
 
-// Next implements source.Source. A hand-over is a block of the kernel's ring.
-func (l *liveSource) Next() (*source.Batch, error) {
-	if l.block == nil {
-		if l.failed != nil {
-			return nil, l.failed
-		}
-		block, err := l.ring.Next()
-		if err != nil {
-			return nil, fault.Errorf(fault.Failed, "%w", err)
-		}
-		if block == nil {
-			return nil, nil
-		}
-		l.block = block
+// Next implements source.Source. A batch is a block of the kernel's ring.
+func (l *liveSource) Next() (source.Batch, error) {
+	if l.failed != nil {
+		return nil, l.failed
 	}
-	block, n := l.block, 0
-	for n < batchLen {
-		ok, err := block.Next(&l.raw)
-		if err != nil {
-			l.failed = fault.Errorf(fault.Failed, "%w", err)
-		}
-		if !ok || err != nil {
-			l.block = nil
-			break
-		}
-		if !l.program.Exact && !l.matches() {
-			continue
-		}
-		l.layOut(&l.packets[n], &l.prefix[n])
-		n++
+	block, err := l.ring.Next()
+	if err != nil {
+		return nil, fault.Errorf(fault.Failed, "%w", err)
 	}
-	l.batch = source.Batch{Packets: l.packets[:n]}
-	if l.block == nil || block.Empty() {
-		l.batch.Last, l.batch.Quiet = true, block.Idle()
-		l.block = nil
+	if block == nil {
+		return nil, nil
 	}
+	l.batch.block, l.batch.coarse = block, !l.program.Exact
 	return &l.batch, nil
 }
+
+// batch are the packets of a block.
+type batch struct {
+	s      *liveSource
+	block  *tpacket.Block
+	coarse bool              // the kernel's program lets too much through
+	own    bool              // each interface has a link type of its own in the file
+	link   pcapfile.LinkType // of every packet, where the file has one
+	raw    tpacket.Packet
+	packet source.Packet
+	prefix [prefixLen]byte
+	match  filter.Packet
+}
+
+// Next implements source.Batch.
+func (b *batch) Next() *source.Packet {
+	for {
+		ok, err := b.block.Next(&b.raw)
+		if err != nil {
+			b.s.failed = fault.Errorf(fault.Failed, "%w", err)
+			return nil
+		}
+		if !ok {
+			return nil
+		}
+		if !b.coarse || b.matches() {
+			b.layOut()
+			return &b.packet
+		}
+	}
+}
+
+// Quiet implements source.Batch: the block came by the kernel's retire timer and
+// not because it was full.
+func (b *batch) Quiet() bool { return b.block.Idle() }
 
 // Wait implements source.Source.
 func (l *liveSource) Wait(d time.Duration) error {

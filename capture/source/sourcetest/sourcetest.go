@@ -105,9 +105,9 @@ func take(t *testing.T, src source.Source, n int, length int) (numbers []int) {
 }
 
 // read gives the numbers of a batch, and holds its packets to what is promised.
-func read(t *testing.T, src source.Source, batch *source.Batch, length int) (numbers []int) {
+func read(t *testing.T, src source.Source, batch source.Batch, length int) (numbers []int) {
 	t.Helper()
-	for _, p := range batch.Packets {
+	for p := batch.Next(); p != nil; p = batch.Next() {
 		if p.Length != length || len(p.Prefix)+len(p.Data) > p.Length || p.Nsec >= 1e9 || p.Timed && p.Sec == 0 || p.Interface < 0 {
 			t.Fatalf("%+v", p)
 		}
@@ -269,8 +269,11 @@ func allocates(t *testing.T, f Fixture) {
 	send(2000)
 	take(t, src, 100, f.Length)
 	if n := testing.AllocsPerRun(5, func() {
-		if _, err := src.Next(); err != nil && !errors.Is(err, io.EOF) {
+		batch, err := src.Next()
+		if err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
+		}
+		for batch != nil && batch.Next() != nil {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

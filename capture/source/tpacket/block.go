@@ -88,9 +88,6 @@ type Block struct {
 // full: traffic is slow, and now is a good moment to write out what is held.
 func (b *Block) Idle() bool { return b.idle }
 
-// Empty says that Next has given all packets of the block.
-func (b *Block) Empty() bool { return b.left == 0 }
-
 func (b *Block) open(mem []byte, status uint32) error {
 	if len(mem) < blockHeaderLen {
 		return ErrCorrupt
