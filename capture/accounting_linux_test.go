@@ -92,13 +92,13 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 			r.IP("link", "add", "br0", "type", "bridge", "mcast_snooping", "0") // which asks for multicast routers
 			r.IP("link", "set", "v1", "master", "br0")
 			r.IP("link", "set", "br0", "arp", "off", "multicast", "off", "up")
-			r.waitForCarrier("br0")
+			r.WaitUntilUp("br0")
 			return []numberedBy{r.sendsNumbered("v0", ethernet(t))}
 		}},
 		{"macvlan", []string{"mac0"}, func(t *testing.T, r *rig) []numberedBy {
 			r.IP("link", "add", "link", "v1", "name", "mac0", "address", "02:00:00:00:00:99", "type", "macvlan", "mode", "bridge")
 			r.IP("link", "set", "mac0", "arp", "off", "multicast", "off", "up")
-			r.waitForCarrier("mac0")
+			r.WaitUntilUp("mac0")
 			f := ethernet(t)
 			copy(f, "\x02\x00\x00\x00\x00\x99") // macvlan puts broadcasts off for a while
 			return []numberedBy{r.sendsNumbered("v0", f)}
@@ -186,7 +186,7 @@ func TestFlappingAndDeletedInterfaces(t *testing.T) {
 			}
 			send("v1", steady, 200)
 			r.IP("link", "set", "w1", "up")
-			r.waitForCarrier("w0", "w1")
+			r.WaitUntilUp("w0", "w1")
 			send("v1", steady, 200)
 		}
 		send("w1", flapping, 200)

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pcapctl/capture/fault"
-	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/source/live"
 )
@@ -47,31 +46,6 @@ func (r *rig) tun(name string) *os.File {
 	r.t.Cleanup(func() { _ = f.Close() })
 	r.IP("link", "set", name, "up")
 	return f
-}
-
-// waitForCarrier waits until the interfaces pass frames: a bridge does so a
-// little after its ports are up.
-func (r *rig) waitForCarrier(names ...string) {
-	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		running := 0
-		err := netif.In(r.Name, func() error {
-			all, err := netif.List()
-			for _, i := range all {
-				if i.Running && slices.Contains(names, i.Name) {
-					running++
-				}
-			}
-			return err
-		})
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if running == len(names) {
-			return
-		}
-	}
-	r.t.Fatalf("no carrier on %v after ten seconds", names)
 }
 
 func ipPacket(t *testing.T, src, dst string, sport, dport uint16) []byte {
@@ -134,7 +108,7 @@ func TestBridgeMacvlanAndJumboFrames(t *testing.T) {
 	r.Veth("w0", "w1")
 	r.IP("link", "add", "link", "w1", "name", "mac0", "address", "02:00:00:00:00:99", "type", "macvlan", "mode", "bridge")
 	r.IP("link", "set", "mac0", "arp", "off", "multicast", "off", "up")
-	r.waitForCarrier("br0", "mac0")
+	r.WaitUntilUp("br0", "mac0")
 
 	small := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
 	copy(small, "\x02\x00\x00\x00\x00\x99") // macvlan puts broadcasts off for a while

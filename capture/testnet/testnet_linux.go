@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,6 +90,37 @@ func (ns *NS) Veth(a, b string) {
 	for _, dev := range []string{a, b} {
 		ns.IP("link", "set", dev, "arp", "off", "multicast", "off", "up")
 	}
+	ns.WaitUntilUp(a, b)
+}
+
+// WaitUntilUp waits until the interfaces pass packets.
+func (ns *NS) WaitUntilUp(names ...string) {
+	ns.t.Helper()
+	if err := WaitUntilUp(ns.Name, names...); err != nil {
+		ns.t.Fatal(err)
+	}
+}
+
+// WaitUntilUp waits until the interfaces of a namespace pass packets. The kernel
+// gives an interface its queue a little after its carrier, in a work queue that a
+// busy machine puts off; until then its queueing discipline is noop, which takes
+// packets and drops them before any packet socket sees them
+// (net/core/link_watch.c, net/sched/sch_generic.c).
+func WaitUntilUp(namespace string, names ...string) error {
+	for _, name := range names {
+		var out []byte
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			out, _ = exec.Command("ip", "-n", namespace, "-o", "link", "show", "dev", name).CombinedOutput()
+			line := string(out)
+			if strings.Contains(line, "LOWER_UP") && !strings.Contains(line, "qdisc noop ") && !strings.Contains(line, "state DOWN") && !strings.Contains(line, "state LOWERLAYERDOWN") {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s is not up after 30 seconds: %s", name, line)
+			}
+		}
+	}
+	return nil
 }
 
 // Command is a command that runs in the namespace.

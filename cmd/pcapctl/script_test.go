@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"pcapctl/capture/testnet"
 	"pcapctl/storage"
 )
 
@@ -121,6 +122,7 @@ func newNet(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Check(ts.Exec("ip", append([]string{"-n", name}, strings.Fields(line)...)...))
 	}
+	ts.Check(testnet.WaitUntilUp(name, "v0", "v1"))
 }
 
 // waitFor is `waitfor FILE TEXT`: wait until a file has the text in it.

@@ -205,6 +205,7 @@ func TestInterfaceDownAndUp(t *testing.T) {
 		t.Errorf("a wait after the error was told: %v", err)
 	}
 	ns.IP("link", "set", "v1", "up")
+	ns.WaitUntilUp("v0", "v1")
 	ns.Sender("v0").Send(numbered(64, 7))
 	if got := drain(t, r); len(got) != 1 || got[0] != 7 {
 		t.Errorf("after it came back: %v", got)
