@@ -127,7 +127,10 @@ func (c *compiler) excludeIPv6(flows []Flow, recorded label) label {
 	}
 	next := c.seq(c.excludePorts(checks, recorded), bpf.LoadIndirect{Off: 40, Size: 4})
 	next = c.test(bpf.JumpEqual, protoTCP, next, recorded)
-	return c.seq(next, bpf.LoadIndirect{Off: 6, Size: 1})
+	next = c.seq(next, bpf.LoadIndirect{Off: 6, Size: 1})
+	// An EtherType of IPv6 does not make the header one: what has another version is not a packet of the flow.
+	next = c.test(bpf.JumpEqual, 6, next, recorded)
+	return c.seq(next, bpf.LoadIndirect{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 }
 
 // excludeFrom writes the search for the IP header.
