@@ -207,7 +207,7 @@ func (e *excluder) cooked() label {
 }
 
 // byTagRest tells the two apart by what is where a tag's EtherType would be. In an IP header that is a length,
-// and a TCP packet of 0x8100 bytes, say, then counts as none: it is recorded, never lost.
+// and a TCP packet of 0x8100 bytes, say, is then not recognised as one: it is recorded, never lost.
 func (e *excluder) byTagRest(rest label) label {
 	raw := e.raw(e.recorded)
 	isType := e.oneOf(rest, raw, etherIPv4, etherIPv6)

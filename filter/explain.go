@@ -12,7 +12,7 @@ const maxTerms = 100
 // PcapExpression is f as an expression for tcpdump and Wireshark, when there is one of a readable size. What
 // matches everything is the empty expression.
 //
-// A filter that tells the local end by the direction uses "inbound" and "outbound", which pcap-filter(7) knows
+// A filter that recognises the local end by the direction uses "inbound" and "outbound", which pcap-filter(7) knows
 // when capturing live on Linux. For whole, untagged packets of TCP, UDP or SCTP without IPv6 extension headers
 // the expression means what f means. What it lacks: later fragments, ICMP errors, ports behind extension
 // headers, ports of DCCP and UDP-Lite, VLAN tags inside the frame, and either end on loopback.
@@ -134,9 +134,9 @@ func (f Filter) contradicts() bool {
 	return (!local4 || !remote4) && (!local6 || !remote6)
 }
 
-// Warnings tells what is legal in the set but cannot be meant: filters, or entries of their lists, that can
-// never match, and filters that another covers. The addresses are this machine's; without any, nothing is said
-// of local addresses. Filters are counted from 1.
+// Warnings lists what is legal in the set but cannot be meant: filters, or entries of their lists, that can
+// never match, and filters that another covers. The addresses are this machine's; without any, local
+// addresses are not checked. Filters are counted from 1.
 func (s Set) Warnings(localAddrs []netip.Addr) []string {
 	var out []string
 	warn := func(i int, format string, args ...any) {
@@ -179,7 +179,7 @@ func (s Set) Warnings(localAddrs []netip.Addr) []string {
 	return out
 }
 
-// loneFamilies tells of the addresses of one end that are of an IP version the other end does not let through.
+// loneFamilies lists the addresses of one end that are of an IP version the other end does not let through.
 func (f *Filter) loneFamilies() []string {
 	var out []string
 	for _, e := range []struct {
@@ -201,8 +201,8 @@ func (f *Filter) loneFamilies() []string {
 	return out
 }
 
-// foreignLocals tells of local addresses that this machine does not have. Broadcast and multicast addresses
-// are nobody's, and packets to them come in all the same; all of 127.0.0.0/8 is every machine's.
+// foreignLocals lists local addresses that this machine does not have. Broadcast and multicast addresses
+// belong to no machine, and packets to them come in all the same; all of 127.0.0.0/8 is every machine's.
 func (f *Filter) foreignLocals(localAddrs []netip.Addr) []string {
 	if len(localAddrs) == 0 || f.local.addrs == nil {
 		return nil
@@ -271,7 +271,7 @@ func (f *Filter) covers(g *Filter) bool {
 	switch {
 	case f.addressDecides(): // f looks at packets both ways round.
 		return f.holds(g) || f.holds(&swapped)
-	case g.addressDecides(): // g does, f only the way that the direction tells.
+	case g.addressDecides(): // g does, f only the way that the direction gives.
 		return f.holds(g) && f.holds(&swapped)
 	default:
 		return f.holds(g)

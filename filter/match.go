@@ -11,12 +11,12 @@ type Framing uint8
 const (
 	// Ethernet data starts at the MAC header: an AF_PACKET SOCK_RAW socket on Ethernet or loopback.
 	Ethernet Framing = iota
-	// RawIP data starts at the IP header, whose first four bits tell the version: SOCK_RAW on a tun device.
+	// RawIP data starts at the IP header, whose first four bits are the version: SOCK_RAW on a tun device.
 	RawIP
 	// Cooked data starts at the network header, and the EtherType is known beside it: SOCK_DGRAM.
 	Cooked
 	// Mixed is for programs only: one SOCK_RAW socket on interfaces of several kinds. Packets of Ethernet and
-	// loopback devices are Ethernet, those of all others Cooked; the device type, which the kernel tells, decides.
+	// loopback devices are Ethernet, those of all others Cooked; the device type, which the program reads from the kernel, decides.
 	Mixed
 )
 
@@ -24,7 +24,7 @@ const (
 type Direction uint8
 
 const (
-	// Either end may be the local one: loopback, or a file that does not tell.
+	// Either end may be the local one: loopback, or a file that does not record the direction.
 	Either Direction = iota
 	// Incoming packets have the local end as their destination.
 	Incoming
@@ -48,7 +48,7 @@ func (d Direction) inverted() Direction {
 type Packet struct {
 	Data      []byte // from where Framing says; may be cut short, may be garbage
 	Framing   Framing
-	Protocol  uint16 // the EtherType as the socket or the file tells it; used with Cooked only
+	Protocol  uint16 // the EtherType from the socket or the file, beside the bytes; used with Cooked only
 	Direction Direction
 }
 
@@ -118,8 +118,8 @@ const (
 	laterFragment                  // of a protocol with ports, which were in the first fragment
 )
 
-// flow is what filters look at in one IP packet.
-type flow struct {
+// headers is what filters look at in one IP packet.
+type headers struct {
 	source, destination         netip.Addr
 	protocol                    uint8
 	ports                       portState
@@ -134,18 +134,18 @@ func (s Set) Match(p *Packet) bool {
 		return true
 	}
 	version, data := networkLayer(p)
-	w, ok := readFlow(version, data)
+	h, ok := readHeaders(version, data)
 	if !ok {
 		return false
 	}
-	if s.matchesFlow(&w, p.Direction) {
+	if s.matchesHeaders(&h, p.Direction) {
 		return true
 	}
-	if s.noErrors || w.quote == nil {
+	if s.noErrors || h.quote == nil {
 		return false
 	}
-	quoted, ok := readFlow(version, w.quote)
-	return ok && s.matchesFlow(&quoted, p.Direction.inverted())
+	quoted, ok := readHeaders(version, h.quote)
+	return ok && s.matchesHeaders(&quoted, p.Direction.inverted())
 }
 
 // networkLayer finds the IP header: its version (0: the packet is not IP) and the bytes from there on.
@@ -163,7 +163,7 @@ func networkLayer(p *Packet) (version int, data []byte) {
 		etherType := p.Protocol
 		switch version := rawVersion(data); {
 		case etherType == etherIPv4 && version != 4, etherType == etherIPv6 && version != 6:
-			// A received frame of which the kernel stripped one tag of several: newer kernels tell a socket the
+			// A received frame of which the kernel stripped one tag of several: newer kernels give a socket the
 			// protocol behind all tags, though the data still starts with the rest of a tag.
 			etherType = tagTypes[0]
 		}
@@ -212,70 +212,71 @@ func rawVersion(data []byte) int {
 	return int(data[0] >> 4)
 }
 
-// readFlow reads an IP packet. It is not ok when there is no whole, well-formed IP header of that version.
-func readFlow(version int, data []byte) (w flow, ok bool) {
+// readHeaders reads an IP packet. ok is false when the data does not start with a whole, well-formed IP header of
+// that version.
+func readHeaders(version int, data []byte) (h headers, ok bool) {
 	switch version {
 	case 4:
 		return readIPv4(data)
 	case 6:
 		return readIPv6(data)
 	default:
-		return flow{}, false
+		return headers{}, false
 	}
 }
 
-func readIPv4(data []byte) (w flow, ok bool) {
+func readIPv4(data []byte) (h headers, ok bool) {
 	if len(data) < 20 || data[0]>>4 != 4 || data[0]&15 < 5 {
-		return flow{}, false
+		return headers{}, false
 	}
-	w.source = netip.AddrFrom4([4]byte(data[12:]))
-	w.destination = netip.AddrFrom4([4]byte(data[16:]))
-	w.protocol = data[9]
+	h.source = netip.AddrFrom4([4]byte(data[12:]))
+	h.destination = netip.AddrFrom4([4]byte(data[16:]))
+	h.protocol = data[9]
 	if binary.BigEndian.Uint16(data[6:])&0x1fff != 0 {
-		w.setLaterFragment()
-		return w, true
+		h.setLaterFragment()
+		return h, true
 	}
 	length := int(data[0]&15) * 4
 	if length > len(data) {
-		return w, true
+		return h, true
 	}
 	payload := data[length:]
-	w.setPorts(payload)
-	if w.protocol == protoICMP && len(payload) >= 8 && isICMPv4Error(payload[0]) {
-		w.quote = payload[8:]
+	h.setPorts(payload)
+	if h.protocol == protoICMP && len(payload) >= 8 && isICMPv4Error(payload[0]) {
+		h.quote = payload[8:]
 	}
-	return w, true
+	return h, true
 }
 
-func readIPv6(data []byte) (w flow, ok bool) {
+func readIPv6(data []byte) (h headers, ok bool) {
 	if len(data) < 40 || data[0]>>4 != 6 {
-		return flow{}, false
+		return headers{}, false
 	}
-	w.source = netip.AddrFrom16([16]byte(data[8:]))
-	w.destination = netip.AddrFrom16([16]byte(data[24:]))
-	w.protocol = data[6]
+	h.source = netip.AddrFrom16([16]byte(data[8:]))
+	h.destination = netip.AddrFrom16([16]byte(data[24:]))
+	h.protocol = data[6]
 	payload := data[40:]
 	for range maxExtensions {
-		length := extensionLength(w.protocol, payload)
+		length := extensionLength(h.protocol, payload)
 		if length == 0 {
 			break
 		}
-		fragment := w.protocol == protoFragment
-		w.protocol = payload[0]
+		fragment := h.protocol == protoFragment
+		h.protocol = payload[0]
 		if fragment && binary.BigEndian.Uint16(payload[2:])&0xfff8 != 0 {
-			w.setLaterFragment()
-			return w, true
+			h.setLaterFragment()
+			return h, true
 		}
 		payload = payload[min(length, len(payload)):]
 	}
-	w.setPorts(payload)
-	if w.protocol == protoICMPv6 && len(payload) >= 8 && isICMPv6Error(payload[0]) {
-		w.quote = payload[8:]
+	h.setPorts(payload)
+	if h.protocol == protoICMPv6 && len(payload) >= 8 && isICMPv6Error(payload[0]) {
+		h.quote = payload[8:]
 	}
-	return w, true
+	return h, true
 }
 
-// extensionLength is the length of an IPv6 extension header; 0 when there is none to look through: another
+// extensionLength is the length of an IPv6 extension header in bytes; 0 when there is nothing to look through: another
 // protocol follows, or the header is cut off, which leaves it as the last protocol known.
 func extensionLength(protocol uint8, data []byte) int {
 	switch {
@@ -293,49 +294,49 @@ func extensionLength(protocol uint8, data []byte) int {
 }
 
 // setPorts reads the ports, when the protocol has any and they are there.
-func (w *flow) setPorts(payload []byte) {
-	if protocolHasPorts(w.protocol) && len(payload) >= 4 {
-		w.ports = knownPorts
-		w.sourcePort = port(binary.BigEndian.Uint16(payload))
-		w.destinationPort = port(binary.BigEndian.Uint16(payload[2:]))
+func (h *headers) setPorts(payload []byte) {
+	if protocolHasPorts(h.protocol) && len(payload) >= 4 {
+		h.ports = knownPorts
+		h.sourcePort = port(binary.BigEndian.Uint16(payload))
+		h.destinationPort = port(binary.BigEndian.Uint16(payload[2:]))
 	}
 }
 
 // setLaterFragment notes that the ports, when the protocol has any, were in another fragment.
-func (w *flow) setLaterFragment() {
-	if protocolHasPorts(w.protocol) {
-		w.ports = laterFragment
+func (h *headers) setLaterFragment() {
+	if protocolHasPorts(h.protocol) {
+		h.ports = laterFragment
 	}
 }
 
-func (s Set) matchesFlow(w *flow, d Direction) bool {
+func (s Set) matchesHeaders(h *headers, d Direction) bool {
 	for i := range s.filters {
-		if s.filters[i].matchesFlow(w, d) {
+		if s.filters[i].matchesHeaders(h, d) {
 			return true
 		}
 	}
 	return false
 }
 
-// matchesFlow tries f with the source as the local end, with the destination, or with both.
-func (f *Filter) matchesFlow(w *flow, d Direction) bool {
-	if f.protocol != anyProtocol && w.protocol != f.protocol.number() {
+// matchesHeaders tries f with the source as the local end, with the destination, or with both.
+func (f *Filter) matchesHeaders(h *headers, d Direction) bool {
+	if f.protocol != anyProtocol && h.protocol != f.protocol.number() {
 		return false
 	}
-	if w.ports == noPorts && f.hasPorts() {
+	if h.ports == noPorts && f.hasPorts() {
 		return false
 	}
 	named := f.addressDecides()
-	if (named || d != Incoming) && f.local.fits(w, w.source, w.sourcePort) &&
-		f.remote.fits(w, w.destination, w.destinationPort) {
+	if (named || d != Incoming) && f.local.fits(h, h.source, h.sourcePort) &&
+		f.remote.fits(h, h.destination, h.destinationPort) {
 		return true
 	}
-	return (named || d != Outgoing) && f.local.fits(w, w.destination, w.destinationPort) &&
-		f.remote.fits(w, w.source, w.sourcePort)
+	return (named || d != Outgoing) && f.local.fits(h, h.destination, h.destinationPort) &&
+		f.remote.fits(h, h.source, h.sourcePort)
 }
 
 // fits reports whether an end of the packet is one that e names. Ports that were in another fragment fit.
-func (e *end) fits(w *flow, a netip.Addr, p port) bool {
+func (e *end) fits(h *headers, a netip.Addr, p port) bool {
 	return (e.addrs == nil || e.addrs.contains(a)) &&
-		(e.ports == nil || w.ports == laterFragment || e.ports.contains(p))
+		(e.ports == nil || h.ports == laterFragment || e.ports.contains(p))
 }

@@ -119,7 +119,7 @@ func TestPlantedMistakesAreCaught(t *testing.T) {
 			r := newRandom(t)
 			for tries := 1; tries <= 400; tries++ {
 				set := r.set(t)
-				program := slices.Clone(compiled(t, set, Options{}).Instructions)
+				program := slices.Clone(compiled(t, set, Options{}).instructions)
 				changed := 0
 				for i := range program {
 					if wrong := m.plant(program[i]); wrong != program[i] {
@@ -174,7 +174,7 @@ func TestAlmostEveryWrongInstructionIsCaught(t *testing.T) {
 		parsed(t, "remoteIPAddress=2001:db8::1-2001:db8::ffff:ffff", "localPort=1"),
 		parsed(t, "localIPAddress=192.168.0.1;fe80::1"),
 	)
-	program := compiled(t, set, Options{}).Instructions
+	program := compiled(t, set, Options{}).instructions
 	corpus := newCorpus(r, set, Ethernet, 60_000)
 	if corpus.catches(t, program) {
 		t.Fatal("the program is wrong as it is")
