@@ -46,8 +46,8 @@ func client(t *testing.T, a *blobtest.Azurite, host, path string, change ...func
 	t.Helper()
 	o := Options{
 		URL: a.Endpoint(host) + "/" + path, Account: blobtest.Account,
-		Getenv: env("AZURE_STORAGE_KEY", a.Key+"\n"),
-		Stall:  2 * time.Second, Backoff: 20 * time.Millisecond,
+		getenv: env("AZURE_STORAGE_KEY", a.Key+"\n"),
+		stall:  2 * time.Second, backoff: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&o)
@@ -93,11 +93,11 @@ func TestCheck(t *testing.T) {
 	a.PutBlock("captures/foreign.cap", "AAAA", []byte("x"))
 	sas := func(permissions string) func(*Options) {
 		return func(o *Options) {
-			o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n")
+			o.getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n")
 		}
 	}
 	connection := func(o *Options) {
-		o.Getenv = env("AZURE_STORAGE_CONNECTION_STRING", a.ConnectionString("")+"\n")
+		o.getenv = env("AZURE_STORAGE_CONNECTION_STRING", a.ConnectionString("")+"\n")
 	}
 	t.Run("good", func(t *testing.T) {
 		for name, change := range map[string]func(*Options){
@@ -114,13 +114,13 @@ func TestCheck(t *testing.T) {
 	})
 	t.Run("default container", func(t *testing.T) {
 		for range 2 { // once it is made, once it is there
-			if err := client(t, a, "", DefaultContainer+"/a/b.cap").Check(t.Context()); err != nil {
+			if err := client(t, a, "", defaultContainer+"/a/b.cap").Check(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
-		a.Put(DefaultContainer+"/x", nil)
+		a.Put(defaultContainer+"/x", nil)
 	})
-	other := func(o *Options) { o.Getenv = env("AZURE_STORAGE_KEY", "AAAA"+a.Key[4:]) }
+	other := func(o *Options) { o.getenv = env("AZURE_STORAGE_KEY", "AAAA"+a.Key[4:]) }
 	for _, tt := range []struct {
 		name, path, text string
 		kind             Kind
@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 		{"somebody uploads", "captures/foreign.cap", "another program is uploading", Conflict, func(*Options) {}},
 		{"wrong key", "captures/x.cap", "key in AZURE_STORAGE_KEY", Forbidden, other},
 		{"wrong signature", "captures/x.cap", "SAS in AZURE_STORAGE_SAS_TOKEN", Forbidden, func(o *Options) {
-			o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", strings.Replace(a.SAS("rcw", time.Now().Add(time.Hour)), "sp=rcw", "sp=rcwd", 1))
+			o.getenv = env("AZURE_STORAGE_SAS_TOKEN", strings.Replace(a.SAS("rcw", time.Now().Add(time.Hour)), "sp=rcw", "sp=rcwd", 1))
 		}},
 		{"refused", "captures/x.cap", "refused", Unavailable, func(o *Options) { o.URL = "http://127.0.0.1:1/pcstore/captures/x.cap" }},
 		{"no such host", "captures/x.cap", "there is no host", NotFound, func(o *Options) { o.URL = "https://nowhere.invalid/captures/x.cap" }},
@@ -144,7 +144,7 @@ func TestCheck(t *testing.T) {
 	t.Run("hang", func(t *testing.T) {
 		p := blobtest.NewProxy(t, a, nil, nil)
 		p.Rule(func(blobtest.Request) blobtest.Fault { return blobtest.Hang })
-		c := client(t, a, p.Addr, "captures/x.cap", func(o *Options) { o.Stall = 100 * time.Millisecond })
+		c := client(t, a, p.Addr, "captures/x.cap", func(o *Options) { o.stall = 100 * time.Millisecond })
 		wantKind(t, c.Check(within(t, 10*time.Second)), Unavailable, "did not answer in time")
 	})
 }
@@ -186,7 +186,7 @@ func TestUpload(t *testing.T) {
 		if want := int64(n / testBlock * testBlock); sent != want {
 			t.Errorf("%d bytes: %d were told as sent, want %d", n, sent, want)
 		}
-		if pr := u.Progress(); pr.Staged != int64(n) || pr.Lag() != 0 || pr.Retries != 0 || pr.Problem != "" {
+		if pr := u.Progress(); pr.Staged != int64(n) || pr.Size != int64(n) || pr.Retries != 0 || pr.Problem != "" {
 			t.Errorf("progress %+v", pr)
 		}
 		if got, want := len(p.Blocks()), (n+testBlock-1)/testBlock; got != want || r.Blocks != want {
@@ -228,7 +228,7 @@ func TestUploadFaults(t *testing.T) {
 			p := blobtest.NewProxy(t, a, nil, nil)
 			p.Rule(tt.rule)
 			path := "captures/" + strings.ReplaceAll(tt.name, " ", "-") + ".cap"
-			c := client(t, a, p.Addr, path, func(o *Options) { o.Stall = 500 * time.Millisecond })
+			c := client(t, a, p.Addr, path, func(o *Options) { o.stall = 500 * time.Millisecond })
 			u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 			u.Grow(n)
 			time.Sleep(100 * time.Millisecond)
@@ -369,7 +369,7 @@ func TestUploadWhileAzuriteIsAway(t *testing.T) {
 	for u.Progress().Retries < 5 {
 		time.Sleep(time.Millisecond)
 	}
-	if pr := u.Progress(); !strings.Contains(pr.Problem, "refused") || pr.Lag() != 6*testBlock {
+	if pr := u.Progress(); !strings.Contains(pr.Problem, "refused") || pr.Size-pr.Staged != 6*testBlock {
 		t.Errorf("progress %+v", pr)
 	}
 	a.Restart()

@@ -43,9 +43,9 @@ type credential struct {
 	how string // in words
 }
 
-// findCredential takes the first credential there is and judges it.
+// findCredential takes the first credential that it finds, and checks it.
 func findCredential(o *Options) (*credential, error) {
-	getenv := o.Getenv
+	getenv := o.getenv
 	if getenv == nil {
 		getenv = os.Getenv
 	}
@@ -121,15 +121,15 @@ func useConnection(o *Options, text string, sas, key bool) (*credential, error) 
 	return nil, nil
 }
 
-// useSAS judges a shared access signature by what it says of itself, so that
-// one that cannot do is refused before any packet is captured.
+// useSAS checks a shared access signature by its own members, so that one that
+// cannot work is refused before any packet is captured.
 func useSAS(o *Options, token, how string) (*credential, error) {
 	token = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(token), "?"))
 	q, err := url.ParseQuery(token)
 	if err != nil || q.Get("sig") == "" {
 		return nil, errorf(Invalid, nil, "%s is no shared access signature: there is no sig= in it", how)
 	}
-	if err := judgeTimes(q, how, time.Now(), o.Until); err != nil {
+	if err := checkTimes(q, how, time.Now(), o.Until); err != nil {
 		return nil, err
 	}
 	// Permissions and the rest may lie in a stored access policy (si).
@@ -159,8 +159,8 @@ func printable(s string) string {
 	return s
 }
 
-// judgeTimes looks at start and expiry. until is zero when it is not known.
-func judgeTimes(q url.Values, how string, now, until time.Time) error {
+// checkTimes looks at start and expiry. until is zero when it is not known.
+func checkTimes(q url.Values, how string, now, until time.Time) error {
 	const show = "2006-01-02T15:04:05Z"
 	if st := q.Get("st"); st != "" {
 		start, ok := sasTime(st)

@@ -49,7 +49,7 @@ func TestCredentialOrder(t *testing.T) {
 		{"SAS asked for", "", all, AuthSAS, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
 		{"login asked for", sas, all, AuthLogin, "the identity of this machine or user"},
 	} {
-		c, err := findCredential(&Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.url), Mode: tt.mode, Getenv: env(tt.env...)})
+		c, err := findCredential(&Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.url), Mode: tt.mode, getenv: env(tt.env...)})
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -92,7 +92,7 @@ func TestCredentialFaults(t *testing.T) {
 		{name: "no mode", mode: "magic", kind: Invalid, text: `"magic"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.sas), Mode: tt.mode, Getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
+			o := Options{URL: "https://pcstore.blob.core.windows.net/c/b", Account: "pcstore", SAS: secret.New(tt.sas), Mode: tt.mode, getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
 			_, err := New(o)
 			wantKind(t, err, tt.kind, tt.text)
 			wantNoSecret(t, fmt.Sprintf("%v %+v %#v", err, err, o))
@@ -123,9 +123,9 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	for _, base := range []string{"http://127.0.0.1:1/pcstore", "https://nowhere.invalid"} {
 		for _, o := range []Options{
 			{SAS: secret.New(sasWith())},
-			{Getenv: env("AZURE_STORAGE_KEY", planted)},
+			{getenv: env("AZURE_STORAGE_KEY", planted)},
 		} {
-			o.URL, o.Account, o.Backoff = base+"/c/b.cap", "pcstore", time.Millisecond
+			o.URL, o.Account, o.backoff = base+"/c/b.cap", "pcstore", time.Millisecond
 			c, err := New(o)
 			if err != nil {
 				t.Fatal(err)
@@ -135,7 +135,7 @@ func TestErrorsShowNoSecret(t *testing.T) {
 				t.Fatal("succeeded")
 			}
 			text, _ := json.Marshal(err)
-			wantNoSecret(t, fmt.Sprintf("%v %+v %#v %v %s", err, err, err, c.URL(), text))
+			wantNoSecret(t, fmt.Sprintf("%v %+v %#v %s %s", err, err, err, c.url, text))
 			for e := err; e != nil; {
 				wantNoSecret(t, fmt.Sprintf("%v %#v", e, e))
 				u, ok := e.(interface{ Unwrap() error })
@@ -154,8 +154,8 @@ func FuzzSAS(f *testing.F) {
 	f.Add("se=2020&sig=%zz")
 	f.Add("?sp=r&sig=a")
 	f.Fuzz(func(_ *testing.T, s string) {
-		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: secret.New(s), Getenv: env(), Until: time.Now()})
-		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
+		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: secret.New(s), getenv: env(), Until: time.Now()})
+		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
 	})
 }
 

@@ -120,7 +120,7 @@ var answers = map[string]struct {
 	"InsufficientAccountPermissions": {Forbidden, "the account is read-only for %s"},
 	"AccountIsDisabled":              {Forbidden, "the storage account is disabled; %s cannot change that"},
 	"UnauthorizedBlobOverwrite":      {Conflict, "the blob exists already, and %s may not overwrite it"},
-	codeNoContainer:                  {NotFound, "the container does not exist (asked with %s): make it first, or name another one in storagePath; only " + DefaultContainer + " is made by itself"},
+	codeNoContainer:                  {NotFound, "the container does not exist (asked with %s): make it first, or name another one in storagePath; only " + defaultContainer + " is made by itself"},
 	"ContainerDisabled":              {Forbidden, "the container has been disabled by its administrator; %s cannot change that"},
 	codeNoBlob:                       {NotFound, "the blob does not exist (asked with %s)"},
 	"ResourceNotFound":               {NotFound, "the container or blob does not exist (asked with %s)"},
@@ -143,7 +143,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 	case r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden:
 		e.Kind, e.Message = Forbidden, "the service refuses "+how
 	case r.StatusCode == http.StatusNotFound:
-		// Some answer to HEAD without a code, and a foreign server knows none.
+		// Some answer to HEAD without a code, and other servers send no codes.
 		e.Kind, e.Message = NotFound, "the service knows no such container or blob"
 	case r.StatusCode == http.StatusPreconditionFailed:
 		e.Kind, e.Message = Conflict, "the blob has been made by somebody else in the meantime and was left as it is"
@@ -168,7 +168,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 }
 
 // clockSkew says so when a refusal may come from a wrong clock: the service
-// bears with a quarter of an hour.
+// accepts a difference of 15 minutes.
 func clockSkew(h http.Header, kind Kind) string {
 	theirs, err := http.ParseTime(h.Get("Date"))
 	if err != nil || kind != Forbidden {

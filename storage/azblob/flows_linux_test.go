@@ -13,15 +13,15 @@ import (
 	"pcapctl/storage/azblob/blobtest"
 )
 
-// told remembers what a client tells of its flows.
-type told struct {
+// reported remembers the flows that a client reports.
+type reported struct {
 	mu   sync.Mutex
 	ever map[Flow]bool
 	last []Flow
 	err  error
 }
 
-func (w *told) set(flows []Flow) error {
+func (w *reported) set(flows []Flow) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
@@ -37,7 +37,7 @@ func (w *told) set(flows []Flow) error {
 	return nil
 }
 
-func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
+func TestFlowsAreReportedBeforeTheFirstPacket(t *testing.T) {
 	a := blobtest.Start(t)
 	a.Container("captures")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,12 +45,12 @@ func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := netip.MustParseAddrPort(l.Addr().String())
-	var w told
+	var w reported
 	seen := &seenListener{Listener: l, look: func(from netip.AddrPort) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.ever[Flow{from.Port(), to}] {
-			t.Errorf("a connection from port %d came before it was told", from.Port())
+			t.Errorf("a connection from port %d came before it was reported", from.Port())
 		}
 	}}
 	p := blobtest.NewProxy(t, a, seen, nil)
@@ -80,7 +80,7 @@ func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.Connections() < 5 || len(w.ever) != p.Connections() {
-		t.Errorf("%d connections, %d told", p.Connections(), len(w.ever))
+		t.Errorf("%d connections, %d reported", p.Connections(), len(w.ever))
 	}
 	c.Close()
 	if left := c.dialer.left(); left != 0 {
@@ -115,7 +115,7 @@ func TestFlowsEnd(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
 	d.hold = 200 * time.Millisecond
-	var w told
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +127,10 @@ func TestFlowsEnd(t *testing.T) {
 	_ = conn.Close()
 	w.mu.Lock()
 	if !slices.Contains(w.last, flow) {
-		t.Errorf("%v was not told: %v", flow, w.last)
+		t.Errorf("%v was not reported: %v", flow, w.last)
 	}
 	w.mu.Unlock()
-	// As long as it is told, the kernel chooses the port for nobody else.
+	// As long as it is reported, the kernel chooses the port for nobody else.
 	for range 200 {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
@@ -145,7 +145,7 @@ func TestFlowsEnd(t *testing.T) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.last) != 0 {
-		t.Errorf("still told: %v", w.last)
+		t.Errorf("still reported: %v", w.last)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestNoConnectionThatCannotBeLeftOut(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
-	var w told
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestEndedFlowsAreBounded(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
 	defer d.close()
-	var w told
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +189,6 @@ func TestEndedFlowsAreBounded(t *testing.T) {
 		_ = c.Close()
 	}
 	if len(w.last) > maxEnded {
-		t.Errorf("%d are told", len(w.last))
+		t.Errorf("%d are reported", len(w.last))
 	}
 }

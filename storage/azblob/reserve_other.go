@@ -16,7 +16,7 @@ type reservation struct{}
 func (reservation) release() {}
 
 // reserve leaves the choice of the port to the system.
-func reserve(string, string, syscall.RawConn) (*flow, error) { return nil, nil }
+func reserve(string, string, syscall.RawConn) (*connection, error) { return nil, nil }
 
 func localPort(net.Conn) uint16 { return 0 }
 

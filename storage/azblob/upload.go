@@ -17,13 +17,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 )
 
-// Source is a file that is being uploaded. Bytes before the size that was told
-// never change, but those that were given back.
+// Source is a file that is being uploaded. Bytes before the size passed to Grow
+// never change, except those that were given back.
 type Source interface {
 	io.ReaderAt
 	// Given is the offset before which all but the first HeadLen bytes have
-	// been given back to the disk and read as zeros. Only what Sent has told
-	// may be given back. It is called from several goroutines.
+	// been given back to the disk and read as zeros. Only what is before
+	// the offset passed to Sent may be given back. It is called from several goroutines.
 	Given() int64
 }
 
@@ -76,16 +76,12 @@ type Upload struct {
 type Progress struct {
 	Size    int64  // bytes that the file is known to have
 	Staged  int64  // bytes that the service has, those of an earlier process included
-	Reused  int64  // of these, bytes that an earlier process had sent
 	Retries int64  // requests that failed and were or will be repeated
 	Problem string // why the last request failed; "" when one has succeeded since
 }
 
-// Lag is how many bytes of the file the service does not have yet.
-func (p Progress) Lag() int64 { return p.Size - p.Staged }
-
 // Upload starts an upload. It goes on until Finish or Abort, whatever happens;
-// whoever tells it of new bytes never waits for it.
+// Grow never waits for it.
 //
 // Memory: each of a few connections has a buffer of 64 KiB, and one of 256 KiB
 // is for hashing; blocks are read from the file while they are sent. 100 bytes a
@@ -108,7 +104,7 @@ func (c *Client) Upload(src Source, o UploadOptions) *Upload {
 	return u
 }
 
-// Grow tells that the file is good up to size bytes. It never blocks.
+// Grow says that the file is complete up to size bytes. It never blocks.
 func (u *Upload) Grow(size int64) {
 	u.size.Store(size)
 	select {
@@ -119,7 +115,7 @@ func (u *Upload) Grow(size int64) {
 
 // Progress looks at the upload.
 func (u *Upload) Progress() Progress {
-	p := Progress{Staged: u.staged.Load(), Reused: u.reused.Load(), Retries: u.retries.Load(), Size: u.size.Load()}
+	p := Progress{Staged: u.staged.Load(), Retries: u.retries.Load(), Size: u.size.Load()}
 	p.Size = max(p.Size, p.Staged)
 	if e := u.problem.Load(); e != nil {
 		p.Problem = e.Message
@@ -238,9 +234,9 @@ func (u *Upload) markDone(j job) {
 	}
 }
 
-// retry does something until it succeeds or there is no sense in going on. As
+// retry does something until it succeeds or a retry cannot help. As
 // long as the capture runs, everything but a conflict may pass: somebody may
-// grant a permission or mend a firewall. Once it has ended somebody waits, and
+// grant a permission or repair a firewall. Once it has ended somebody waits, and
 // what is not known to pass gets one more chance.
 func (u *Upload) retry(length int64, do func(context.Context) error) error {
 	var lastChance bool
@@ -318,7 +314,7 @@ func (u *Upload) commit(metadata map[string]string) error {
 		}
 		switch e := explain(err, u.c.how); {
 		case e.Kind == Conflict:
-			return u.ours(e)
+			return u.madeBefore(e)
 		case e.Kind == Lost && losses < maxLosses:
 			if err := u.sendAgain(); err != nil {
 				return err
@@ -329,9 +325,9 @@ func (u *Upload) commit(metadata map[string]string) error {
 	}
 }
 
-// ours is nil when the blob that is in the way is the one that was to be made:
-// an earlier request did it, and its answer was lost.
-func (u *Upload) ours(conflict *Error) error {
+// madeBefore is nil when the blob that exists is the one that was to be made:
+// an earlier request made it, and its answer was lost.
+func (u *Upload) madeBefore(conflict *Error) error {
 	if err := u.lookAt(); err != nil || !slices.Equal(u.existing.committed, u.names) {
 		return conflict
 	}
@@ -339,8 +335,8 @@ func (u *Upload) ours(conflict *Error) error {
 	return nil
 }
 
-// Made tells the blob that Finish has made from any that takes its place, for
-// Delete; "" when it has made none.
+// Made identifies the blob that Finish has made, for Delete: a blob that takes
+// its place has another ETag. It is "" when Finish has not made a blob.
 func (u *Upload) Made() string {
 	if u.etag == nil {
 		return ""
@@ -354,7 +350,7 @@ func (u *Upload) sendAgain() error {
 		return err
 	}
 	if u.existing.committed != nil {
-		return nil // the next commit tells
+		return nil // the next commit decides
 	}
 	buf := make([]byte, hashBuffer)
 	for i, name := range u.names {

@@ -1,7 +1,7 @@
+// Package secret keeps strings such as keys and signatures from being shown by accident.
 package secret
 
 import (
-	"crypto/subtle"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +10,7 @@ import (
 // redacted is what every secret looks like when it is printed.
 const redacted = "REDACTED"
 
-// Secret is a string that must not be seen: a SAS query, a key. However it is
+// Text is a string that must not be seen: a SAS query, a key. However it is
 // printed, logged or marshalled, alone or inside another value, it shows as
 // REDACTED (or as nothing when it is empty). Only Reveal gives the string.
 //
@@ -18,8 +18,7 @@ const redacted = "REDACTED"
 // struct without asking their methods; a pointer there prints as an address.
 type Text struct{ value *string }
 
-// NewSecret keeps a string from being seen. The empty string makes the zero
-// Secret.
+// New keeps a string from being seen. The empty string makes the zero Text.
 func New(s string) Text {
 	if s == "" {
 		return Text{}
@@ -35,15 +34,10 @@ func (s Text) Reveal() string {
 	return *s.value
 }
 
-// IsZero tells whether there is no secret at all.
+// IsZero reports whether the secret is the empty string.
 func (s Text) IsZero() bool { return s.value == nil }
 
-// Equal compares the strings, in a time that does not tell where they differ.
-func (s Text) Equal(other Text) bool {
-	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
-}
-
-// String is REDACTED, or "" for the zero Secret.
+// String is REDACTED, or "" for the zero Text.
 func (s Text) String() string {
 	if s.IsZero() {
 		return ""
