@@ -20,7 +20,7 @@ type OfflineSession struct {
 	Started time.Time
 
 	file    *outFile
-	guard   *storage.Guard
+	guard   storage.Protector
 	rec     *recorder
 	stopped atomic.Bool
 	packets atomic.Uint64 // read
@@ -30,6 +30,16 @@ type OfflineSession struct {
 	timed   bool              // there was one
 	link    pcapfile.LinkType // of the packet before
 	fileErr error             // the file that is written failed within a read
+}
+
+// startGuard starts the guard of the file that is written.
+func (s *OfflineSession) startGuard(program string, file *storage.File) error {
+	guard, err := storage.StartGuard(program)
+	if err != nil {
+		return err
+	}
+	s.guard = guard
+	return guard.Protect(file)
 }
 
 // tellPackets is how many packets are read between two times that others are
@@ -42,7 +52,7 @@ const tellPackets = 256
 // Error classes: Conflict (the file exists), NotFound (its folder does not),
 // Forbidden, Invalid, LocalFile.
 func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
-	s := &OfflineSession{Plan: p, link: p.LinkType}
+	s := &OfflineSession{Plan: p, link: p.LinkType, guard: storage.Unguarded{}}
 	c := p.Config
 	file, err := storage.Create(c.CapturesDir, c.FilePath)
 	if err != nil {
@@ -58,11 +68,7 @@ func (p *OfflinePlan) Start(guard string) (_ *OfflineSession, err error) {
 		}
 	}()
 	if guard != "" {
-		s.guard, err = storage.StartGuard(guard)
-		if err == nil {
-			err = s.file.Protect(s.guard)
-		}
-		if err != nil {
+		if err := s.startGuard(guard, file); err != nil {
 			p.Warnings = append(p.Warnings, unguarded(err))
 		}
 	}

@@ -38,7 +38,7 @@ type rotation struct {
 	compress string
 	first    string
 	count    int
-	guard    *storage.Guard
+	guard    storage.Protector
 	watcher  Watcher
 	warn     func(string)
 	sends    *ringUpload            // nil for a ring that stays on this machine
@@ -83,7 +83,7 @@ type nextFile struct {
 // memory to speak of.
 const finishQueue = 8
 
-func newRotation(p *Plan, guard *storage.Guard, watcher Watcher) *rotation {
+func newRotation(p *Plan, guard storage.Protector, watcher Watcher) *rotation {
 	folder, first := p.File()
 	return &rotation{
 		folder: folder, compress: p.Config.Compress, first: first, count: p.Config.Continuous.FileCount, guard: guard, watcher: watcher,
@@ -127,10 +127,8 @@ func (o *rotation) open(sequence int, before uint64, header []byte) (*outFile, e
 	if err != nil {
 		return nil, err
 	}
-	if o.guard != nil {
-		if err := file.Protect(o.guard); err != nil {
-			o.warn(unguarded(err))
-		}
+	if err := o.guard.Protect(file); err != nil {
+		o.warn(unguarded(err))
 	}
 	out, err := newOutFile(file, o.compress)
 	if err == nil {

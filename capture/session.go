@@ -44,7 +44,7 @@ type Session struct {
 	ring  *ring.Ring
 	file  *outFile  // nil for a ring of files
 	turn  *rotation // nil for one file
-	guard *storage.Guard
+	guard storage.Protector
 
 	onFile   OnFile
 	reason   StopReason // when the files are brought to their end
@@ -109,7 +109,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := ring.Privileged(); err != nil {
 		return nil, privilege(err)
 	}
-	s := &Session{Plan: p, watcher: o.Watcher, onFile: o.OnFile}
+	s := &Session{Plan: p, watcher: o.Watcher, onFile: o.OnFile, guard: storage.Unguarded{}}
 	var ng *sections
 	if p.Config.Format == pcapfile.NG {
 		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })
@@ -126,8 +126,10 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		}
 	}()
 	if o.Guard != "" {
-		if s.guard, err = storage.StartGuard(o.Guard); err != nil {
+		if guard, err := storage.StartGuard(o.Guard); err != nil {
 			p.Warnings = append(p.Warnings, unguarded(err))
+		} else {
+			s.guard = guard
 		}
 	}
 	path, err := s.openFile(ng)
@@ -183,10 +185,8 @@ func (s *Session) openFile(ng *sections) (path string, err error) {
 	if s.file, err = newOutFile(file, p.Config.Compress); err != nil {
 		return "", fault.Errorf(fault.Internal, "%w", err)
 	}
-	if s.guard != nil {
-		if err := s.file.Protect(s.guard); err != nil {
-			p.Warnings = append(p.Warnings, unguarded(err))
-		}
+	if err := s.guard.Protect(file); err != nil {
+		p.Warnings = append(p.Warnings, unguarded(err))
 	}
 	if err := s.rec.start(s.file); err != nil {
 		return "", startError(err)
