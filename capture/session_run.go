@@ -177,10 +177,10 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		_ = s.ring.Detach() // so that the counters below are the last word
 	}
 	if s.upload != nil {
-		_ = s.upload.target.client.WatchFlows(nil) // nobody captures any more
+		s.upload.target.client.StopWatchingFlows() // nobody captures any more
 	}
 	if s.sends != nil {
-		_ = s.sends.target.client.WatchFlows(nil)
+		s.sends.target.client.StopWatchingFlows()
 	}
 	ferr := s.finishFiles(end, reason)
 	if ferr != nil && err == nil {

@@ -86,9 +86,9 @@ func vethPair(t testing.TB, a, b string) (int, int) {
 	return indexOf(t, a), indexOf(t, b)
 }
 
-// waitRunning waits until a device does not just drop what is sent: after it is up, that takes a moment.
+// waitRunning waits until a device has a carrier: before that it drops what is sent.
 func waitRunning(name string) error {
-	for range 500 {
+	for range 3000 {
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return err

@@ -92,7 +92,7 @@ func TestWatch(t *testing.T) {
 				if got == want {
 					return
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("never heard of %+v", want)
 			}
 		}
@@ -111,7 +111,7 @@ func TestWatch(t *testing.T) {
 				t.Fatalf("heard that %s was removed", got.name)
 			}
 			heard = got == event{"br0", true}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("never heard that br0 was removed")
 		}
 	}
@@ -123,7 +123,7 @@ func TestWatch(t *testing.T) {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Close did not end Next")
 	}
 }

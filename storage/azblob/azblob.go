@@ -164,12 +164,15 @@ type Flow struct {
 // WatchFlows calls f with all of the client's connections: immediately, then
 // before each new one sends its first packet, and again when the last packets
 // of a closed one can no longer come. A new connection is not made when f fails.
-// Calls do not overlap. A nil f ends the calls.
+// Calls do not overlap; StopWatchingFlows ends them.
 //
 // The kernel gives the local port of a flow to no other program as long as the
-// flow is passed to f. Systems other than Linux cannot promise that, and return
-// errors.ErrUnsupported for an f that is not nil.
+// flow is passed to f. Systems other than Linux cannot promise that:
+// errors.ErrUnsupported.
 func (c *Client) WatchFlows(f func([]Flow) error) error { return c.dialer.watch(f) }
+
+// StopWatchingFlows ends what WatchFlows began.
+func (c *Client) StopWatchingFlows() { c.dialer.unwatch() }
 
 // Check finds out whether the blob can be made: the credentials are good for it,
 // the container is there, the blob is not, and nobody else is uploading to it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -84,6 +85,23 @@ func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// until waits for something to happen. Half a minute is for machines that do
+// much else.
+func until(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !happened(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// untilStaged waits until the service has at least so many bytes.
+func untilStaged(t *testing.T, u *Upload, bytes int64) {
+	t.Helper()
+	until(t, fmt.Sprintf("%d bytes are staged", bytes), func() bool { return u.Progress().Staged >= bytes })
 }
 
 func TestCheck(t *testing.T) {
@@ -231,7 +249,7 @@ func TestUploadFaults(t *testing.T) {
 			c := client(t, a, p.Addr, path, func(o *Options) { o.stall = 500 * time.Millisecond })
 			u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 			u.Grow(n)
-			time.Sleep(100 * time.Millisecond)
+			until(t, "the service has a block", func() bool { return u.Progress().Staged > 0 })
 			r, err := u.Finish(within(t, 30*time.Second), n, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -261,9 +279,7 @@ func TestUploadFails(t *testing.T) {
 		path := "captures/" + strings.ReplaceAll(filepath.Base(t.Name()), " ", "-") + ".cap"
 		u := client(t, a, p.Addr, path).Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 		u.Grow(n)
-		for u.Progress().Staged < staged*testBlock {
-			time.Sleep(time.Millisecond)
-		}
+		untilStaged(t, u, staged*testBlock)
 		return u, p, path
 	}
 	after := func(at int, f blobtest.Fault) func(blobtest.Request) blobtest.Fault {
@@ -361,14 +377,10 @@ func TestUploadWhileAzuriteIsAway(t *testing.T) {
 	b := content(n)
 	u := client(t, a, "", "captures/away.cap").Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 	u.Grow(4 * testBlock)
-	for u.Progress().Staged < 4*testBlock {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, 4*testBlock)
 	a.Stop()
 	u.Grow(10 * testBlock)
-	for u.Progress().Retries < 5 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "five retries", func() bool { return u.Progress().Retries >= 5 })
 	if pr := u.Progress(); !strings.Contains(pr.Problem, "refused") || pr.Size-pr.Staged != 6*testBlock {
 		t.Errorf("progress %+v", pr)
 	}
@@ -406,9 +418,7 @@ func TestResumeOfWhatWasGivenBack(t *testing.T) {
 	defer func() { _ = f.Close() }()
 	u := client(t, a, p.Addr, "captures/spool.cap").Upload(&punched{File: f}, UploadOptions{BlockSize: testBlock})
 	u.Grow(5*testBlock + 1)
-	for u.Progress().Staged < 5*testBlock {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, 5*testBlock)
 	u.Abort()
 	if _, err := f.WriteAt(make([]byte, 3*testBlock-HeadLen), HeadLen); err != nil {
 		t.Fatal(err)

@@ -72,9 +72,7 @@ func TestFlowsAreReportedBeforeTheFirstPacket(t *testing.T) {
 	}
 	u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 	u.Grow(n / 2)
-	for u.Progress().Staged < n/2 {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, n/2)
 	p.Cut()
 	if _, err := u.Finish(within(t, 20*time.Second), n, nil); err != nil {
 		t.Fatal(err)
@@ -114,17 +112,21 @@ func TestFlowsEnd(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
-	d.hold = 200 * time.Millisecond
+	defer d.close()
 	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := d.dial(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	closed := func() Flow { // the flow of a connection that was made and closed
+		conn, err := d.dial(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		return Flow{localPort(conn), netip.MustParseAddrPort(l.Addr().String())}
 	}
-	flow := Flow{localPort(conn), netip.MustParseAddrPort(l.Addr().String())}
-	_ = conn.Close()
+	d.hold = time.Hour
+	flow := closed()
 	w.mu.Lock()
 	if !slices.Contains(w.last, flow) {
 		t.Errorf("%v was not reported: %v", flow, w.last)
@@ -141,12 +143,13 @@ func TestFlowsEnd(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	time.Sleep(2 * d.hold)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.last) != 0 {
-		t.Errorf("still reported: %v", w.last)
-	}
+	d.hold = time.Millisecond
+	gone := closed()
+	until(t, "the end of a flow", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.ever[gone] && slices.Equal(w.last, []Flow{flow})
+	})
 }
 
 func TestNoConnectionThatCannotBeLeftOut(t *testing.T) {

@@ -79,7 +79,7 @@ var (
 )
 
 func newDialer(stall time.Duration) *dialer {
-	return &dialer{net: net.Dialer{Timeout: min(dialTime, stall)}, stall: stall, hold: holdTime}
+	return &dialer{net: net.Dialer{Timeout: min(dialTime, stall)}, stall: stall, hold: holdTime, report: unwatched}
 }
 
 // attempt is one call of dial, which may try several addresses at a time.
@@ -146,26 +146,32 @@ func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn)
 
 // watch sets the function that flows are reported to.
 func (d *dialer) watch(f func([]Flow) error) error {
-	if f != nil && !canReserve {
+	if !canReserve {
 		return errors.ErrUnsupported
 	}
-	d.reporting.Lock()
-	d.report = f
-	d.reporting.Unlock()
-	if f == nil {
-		d.forgetEnded()
-		return nil
-	}
+	d.setReport(f)
 	return d.reportAll()
+}
+
+// unwatch ends the reports.
+func (d *dialer) unwatch() {
+	d.setReport(unwatched)
+	d.forgetEnded()
+}
+
+// unwatched is the report of a dialer that nobody watches.
+func unwatched([]Flow) error { return nil }
+
+func (d *dialer) setReport(f func([]Flow) error) {
+	d.reporting.Lock()
+	defer d.reporting.Unlock()
+	d.report = f
 }
 
 // reportAll reports the flows there are.
 func (d *dialer) reportAll() error {
 	d.reporting.Lock()
 	defer d.reporting.Unlock()
-	if d.report == nil {
-		return nil
-	}
 	d.mu.Lock()
 	all := make([]Flow, len(d.flows))
 	for i, f := range d.flows {

@@ -36,7 +36,7 @@ type UploadOptions struct {
 	// when Finish is called, as the file is complete.
 	Resume bool
 	// Sent is called, one call at a time, when the service has all before an
-	// offset. It may be nil.
+	// offset. nil: nobody needs to know.
 	Sent func(offset int64)
 }
 
@@ -87,6 +87,9 @@ type Progress struct {
 // is for hashing; blocks are read from the file while they are sent. 100 bytes a
 // block are kept.
 func (c *Client) Upload(src Source, o UploadOptions) *Upload {
+	if o.Sent == nil {
+		o.Sent = func(int64) {}
+	}
 	u := &Upload{c: c, src: src, o: o, grew: make(chan struct{}, 1), finishing: make(chan struct{})}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	jobs := make(chan job)
@@ -229,7 +232,7 @@ func (u *Upload) markDone(j job) {
 	for u.sent < len(u.done) && u.done[u.sent] {
 		u.sent++
 	}
-	if u.sent > before && u.o.Sent != nil {
+	if u.sent > before {
 		u.o.Sent(int64(u.sent) * u.o.BlockSize)
 	}
 }
