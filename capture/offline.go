@@ -150,7 +150,7 @@ func (p *OfflinePlan) warn(s FileSource) {
 	c := p.Config
 	p.Warnings = append(p.Warnings, c.Filters.Warnings(nil)...)
 	cooked := p.LinkType == pcapfile.SLL || p.LinkType == pcapfile.SLL2
-	if len(s.Local) == 0 && !cooked && p.first.Direction == pcapfile.Untold && slices.ContainsFunc(c.Filters.Filters(), asksForSide) {
+	if len(s.Local) == 0 && !cooked && p.first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(c.Filters.Filters(), asksForSide) {
 		p.Warnings = append(p.Warnings, "the file does not tell which end of a packet is the local one, so filters take either; --local-address tells them")
 	}
 }

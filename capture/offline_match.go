@@ -116,7 +116,7 @@ func layOut(p *pcapfile.Packet, to *filter.Packet) {
 		to.Direction = filter.Incoming
 	case pcapfile.Outbound:
 		to.Direction = filter.Outgoing
-	case pcapfile.Untold:
+	case pcapfile.UnknownDirection:
 	}
 	b := p.Data
 	switch p.LinkType {
@@ -184,7 +184,7 @@ func cookedDirection(to *filter.Packet, told pcapfile.Direction, hwType, packetT
 	switch {
 	case netif.HWType(hwType) == netif.Loopback:
 		to.Direction = filter.Either
-	case told != pcapfile.Untold: // taken already
+	case told != pcapfile.UnknownDirection: // taken already
 	case packetType == ring.TypeOutgoing:
 		to.Direction = filter.Outgoing
 	default:

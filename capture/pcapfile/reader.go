@@ -33,7 +33,7 @@ type Direction uint8
 
 // The directions, with the values of the pcapng option epb_flags.
 const (
-	Untold Direction = iota
+	UnknownDirection Direction = iota
 	Inbound
 	Outbound
 )

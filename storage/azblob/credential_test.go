@@ -149,13 +149,51 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	}
 }
 
+// FuzzSAS: whatever the text is, as a SAS or as a connection string, it is either
+// refused with an *Error that shows no secret of it, or becomes the credential
+// that it is: a SAS that has a signature and is still valid, or a key that is
+// base64.
 func FuzzSAS(f *testing.F) {
 	f.Add(sasWith())
+	f.Add("AccountName=a;AccountKey=" + planted)
+	f.Add("SharedAccessSignature=" + sasWith())
+	f.Add("AccountName=a;AccountKey=!" + planted)
+	f.Add(sasWith("se", planted))
 	f.Add("se=2020&sig=%zz")
 	f.Add("?sp=r&sig=a")
-	f.Fuzz(func(_ *testing.T, s string) {
-		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", SAS: secret.New(s), getenv: env(), Until: time.Now()})
-		_, _ = findCredential(&Options{URL: "https://a/b/c", Account: "a", getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)})
+	f.Fuzz(func(t *testing.T, s string) {
+		until := time.Now().Add(time.Hour)
+		for _, o := range []Options{
+			{URL: "https://a/b/c", Account: "a", SAS: secret.New(s), getenv: env(), Until: until},
+			{URL: "https://a/b/c", Account: "a", getenv: env("AZURE_STORAGE_CONNECTION_STRING", s), Until: until},
+		} {
+			c, err := findCredential(&o)
+			if err != nil {
+				_ = kindOf(t, err)
+				wantNoSecret(t, err.Error())
+				continue
+			}
+			given := strings.TrimSpace(s)
+			switch {
+			case c.key != nil && !c.sas.IsZero():
+				t.Fatalf("%q is both a key and a SAS", s)
+			case c.key != nil:
+				if o.SAS.Reveal() != "" || !strings.Contains(strings.ToLower(given), "accountkey") {
+					t.Fatalf("%q became a key", s)
+				}
+			case !c.sas.IsZero():
+				token := c.sas.Reveal()
+				q, err := url.ParseQuery(token)
+				if err != nil || q.Get("sig") == "" || !strings.Contains(given, token) {
+					t.Fatalf("%q became the SAS %q: %v", s, token, err)
+				}
+				if end, ok := sasTime(q.Get("se")); q.Has("se") && q.Get("se") != "" && (!ok || end.Before(until)) {
+					t.Fatalf("a SAS that ends at %s was accepted", q.Get("se"))
+				}
+			case given != "":
+				t.Fatalf("%q became %s", s, c.how)
+			}
+		}
 	})
 }
 
