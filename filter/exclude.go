@@ -20,7 +20,7 @@ type Flow struct {
 // MaxFlows is how many flows a program can leave out.
 const MaxFlows = 96
 
-// ErrTooManyFlows is for more than MaxFlows.
+// ErrTooManyFlows is for more flows than MaxFlows.
 var ErrTooManyFlows = errors.New("too many flows to leave out")
 
 // flowRoom is how many instructions are kept for leaving out flows, so that how exact a program is does not

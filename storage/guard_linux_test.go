@@ -241,7 +241,7 @@ func TestGuardOfManyFiles(t *testing.T) {
 	waitForNoGuard(t)
 }
 
-// A guard that was killed keeps nobody from going on.
+// A capture goes on when its guard was killed.
 func TestGuardIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	g, err := StartGuard("/proc/self/exe")
@@ -317,7 +317,7 @@ func replace(t *testing.T, f *File) {
 	}
 }
 
-// A hidden file is nowhere before it appears, and takes nobody's name.
+// A hidden file is not in its folder before it appears, and replaces no other file.
 func TestHiddenFileAppears(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "captures")
 	path := filepath.Join(dir, "x.cap")

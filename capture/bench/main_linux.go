@@ -1,6 +1,6 @@
 // Command bench runs pcapctl, tcpdump and dumpcap in turn on the same traffic,
 // in a network namespace of its own, and prints what each of them cost and
-// lost. docs/performance.md tells how to read it.
+// lost. docs/performance.md explains the columns.
 //
 //	go run ./capture/bench            every case, five rounds
 //	go run ./capture/bench -rounds 1 -seconds 2 -case 64B

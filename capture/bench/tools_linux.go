@@ -132,7 +132,7 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	file, held := filepath.Join(dir, "bench.cap"), filepath.Join(dir, "held")
 	defer func() {
 		_, _ = os.Remove(file), os.Remove(held)
-		if s.disk { // what the disk still has to do is nobody else's load
+		if s.disk { // so that the next run does not pay for it
 			unix.Sync()
 			time.Sleep(time.Second)
 		}
@@ -282,7 +282,7 @@ func countPackets(file string) (int, error) {
 	}
 }
 
-// log keeps what a tool says and tells when it says that it is ready.
+// log keeps what a tool writes, and closes ready when it writes that it is ready.
 type log struct {
 	text  strings.Builder
 	wait  string

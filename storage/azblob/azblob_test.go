@@ -93,7 +93,7 @@ func until(t *testing.T, what string, happened func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !happened(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("did not happen: %s", what)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func TestUpload(t *testing.T) {
 			}
 		}
 		if want := int64(n / testBlock * testBlock); sent != want {
-			t.Errorf("%d bytes: %d were told as sent, want %d", n, sent, want)
+			t.Errorf("%d bytes: %d were reported as sent, want %d", n, sent, want)
 		}
 		if pr := u.Progress(); pr.Staged != int64(n) || pr.Size != int64(n) || pr.Retries != 0 || pr.Problem != "" {
 			t.Errorf("progress %+v", pr)

@@ -60,7 +60,7 @@ type blockName struct {
 }
 
 const (
-	// HeadLen is how much of the start of a file tells it from others: the
+	// HeadLen is how many bytes of the start of a file distinguish it: the
 	// header of a pcap file and its first packets with their times. It is never
 	// given back to the disk.
 	HeadLen = 4096

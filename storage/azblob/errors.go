@@ -153,7 +153,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			e.Temporary = true
-		case http.StatusBadRequest: // an MD5 that does not match was spoilt on the way
+		case http.StatusBadRequest: // a body that does not match was damaged on the way
 			e.Temporary = r.ErrorCode == "Md5Mismatch" || r.ErrorCode == "Crc64Mismatch"
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// canReserve is false: nobody is captured from on this system while uploading.
+// canReserve is false: this system does not capture while it uploads.
 const canReserve = false
 
 type reservation struct{}

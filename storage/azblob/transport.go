@@ -212,13 +212,13 @@ func (d *dialer) end(f *connection) {
 	}
 }
 
-// expired takes a flow out for good. The port is free only when nobody leaves
-// out its packets any more: they would be another program's.
+// expired removes a flow. Its port becomes free only after its packets are no
+// longer left out of the capture: they could be another program's.
 func (d *dialer) expired(f *connection) {
 	d.mu.Lock()
 	d.remove(f)
 	d.mu.Unlock()
-	_ = d.reportAll() // what failed leaves out too much, for now
+	_ = d.reportAll() // when it fails, the flow is left out until the next report
 	f.port.release()
 }
 
