@@ -22,7 +22,7 @@ import (
 type scenario struct {
 	name  string
 	sizes []int // of frames, in turn
-	rate  int   // packets a second; 0 sends as fast as it can
+	rate  int   // packets a second; 0 sends as fast as it can, a negative one sends none
 	snap  int   // bytes kept of each; 0 is all
 	every int   // one of so many packets passes the filter; 0 is no filter
 	disk  bool  // to the disk instead of memory
@@ -158,6 +158,11 @@ func (o *options) compare(net *network, s scenario) error {
 			runs[t.name] = append(runs[t.name], m)
 		}
 	}
+	return table(s, present, runs)
+}
+
+// table prints the medians of a scenario, a tool a line.
+func table(s scenario, present []tool, runs map[string][]measure) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight) //nolint:forbidigo // a command of its own
 	_, _ = fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tCPU ms in all\tto tcpdump\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
 	base, baseAll := median(runs["tcpdump"], measure.perPacket), median(runs["tcpdump"], measure.inAll)
