@@ -14,6 +14,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/storage/azblob"
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // ringUpload brings the files of a ring into blobs, one file after the other,
@@ -46,11 +47,11 @@ type ringUpload struct {
 
 // ringBlob is what is known of a file's way into its blob.
 type ringBlob struct {
-	gone     chan struct{} // closed when the file leaves the ring
-	released chan struct{} // closed when nobody reads the file any more
-	url      string        // of the blob, once it is complete
-	made     string        // which tells it from another that takes its place
-	err      error         // why it is not
+	gone     chan struct{}   // closed when the file leaves the ring
+	released chan struct{}   // closed when nobody reads the file any more
+	address  bloburl.Address // of the blob, once it is complete
+	made     string          // which tells it from another that takes its place
+	err      error           // why it is not
 }
 
 func newRingUpload(p *Plan, t *BlobTarget, warn func(string)) *ringUpload {
@@ -92,7 +93,7 @@ func (u *ringUpload) remove(f *ringFile) {
 	<-f.blob.released
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if f.blob.url != "" {
+	if !f.blob.address.IsZero() {
 		u.doomed = append(u.doomed, f.blob)
 		u.wake()
 	}
@@ -157,7 +158,7 @@ func (u *ringUpload) clear() {
 	u.doomed = nil
 	u.mu.Unlock()
 	for i, b := range doomed {
-		client, err := u.target.client.Sibling(b.url)
+		client, err := u.target.client.Sibling(b.address)
 		if err == nil {
 			err = client.Delete(u.ctx, b.made)
 		}
@@ -172,8 +173,8 @@ func (u *ringUpload) clear() {
 
 // send brings one file into its blob.
 func (u *ringUpload) send(f *ringFile) error {
-	url := request.RingPath(u.target.URL, f.Sequence)
-	client, err := u.target.client.Sibling(url)
+	address := request.RingAddress(u.target.Address, f.Sequence)
+	client, err := u.target.client.Sibling(address)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (u *ringUpload) send(f *ringFile) error {
 	defer u.mu.Unlock()
 	switch {
 	case err == nil:
-		f.blob.url, f.blob.made = url, up.Made()
+		f.blob.address, f.blob.made = address, up.Made()
 	case isClosed(f.blob.gone):
 		u.skipped++
 	}
@@ -326,7 +327,7 @@ func (s *Session) finishRing(res *Result, err error) error {
 		u.warn(fmt.Sprintf("%d files left the ring before they could be sent to the storage account", u.skipped))
 	}
 	if n := len(u.doomed); n > 0 {
-		u.warn(fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.doomed[0].url))
+		u.warn(fmt.Sprintf("%d blobs that have left the ring could not be taken away, the first is %s", n, u.doomed[0].address))
 	}
 	return s.ringResult(res, files, err)
 }
@@ -337,10 +338,10 @@ func (s *Session) ringResult(res *Result, files []*ringFile, err error) error {
 	var failed []*ringFile
 	res.Blobs, res.Files = nil, nil
 	for _, f := range files {
-		if f.blob.url == "" {
+		if f.blob.address.IsZero() {
 			failed = append(failed, f)
 		} else {
-			res.Blobs = append(res.Blobs, SavedFile{Path: f.blob.url, Size: f.Size, Ring: &f.RingFile})
+			res.Blobs = append(res.Blobs, SavedFile{Path: f.blob.address.String(), Size: f.Size, Ring: &f.RingFile})
 			if u.spool && f.file.Remove(s.turn.folder) == nil {
 				continue
 			}
@@ -361,7 +362,7 @@ func (s *Session) ringResult(res *Result, files []*ringFile, err error) error {
 	}
 	first := failed[0]
 	res.Upload.Problem = fmt.Sprint(first.blob.err)
-	uerr := &fault.Error{Class: fault.Storage, Target: request.RingPath(u.target.URL, first.Sequence), Err: first.blob.err, Message: fmt.Sprintf(
+	uerr := &fault.Error{Class: fault.Storage, Target: request.RingAddress(u.target.Address, first.Sequence).String(), Err: first.blob.err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
 		len(failed), len(files), first.blob.err, filepath.Clean(first.Path))}
 	if err == nil {

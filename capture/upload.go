@@ -11,6 +11,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/storage/azblob"
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // UploadSettings say how a capture reaches its blob. They are the host's, and
@@ -102,8 +103,8 @@ func (p *Plan) createError(folder string, err error) error {
 
 // BlobTarget is the blob of a session, found good.
 type BlobTarget struct {
-	URL    string
-	client *azblob.Client
+	Address bloburl.Address
+	client  *azblob.Client
 }
 
 // OpenBlob makes sure that the blob of the plan can be made, before anything is
@@ -145,18 +146,18 @@ func (p *Plan) blobTarget() (*BlobTarget, error) {
 	}
 	b := *p.Config.Blob
 	if p.Config.IsRing() {
-		b.URL = request.FirstRingPath(b.URL, p.made, 1)
+		b.Address = request.FirstRingAddress(b.Address, p.made, 1)
 	}
 	return newBlobTarget(&b, o)
 }
 
 func newBlobTarget(b *request.Blob, o azblob.Options) (*BlobTarget, error) {
-	o.URL, o.Account, o.SAS = b.URL, b.StorageID.Name, b.SAS
+	o.Address, o.SAS = b.Address, b.SAS
 	client, err := azblob.New(o)
 	if err != nil {
 		return nil, blobError(err)
 	}
-	return &BlobTarget{URL: b.URL, client: client}, nil
+	return &BlobTarget{Address: b.Address, client: client}, nil
 }
 
 // Close gives up the blob's connections. It is nil-safe.

@@ -73,7 +73,7 @@ func UploadFile(ctx context.Context, j *UploadJob) (*UploadDone, error) {
 	if err != nil {
 		return nil, blobError(err)
 	}
-	return &UploadDone{URL: t.URL, Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
+	return &UploadDone{URL: t.Address.String(), Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
 }
 
 // openSource opens a file that is complete, and finds what of it was given back

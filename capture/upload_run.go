@@ -212,7 +212,7 @@ func watchProgress(done <-chan struct{}, grace time.Duration, up *azblob.Upload,
 // uploadError says why the blob is not complete, where the packets are, and how
 // to go on.
 func (s *Session) uploadError(err error) error {
-	path, url := s.upload.path, s.upload.target.URL
+	path, url := s.upload.path, s.upload.target.Address.String()
 	what := s.Plan.Config.Name
 	if s.watcher == nil { // nobody keeps books of this session
 		what = path + " --storage-path " + url
@@ -246,7 +246,7 @@ func (s *Session) finishUpload(res *Result, err error) error {
 		}
 		return fault.Errorf(fault.ClassOf(err), "%w; and %s", err, uerr)
 	}
-	res.Blobs = []SavedFile{{Path: u.target.URL, Size: done.Size}}
+	res.Blobs = []SavedFile{{Path: u.target.Address.String(), Size: done.Size}}
 	if u.spool {
 		if rerr := os.Remove(u.path); rerr == nil {
 			res.Files = nil

@@ -1,3 +1,6 @@
+// Package fault is what a user is told when something is wrong: the class of an
+// error, the error, its details, how the errors of several steps are joined, and
+// how text from outside is quoted safely. It imports nothing of pcapctl.
 package fault
 
 import (
@@ -7,14 +10,14 @@ import (
 )
 
 // Class says what a caller can do about an error. Every error that leaves the
-// program has exactly one; ClassOf finds it. The exit codes and the API's
-// status codes hang on it, nothing else does.
+// program has exactly one; ClassOf finds it. Only the exit codes and the API's
+// status codes depend on it.
 type Class uint8
 
 // The classes, in the order of the documented exit codes.
 const (
-	Internal  Class = iota // a fault of pcapctl's own: report it
-	Invalid                // the request is wrong: mend it
+	Internal  Class = iota // a bug of pcapctl: report it
+	Invalid                // the request is not valid: fix it
 	Forbidden              // a privilege is missing: grant it
 	NotFound               // an interface, session, directory, container or account is not there
 	Conflict               // the name, the file or the blob exists already: choose another
@@ -36,7 +39,7 @@ type Error struct {
 	Err     error    // the cause, for errors.Is and errors.As; may be nil
 }
 
-// Fault is one thing wrong with a request.
+// Detail is one fault of a request: what is wrong, and where.
 type Detail struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -49,12 +52,12 @@ func Errorf(class Class, format string, args ...any) *Error {
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// maxFaults bounds what one answer lists; a body of a mebibyte can hold
-// hundreds of thousands of faults, and nobody mends them from a list.
+// MaxFaults bounds what one error lists; a body of a mebibyte can hold hundreds
+// of thousands of faults, and nobody reads such a list.
 const MaxFaults = 100
 
-// InvalidRequest makes the error of a request with faults. It is nil when
-// there are none.
+// OfRequest makes the error of a request, an *Error of class Invalid, from its
+// faults. It is nil when there are no faults, and lists the first MaxFaults.
 func OfRequest(faults []Detail) error {
 	if len(faults) == 0 {
 		return nil
@@ -99,7 +102,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // ClassOf is the class of the first Error in err's tree, Internal when there
-// is none.
+// is no Error in it.
 func ClassOf(err error) Class {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class

@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// JoinFaults makes one error of those that DecodeRequest and NewConfig gave
-// for the same request: all faults in order, nil when there are none. What
-// NewConfig found missing only because DecodeRequest could not read it is left
-// out. An error of another class than Invalid is returned as it is.
+// Join makes one error of those that several steps gave for the same request,
+// such as reading it and validating it: all faults in order, nil when there are
+// none. A member that a later step found missing only because an earlier one
+// could not read it is left out. The first error of another class than Invalid
+// is returned as it is.
 func Join(errs ...error) error {
 	var faults []Detail
 	var first error
-	alone := 0 // faults of the first error
+	ofFirst := 0 // how many of the faults are those of the first error
 	for _, err := range errs {
 		if err == nil {
 			continue
@@ -27,7 +28,7 @@ func Join(errs ...error) error {
 			details = []Detail{{Code: e.Code, Message: e.Message, Target: e.Target}}
 		}
 		if first == nil {
-			first, faults, alone = err, slices.Clone(details), len(details)
+			first, faults, ofFirst = err, slices.Clone(details), len(details)
 			continue
 		}
 		earlier := slices.Clip(faults)
@@ -37,13 +38,13 @@ func Join(errs ...error) error {
 			}
 		}
 	}
-	if first == nil || len(faults) == alone {
+	if first == nil || len(faults) == ofFirst {
 		return first
 	}
 	return OfRequest(faults)
 }
 
-// concerns tells whether another fault lies at the member of this one, or
+// concerns reports whether another fault lies at the member of this one, or
 // within it.
 func (f Detail) concerns(other Detail) bool {
 	rest, ok := strings.CutPrefix(other.Target, f.Target)

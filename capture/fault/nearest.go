@@ -21,8 +21,8 @@ func Nearest(given string, known []string) string {
 	return best
 }
 
-// editDistance is how many bytes must be inserted, deleted or replaced to make
-// b of a (Levenshtein). It keeps one row of the table.
+// editDistance is the Levenshtein distance: how many bytes must be inserted,
+// deleted or replaced to turn a into b. It keeps one row of the table.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

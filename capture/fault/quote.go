@@ -12,16 +12,22 @@ import (
 // maxShown is how many characters of a value a message repeats.
 const maxShown = 120
 
-// secretInText finds the signature of a SAS and an account's key, wherever a
-// piece of a request is shown. Percent-encoded forms count, too.
-var SecretInText = sync.OnceValue(func() *regexp.Regexp {
+// secret finds the signature of a SAS and an account's key, wherever a piece of
+// a request is shown. Percent-encoded forms count, too. It is compiled when it
+// is first needed, which most runs never do.
+var secret = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)(?:sig|accountkey)(?:=|%3d)([^&"'\s;]+)`)
 })
 
-// mask hides secrets in a piece of a request and leaves its length as it was,
-// so that a caret below it still points to the right place.
+// HoldsSecret reports whether there is the signature of a SAS or an account's
+// key in a text.
+func HoldsSecret(s string) bool { return secret().MatchString(s) }
+
+// Mask replaces each character of the secrets in a piece of a request by an
+// asterisk. The text keeps its number of characters, so that a caret below it
+// still points to the right place.
 func Mask(s string) string {
-	hits := SecretInText().FindAllStringSubmatchIndex(s, -1)
+	hits := secret().FindAllStringSubmatchIndex(s, -1)
 	if hits == nil {
 		return s
 	}
@@ -36,9 +42,9 @@ func Mask(s string) string {
 	return b.String()
 }
 
-// show quotes a value of a request for a message: secrets masked, cut to a
-// bearable length, nothing in it that a terminal would obey. Backslashes stay
-// single, because paths are what is shown most.
+// Quote quotes a value from outside for a message: secrets are masked, it is cut
+// to 120 characters, and nothing is left in it that a terminal would obey.
+// Backslashes stay single, because most of these values are paths.
 func Quote(s string) string {
 	s = Mask(s)
 	if utf8.RuneCountInString(s) > maxShown {

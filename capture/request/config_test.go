@@ -65,7 +65,7 @@ func checkConfig(t testing.TB, c *Config) {
 		t.Fatalf("time %v", c.MaxTime)
 	case c.FilePath == "" && c.Blob == nil:
 		t.Fatal("no destination")
-	case c.Blob != nil && (c.Blob.URL == "" || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.URL, "?#{} ")):
+	case c.Blob != nil && (c.Blob.Address.IsZero() || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.Address.String(), "?#{} ")):
 		t.Fatalf("blob %+v", c.Blob)
 	}
 }
@@ -152,7 +152,7 @@ func TestContinuousMode(t *testing.T) {
 
 func TestNewConfigFaults(t *testing.T) {
 	const loc = "properties.storageLocation"
-	account := `"storageId":"` + TestAccount + `"`
+	account := `"storageId":"` + testAccount + `"`
 	blob := func(uri string) string { return `"storageLocation":{` + account + `,"storagePath":"` + uri + `"}` }
 	tests := []struct {
 		name, members string
@@ -169,11 +169,11 @@ func TestNewConfigFaults(t *testing.T) {
 		}, fault.CodeInvalidValue},
 		{"no room for a header", `"totalBytesPerSession":23`, []string{"properties.totalBytesPerSession: 23 is too small, the header of a pcap file alone has 24 bytes; allowed: 0"}, fault.CodeInvalidValue},
 		{"scale set", `"targetType":"azurevmss"`, []string{`properties.targetType: "azurevmss" is a scale set, and pcapctl captures on the one machine it runs on`}, fault.CodeInvalidValue},
-		{"type", `"targetType":"VM"`, []string{`properties.targetType: "VM" is no type of target; allowed: AzureVM`}, fault.CodeInvalidValue},
-		{"empty type", `"targetType":""`, []string{`properties.targetType: "" is no type`}, fault.CodeInvalidValue},
+		{"type", `"targetType":"VM"`, []string{`properties.targetType: "VM" is not a valid type of target; allowed: AzureVM`}, fault.CodeInvalidValue},
+		{"empty type", `"targetType":""`, []string{`properties.targetType: "" is not a valid type`}, fault.CodeInvalidValue},
 		{"scope", `"scope":{"include":["1"],"exclude":["2","3"]}`, []string{"properties.scope.include: 1 instances", "properties.scope.exclude: 2 instances"}, fault.CodeInvalidValue},
-		{"target", `"target":"vm1"`, []string{`properties.target: "vm1" is no resource id of a virtual machine`}, fault.CodeInvalidValue},
-		{"empty target", `"target":""`, []string{`properties.target: "" is no resource id`}, fault.CodeInvalidValue},
+		{"target", `"target":"vm1"`, []string{`properties.target: "vm1" is not a valid resource id of a virtual machine`}, fault.CodeInvalidValue},
+		{"empty target", `"target":""`, []string{`properties.target: "" is not a valid resource id`}, fault.CodeInvalidValue},
 		{"filters", `"filters":[{},{"protocol":"ICMP","localIPAddress":"1.1.1.1-255.255.255","localPort":"65536"},{"remotePort":"9-1"}]`, []string{
 			"properties.filters[1].protocol: ", "properties.filters[1].localIPAddress: ", "properties.filters[1].localPort: ", "properties.filters[2].remotePort: ",
 		}, fault.CodeInvalidValue},
@@ -183,7 +183,7 @@ func TestNewConfigFaults(t *testing.T) {
 		{"no continuous destination", `"continuousCapture":false,"storageLocation":{}`, []string{loc + ": there is no destination: give localPath"}, fault.CodeNoContinuousDest},
 		{"storagePath alone", `"storageLocation":{"storagePath":"https://pcstore.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: storagePath is given without storageId"}, fault.CodeMissing},
 		{"storagePath without its account", `"storageLocation":{"storagePath":"http://x/{y}","filePath":"/tmp/x"}`, []string{
-			loc + ".filePath: ", loc + ".storageId: storagePath is given without", loc + ".storagePath: {y} is not", loc + `.storagePath: "http://…" is not https`, loc + `.storagePath: "x" is no blob endpoint`, loc + ".storagePath: …container", loc + ".storagePath: a blob's name is missing",
+			loc + ".filePath: ", loc + ".storageId: storagePath is given without", loc + ".storagePath: {y} is not", loc + `.storagePath: "http://…" is not https`, loc + `.storagePath: "x" is not a valid blob endpoint`, loc + ".storagePath: …container", loc + ".storagePath: a blob's name is missing",
 		}, fault.CodeInvalidValue},
 		{"localPath in classic mode", `"storageLocation":{"filePath":"/var/captures/x","localPath":"/var/captures/y"}`, []string{loc + ".localPath: localPath belongs to continuous mode"}, fault.CodeWrongMode},
 		{"settings in classic mode", `"captureSettings":{"fileCount":1}`, []string{"properties.captureSettings: captureSettings belong to continuous mode"}, fault.CodeWrongMode},
@@ -196,25 +196,25 @@ func TestNewConfigFaults(t *testing.T) {
 			"properties.captureSettings.sessionTimeLimitInSeconds: 604801 is out of range; allowed: 1 to 604800",
 		}, fault.CodeInvalidValue},
 
-		{"storageId", `"storageLocation":{"storageId":"pcstore","storagePath":"https://other.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: \"pcstore\" is no resource id of a storage account"}, fault.CodeInvalidValue},
+		{"storageId", `"storageLocation":{"storageId":"pcstore","storagePath":"https://other.blob.core.windows.net/abc/x"}`, []string{loc + ".storageId: \"pcstore\" is not a valid resource id of a storage account"}, fault.CodeInvalidValue},
 		{"default blob of a placeholder", `"target":"/subscriptions/{subscriptionId}/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/{vm}","storageLocation":{` + account + `}`, []string{"properties.target: {subscriptionId} and {vm} must be replaced by your own"}, fault.CodeInvalidValue},
 		{"http", blob("http://pcstore.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: "http://…" is not https, and packets are sent encrypted only: write https://pcstore.blob.core.windows.net/abc/x`}, fault.CodeInvalidValue},
 		{"another account", blob("https://other.blob.core.windows.net/abc/x"), []string{loc + `.storagePath: the account "other" is not that of storageId, "pcstore"`}, fault.CodeInvalidValue},
-		{"another service", blob("https://pcstore.file.core.windows.net/abc/x"), []string{loc + `.storagePath: "pcstore.file.core.windows.net" is no blob endpoint; allowed: https://pcstore.blob.core.windows.net/<container>/<blob>`}, fault.CodeInvalidValue},
-		{"another cloud", blob("https://pcstore.blob.core.chinacloudapi.cn/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, fault.CodeInvalidValue},
-		{"another port", blob("https://pcstore.blob.core.windows.net:8443/abc/x"), []string{loc + ".storagePath: …is no blob endpoint"}, fault.CodeInvalidValue},
+		{"another service", blob("https://pcstore.file.core.windows.net/abc/x"), []string{loc + `.storagePath: "pcstore.file.core.windows.net" is not a valid blob endpoint; allowed: https://pcstore.blob.core.windows.net/<container>/<blob>`}, fault.CodeInvalidValue},
+		{"another cloud", blob("https://pcstore.blob.core.chinacloudapi.cn/abc/x"), []string{loc + ".storagePath: …is not a valid blob endpoint"}, fault.CodeInvalidValue},
+		{"another port", blob("https://pcstore.blob.core.windows.net:8443/abc/x"), []string{loc + ".storagePath: …is not a valid blob endpoint"}, fault.CodeInvalidValue},
 		{"user", blob("https://u:p@pcstore.blob.core.windows.net/abc/x"), []string{loc + ".storagePath: a blob's URI has no user or password in it: write https://pcstore.blob.core.windows.net/abc/x"}, fault.CodeInvalidValue},
 		{"fragment", blob("https://pcstore.blob.core.windows.net/abc/x#y"), []string{loc + ".storagePath: a blob's URI has no fragment"}, fault.CodeInvalidValue},
-		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is no shared access signature"}, fault.CodeInvalidValue},
+		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is not a valid shared access signature"}, fault.CodeInvalidValue},
 		{"signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig=AbCd"), []string{loc + ".storagePath: there is a signature in the blob's path"}, fault.CodeInvalidValue},
-		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is no well-formed URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, fault.CodeInvalidValue},
-		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is no well-formed URI"}, fault.CodeInvalidValue},
+		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is not a valid URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, fault.CodeInvalidValue},
+		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is not a valid URI"}, fault.CodeInvalidValue},
 		{"no blob", blob("https://pcstore.blob.core.windows.net/abc/"), []string{loc + ".storagePath: a blob's name is missing behind the container: write …/abc/x.cap"}, fault.CodeInvalidValue},
-		{"no container", blob("https://pcstore.blob.core.windows.net"), []string{loc + `.storagePath: "" is no name of a container`, loc + ".storagePath: a blob's name is missing"}, fault.CodeInvalidValue},
-		{"containers", blob("https://pcstore.blob.core.windows.net/My--Box/x"), []string{loc + `.storagePath: "My--Box" is no name of a container; allowed: 3 to 63 lower-case`}, fault.CodeInvalidValue},
-		{"short container", blob("https://pcstore.blob.core.windows.net/ab/x"), []string{loc + ".storagePath: \"ab\" is no name of a container"}, fault.CodeInvalidValue},
-		{"long container", blob("https://pcstore.blob.core.windows.net/" + strings.Repeat("a", 64) + "/x"), []string{loc + ".storagePath: …is no name of a container"}, fault.CodeInvalidValue},
-		{"logs container", blob("https://pcstore.blob.core.windows.net/$logs/x"), []string{loc + ".storagePath: …is no name of a container"}, fault.CodeInvalidValue},
+		{"no container", blob("https://pcstore.blob.core.windows.net"), []string{loc + `.storagePath: "" is not a valid name of a container`, loc + ".storagePath: a blob's name is missing"}, fault.CodeInvalidValue},
+		{"containers", blob("https://pcstore.blob.core.windows.net/My--Box/x"), []string{loc + `.storagePath: "My--Box" is not a valid name of a container; allowed: 3 to 63 lower-case`}, fault.CodeInvalidValue},
+		{"short container", blob("https://pcstore.blob.core.windows.net/ab/x"), []string{loc + ".storagePath: \"ab\" is not a valid name of a container"}, fault.CodeInvalidValue},
+		{"long container", blob("https://pcstore.blob.core.windows.net/" + strings.Repeat("a", 64) + "/x"), []string{loc + ".storagePath: …is not a valid name of a container"}, fault.CodeInvalidValue},
+		{"logs container", blob("https://pcstore.blob.core.windows.net/$logs/x"), []string{loc + ".storagePath: …is not a valid name of a container"}, fault.CodeInvalidValue},
 		{"empty segment", blob("https://pcstore.blob.core.windows.net/abc/a//x"), []string{loc + ".storagePath: …an empty segment"}, fault.CodeInvalidValue},
 		{"dots", blob("https://pcstore.blob.core.windows.net/abc/%2e%2e/x"), []string{loc + ".storagePath: …an empty segment"}, fault.CodeInvalidValue},
 		{"dot at the end", blob("https://pcstore.blob.core.windows.net/abc/a./x"), []string{loc + ".storagePath: the segment \"a.\""}, fault.CodeInvalidValue},
@@ -265,7 +265,7 @@ func TestFaultsComeAllAtOnce(t *testing.T) {
 }
 
 func TestBlob(t *testing.T) {
-	account := `"storageId":"` + TestAccount + `"`
+	account := `"storageId":"` + testAccount + `"`
 	emulator := testHost()
 	emulator.BlobEndpoint = "http://127.0.0.1:10000/devstoreaccount1/"
 	china := testHost()
@@ -287,7 +287,7 @@ func TestBlob(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := mustConfig(t, `"storageLocation":{`+tt.location+"}", tt.host)
-			if c.Blob == nil || c.Blob.URL != tt.url || c.Blob.SAS.Reveal() != tt.sas || c.Blob.StorageID.Name != "pcstore" {
+			if c.Blob == nil || c.Blob.Address.String() != tt.url || c.Blob.SAS.Reveal() != tt.sas || c.Blob.StorageID.Name != "pcstore" {
 				t.Errorf("got %+v", c.Blob)
 			}
 			if text, _ := json.Marshal(c.Request()); strings.Contains(string(text), "sig=") || strings.Contains(string(text), "REDACTED") {
@@ -300,15 +300,15 @@ func TestBlob(t *testing.T) {
 func TestBlobEndpointOfSettings(t *testing.T) {
 	for endpoint, says := range map[string]string{
 		"http://10.0.0.1:10000/a":  "is not https, and http is allowed to this machine itself only",
-		"http://u:p@127.0.0.1/a":   "is no plain URL",
-		"127.0.0.1:10000":          "is no plain URL",
-		"https://x.example/?sig=1": "is no plain URL",
+		"http://u:p@127.0.0.1/a":   "is not a valid URL",
+		"127.0.0.1:10000":          "is not a valid URL",
+		"https://x.example/?sig=1": "is not a valid URL",
 		"ftp://127.0.0.1/a":        "is not https",
 	} {
 		h := testHost()
 		h.BlobEndpoint = endpoint
 		for _, more := range []string{"", `,"storagePath":"https://pcstore.blob.core.windows.net/abc/x"`} {
-			_, err := NewConfig(testRequest(t, `"storageLocation":{"storageId":"`+TestAccount+`"`+more+`}`), h)
+			_, err := NewConfig(testRequest(t, `"storageLocation":{"storageId":"`+testAccount+`"`+more+`}`), h)
 			if got := strings.Join(details(t, err), "\n"); !strings.Contains(got, "the blob endpoint of this host's settings") || !strings.Contains(got, says) || strings.Contains(got, "u:p") {
 				t.Errorf("%s: got %s", endpoint, got)
 			}
@@ -342,7 +342,7 @@ func TestNames(t *testing.T) {
 		req := testRequest(t, "")
 		req.Name = &bad
 		_, err := NewConfig(req, testHost())
-		checkFaults(t, err, "name: …is no name of a packet capture; allowed: 1 to 80 letters")
+		checkFaults(t, err, "name: …is not a valid name of a packet capture; allowed: 1 to 80 letters")
 	}
 }
 

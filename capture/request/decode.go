@@ -15,8 +15,8 @@ const (
 	maxDepth = 32      // objects and lists within one another
 )
 
-// memberNames are the members of each object of a request, by the object's
-// path with list indices left out.
+// memberNames are the members of each object of a request, by the name of the
+// member that holds the object.
 var memberNames = map[string][]string{
 	"":           {"name", "properties"},
 	"properties": {"target", "targetType", "scope", "bytesToCapturePerPacket", "totalBytesPerSession", "timeLimitInSeconds", "storageLocation", "filters", "continuousCapture", "captureSettings"},
@@ -29,23 +29,23 @@ var memberNames = map[string][]string{
 }
 
 // outputOnly are the members of a resource that create and show print and that
-// are no part of a request. They are passed over, whatever they hold, so that
-// what was printed can be sent again.
+// are not part of a request. They are ignored, whatever they hold, so that what
+// was printed can be sent again.
 var outputOnly = map[string][]string{
 	"":           {"id", "etag", "type"},
 	"properties": {"provisioningState", "captureStartTime", "packetCaptureStatus", "stopReason", "packetCaptureError", "statistics"},
 }
 
-// DecodeRequest reads the body of the API's PUT, strictly: the error is an
-// *Error of class Invalid that lists every fault, each with its line and
-// column (syntax) or its JSON path (meaning).
+// Decode reads the body of the API's PUT, strictly: the error is a *fault.Error
+// of class Invalid that lists every fault, each with its line and column (syntax)
+// or its JSON path (meaning).
 //
 // Keys may have any letter case, null is the same as absent, numbers may be
-// strings. Members that only a printed resource has are passed over.
+// strings. Members that only a printed resource has are ignored.
 //
-// The request is returned beside the error as far as it could be read, nil
-// when it could not: give it to NewConfig and both errors to JoinFaults, to
-// tell every fault at once.
+// The request is returned beside the error as far as it could be read, nil when
+// it could not: give it to NewConfig and both errors to fault.Join, to report
+// every fault at once.
 func Decode(data []byte) (*Request, error) {
 	root, faults := readJSON(data)
 	if root == nil {
@@ -57,8 +57,8 @@ func Decode(data []byte) (*Request, error) {
 }
 
 // DecodeFilters reads the list of filters by itself, as a flag gives it. Paths
-// of faults begin at filters[0]. The error is as DecodeRequest's, and so is
-// what is returned beside it.
+// of faults begin at filters[0]. The error is as that of Decode, and so is what
+// is returned beside it.
 func DecodeFilters(data []byte) ([]filter.Spec, error) {
 	root, faults := readJSON(data)
 	if root == nil {
@@ -70,8 +70,8 @@ func DecodeFilters(data []byte) ([]filter.Spec, error) {
 }
 
 // DecodeCaptureSettings reads the settings of continuous mode by themselves,
-// as a flag gives them. Paths of faults begin at captureSettings. The error is
-// as DecodeRequest's, and so is what is returned beside it.
+// as a flag gives them. Paths of faults begin at captureSettings. The error is as
+// that of Decode, and so is what is returned beside it.
 func DecodeCaptureSettings(data []byte) (*CaptureSettings, error) {
 	root, faults := readJSON(data)
 	if root == nil {
@@ -83,7 +83,7 @@ func DecodeCaptureSettings(data []byte) (*CaptureSettings, error) {
 }
 
 // readJSON makes a tree of a text. With faults and a tree, the tree is that of
-// the text with its syntax faults cured.
+// the text with its syntax faults fixed.
 func readJSON(data []byte) (*node, []fault.Detail) {
 	bad := func(format string, args ...any) (*node, []fault.Detail) {
 		return nil, []fault.Detail{{Code: fault.CodeBadRequest, Message: fmt.Sprintf(format, args...)}}
@@ -92,7 +92,7 @@ func readJSON(data []byte) (*node, []fault.Detail) {
 		return bad("the request has more than the %d bytes (1 MiB) that are allowed", MaxBody)
 	}
 	// Windows editors put a byte order mark before UTF-8; RFC 8259, section
-	// 8.1, lets a reader pass over it.
+	// 8.1, lets a reader ignore it.
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	switch {
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")),
@@ -129,7 +129,7 @@ func badUTF8(data []byte) fault.Detail {
 	}
 }
 
-// decoder turns a tree into wire types and gathers the faults on the way.
+// decoder turns a tree into a Request and gathers the faults on the way.
 type decoder struct{ faults []fault.Detail }
 
 func (d *decoder) fault(path, format string, args ...any) {
@@ -176,7 +176,7 @@ func (d *decoder) properties(v node, path string) *Properties {
 		case "filters":
 			p.Filters = d.filters(v, path)
 		case "continuousCapture":
-			p.ContinuousCapture = d.truth(v, path)
+			p.ContinuousCapture = d.bool(v, path)
 		case "captureSettings":
 			p.CaptureSettings = d.captureSettings(v, path)
 		}

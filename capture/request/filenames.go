@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage/azblob/bloburl"
 )
 
-// FirstRingPath is the path of a file of a ring: the name of the request's path, the
-// time at which the session began, and the number of the file. Names sort by
+// FirstRingPath is the path of a file of a ring: the name of the request's path,
+// the time at which the session began, and the number of the file. Names sort by
 // time: the number has leading zeros, and a seventh digit when there are more
 // than a million files.
 func FirstRingPath(path string, start time.Time, sequence int) string {
@@ -25,6 +26,18 @@ func RingPath(first string, sequence int) string {
 		name = name[:at]
 	}
 	return fmt.Sprintf("%s_%06d%s", name, sequence, ext)
+}
+
+// FirstRingAddress is the address of the blob of a file of a ring, named as
+// FirstRingPath names files.
+func FirstRingAddress(a bloburl.Address, start time.Time, sequence int) bloburl.Address {
+	return a.WithName(FirstRingPath(a.Name, start, sequence))
+}
+
+// RingAddress is the address of the blob of another file of a ring, of which the
+// first is given.
+func RingAddress(first bloburl.Address, sequence int) bloburl.Address {
+	return first.WithName(RingPath(first.Name, sequence))
 }
 
 // ringNameFaults says that the names of a ring's files would be too long.

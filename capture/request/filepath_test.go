@@ -6,8 +6,8 @@ import (
 )
 
 func resolve(h Host, session, given string) (string, []string) {
-	j := &judge{host: h.withDefaults(), session: session}
-	return j.file(given)
+	v := &validator{host: h.withDefaults(), session: session}
+	return v.file(given)
 }
 
 func TestFilePath(t *testing.T) {
@@ -54,7 +54,7 @@ func TestFilePath(t *testing.T) {
 		{"mangled", linux, `\var\captures\x`, "", []string{`has backslashes, as Windows writes paths, and this machine runs Linux: write "/var/captures/x.cap"`}},
 		{"one backslash", linux, `/var/captures\x`, "", []string{`write "/var/captures/x.cap"`}},
 		{"share", linux, `\\server\share\x`, "", []string{`write "/var/captures/server/share/x.cap"`}},
-		{"URI", linux, "https://a.blob.core.windows.net/c/b.cap", "", []string{"is a URI and no path: a blob goes into storagePath"}},
+		{"URI", linux, "https://a.blob.core.windows.net/c/b.cap", "", []string{"is a URI and not a path: a blob goes into storagePath"}},
 
 		{"relative", linux, "x", "", []string{`"x" is a relative path: write the absolute one, "/var/captures/x.cap"`}},
 		{"relative below", linux, "./captures/a/x.pcap", "", []string{`"/var/captures/a/x.pcap"`}},
@@ -72,17 +72,17 @@ func TestFilePath(t *testing.T) {
 		{"pcapng", linux, "/var/captures/x.pcapNG", "/var/captures/x.pcapNG", nil},
 		{"compressed", linux, "/var/captures/x.cap.zst", "/var/captures/x.cap.zst", nil},
 		{"compressed, extension added", linux, "/var/captures/x.GZ", "/var/captures/x.cap.GZ", nil},
-		{"compressed nothing", linux, "/var/captures/.cap.gz", "", []string{"is no name of a file"}},
+		{"compressed nothing", linux, "/var/captures/.cap.gz", "", []string{"is not a valid name of a file"}},
 		{"not yet pcapng", linux, "/var/captures/x.ntar", "", []string{"write .pcapng"}},
-		{"extension alone", linux, "/var/captures/.cap", "", []string{`".cap" is no name of a file`}},
-		{"dots alone", linux, "/var/captures/...", "", []string{"is no name of a file"}},
+		{"extension alone", linux, "/var/captures/.cap", "", []string{`".cap" is not a valid name of a file`}},
+		{"dots alone", linux, "/var/captures/...", "", []string{"is not a valid name of a file"}},
 		{"NUL", linux, "/var/captures/x\x00.cap", "", []string{"U+0000"}},
 		{"backslashes that JSON read", linux, "d:\temp\new", "", []string{"if backslashes were meant, JSON writes each of them twice"}},
 		{"right to left", linux, "/var/captures/x\u202epac.exe", "", []string{"U+202E"}},
 		{"space at an end", linux, " /var/captures/x", "", []string{"begins or ends with white space"}},
 		{"name too long", linux, "/var/captures/" + long, "", []string{"has 256 bytes; allowed: up to 255"}},
 		{"path too long", linux, "/var/captures" + strings.Repeat("/nnnnnnn", 512), "", []string{"bytes; allowed: up to 4095"}},
-		{"captures folder set wrong", relative, "/var/captures/x", "", []string{`the captures folder of this host's settings, "caps", is no absolute path`}},
+		{"captures folder set wrong", relative, "/var/captures/x", "", []string{`the captures folder of this host's settings, "caps", is not an absolute path`}},
 
 		{"windows: as it is", windows, `C:\Captures\x.cap`, `C:\Captures\x.cap`, nil},
 		{"windows: extension, slashes, letter case", windows, `c:/captures/./a//x`, `C:\Captures\a\x.cap`, nil},
@@ -124,7 +124,7 @@ func TestFilePath(t *testing.T) {
 }
 
 // Whatever a host calls itself, its name adds no folder and no way out.
-func testHostNameIsSafeInPaths(t *testing.T) {
+func TestHostNameIsSafeInPaths(t *testing.T) {
 	for name, want := range map[string]string{
 		"web01": "web01", "web01.example": "web01.example", "": "host", "..": "host", "../../etc": "etc", "a/b": "a-b", `a\b`: "a-b", "a..b": "a.b",
 		"{hostname}": "hostname", "-a.": "a", "größe": "gr-e", strings.Repeat("x", 100): strings.Repeat("x", 63), "a\x00b": "a-b",
@@ -163,7 +163,7 @@ func FuzzFilePath(f *testing.F) {
 			return
 		}
 		rest, ok := strings.CutPrefix(file, prefix)
-		if !ok || len(file) > maxPath || strings.ContainsAny(file, "{}\x00") {
+		if !ok || rulesOf(h).clean(file) != file || len(file) > maxPath || strings.ContainsAny(file, "{}\x00") {
 			t.Fatalf("got %q", file)
 		}
 		for part := range strings.SplitSeq(rest, separator) {

@@ -17,7 +17,7 @@ type bounds struct {
 }
 
 // The numbers of a request. What 0 means for the two limits of a session is
-// documented nowhere; that it lifts the limit is pcapctl's own decision, and so
+// documented nowhere; that it means no limit is pcapctl's own decision, and so
 // is the lower bound of totalBytesPerSession: the header of a pcap file alone
 // has 24 bytes.
 var (
@@ -41,7 +41,7 @@ func (b bounds) String() string {
 func (b bounds) allow(n int64) bool { return n >= b.low && n <= b.high || n == 0 && b.zero != "" }
 
 // number is the value of a member, or its default.
-func (j *judge) number(path string, given *int64, b bounds) int64 {
+func (v *validator) number(path string, given *int64, b bounds) int64 {
 	if given == nil {
 		return b.absent
 	}
@@ -50,7 +50,7 @@ func (j *judge) number(path string, given *int64, b bounds) int64 {
 		if b.why != "" && *given > 0 && *given < b.low {
 			reason = "is too small, " + b.why
 		}
-		j.fault(path, "%d %s; allowed: %s", *given, reason, b)
+		v.fault(path, "%d %s; allowed: %s", *given, reason, b)
 		return b.absent
 	}
 	return *given
@@ -58,20 +58,20 @@ func (j *judge) number(path string, given *int64, b bounds) int64 {
 
 // limits sets the limits of either mode. What switches the mode is that
 // continuousCapture is there, not whether it is true.
-func (j *judge) limits(c *Config, p *Properties) {
+func (v *validator) limits(c *Config, p *Properties) {
 	if p.ContinuousCapture == nil {
-		c.MaxBytes = j.number("properties.totalBytesPerSession", p.TotalBytesPerSession, boundsTotal)
-		c.MaxTime = time.Duration(j.number("properties.timeLimitInSeconds", p.TimeLimitInSeconds, boundsTime)) * time.Second
+		c.MaxBytes = v.number("properties.totalBytesPerSession", p.TotalBytesPerSession, boundsTotal)
+		c.MaxTime = time.Duration(v.number("properties.timeLimitInSeconds", p.TimeLimitInSeconds, boundsTime)) * time.Second
 		if p.CaptureSettings != nil && *p.CaptureSettings != (CaptureSettings{}) {
-			j.wrongMode("properties.captureSettings", `belong to continuous mode: leave them out, or add "continuousCapture": true or false`)
+			v.wrongMode("properties.captureSettings", `belong to continuous mode: leave them out, or add "continuousCapture": true or false`)
 		}
 		return
 	}
 	if p.TotalBytesPerSession != nil {
-		j.wrongMode("properties.totalBytesPerSession", "does not go with continuousCapture: use captureSettings.fileSizeInBytes and fileCount, or leave out continuousCapture")
+		v.wrongMode("properties.totalBytesPerSession", "does not go with continuousCapture: use captureSettings.fileSizeInBytes and fileCount, or leave out continuousCapture")
 	}
 	if p.TimeLimitInSeconds != nil {
-		j.wrongMode("properties.timeLimitInSeconds", "does not go with continuousCapture: use captureSettings.sessionTimeLimitInSeconds, or leave out continuousCapture")
+		v.wrongMode("properties.timeLimitInSeconds", "does not go with continuousCapture: use captureSettings.sessionTimeLimitInSeconds, or leave out continuousCapture")
 	}
 	s := p.CaptureSettings
 	if s == nil {
@@ -80,14 +80,14 @@ func (j *judge) limits(c *Config, p *Properties) {
 	const path = "properties.captureSettings."
 	c.Continuous = &Continuous{
 		Ring:      *p.ContinuousCapture,
-		FileCount: int(j.number(path+"fileCount", s.FileCount, boundsFileCount)),
-		FileSize:  j.number(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
+		FileCount: int(v.number(path+"fileCount", s.FileCount, boundsFileCount)),
+		FileSize:  v.number(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
 	}
 	c.MaxBytes = c.Continuous.FileSize
-	c.MaxTime = time.Duration(j.number(path+"sessionTimeLimitInSeconds", s.SessionTimeLimitInSeconds, boundsSessionTime)) * time.Second
+	c.MaxTime = time.Duration(v.number(path+"sessionTimeLimitInSeconds", s.SessionTimeLimitInSeconds, boundsSessionTime)) * time.Second
 }
 
 // wrongMode is the fault of a member of the one mode in a request of the other.
-func (j *judge) wrongMode(path, reason string) {
-	j.coded(fault.CodeWrongMode, path, "%s", lastSegment(path)+" "+reason)
+func (v *validator) wrongMode(path, reason string) {
+	v.coded(fault.CodeWrongMode, path, "%s", lastMember(path)+" "+reason)
 }

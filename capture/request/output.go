@@ -9,7 +9,7 @@ import (
 	"pcapctl/capture/pcapfile"
 )
 
-// Output says what capture files look like. Like the interfaces it is no part
+// Output says what capture files look like. Like the interfaces it is not part
 // of the API's request. The zero Output is what a path's extension asks for,
 // and classic pcap in microseconds where it asks for nothing.
 type Output struct {
@@ -30,10 +30,10 @@ const (
 	CompressZstd   = "zstd"
 )
 
-// compressions are the extensions of compressed files.
+// Compressions are the extensions of compressed files, by compression.
 var Compressions = map[string]string{CompressGzip: ".gz", CompressZstd: ".zst"}
 
-// splitCompress parts the extension of a compression from a name.
+// splitCompress cuts the extension of a compression from a name.
 func splitCompress(name string) (rest, ext string) {
 	for _, ext := range Compressions {
 		if rest, ok := cutExtension(name, ext); ok {
@@ -62,37 +62,37 @@ func compressOf(name string) string {
 
 const extensionNG = ".pcapng"
 
-// output settles the format of the files, whose paths have been judged.
-func (j *judge) output(c *Config) {
-	o := j.host.Output
+// output settles the format of the files, whose paths are valid by now.
+func (v *validator) output(c *Config) {
+	o := v.host.Output
 	switch o.Format {
 	case "", FormatPcap, FormatPcapng:
 	default:
-		j.fault("format", "%s is no format of capture files; allowed: %s, %s", fault.Quote(o.Format), FormatPcap, FormatPcapng)
+		v.fault("format", "%s is not a valid format of capture files; allowed: %s, %s", fault.Quote(o.Format), FormatPcap, FormatPcapng)
 	}
 	switch o.Precision {
 	case "", PrecisionMicro, PrecisionNano:
 	default:
-		j.fault("timestamp-precision", "%s is no resolution of times; allowed: %s, %s", fault.Quote(o.Precision), PrecisionMicro, PrecisionNano)
+		v.fault("timestamp-precision", "%s is not a valid resolution of times; allowed: %s, %s", fault.Quote(o.Precision), PrecisionMicro, PrecisionNano)
 	}
 	switch o.Compress {
 	case "", CompressOff, CompressGzip, CompressZstd:
 	default:
-		j.fault("compress", "%s is no compression; allowed: %s, %s, %s", fault.Quote(o.Compress), CompressZstd, CompressGzip, CompressOff)
+		v.fault("compress", "%s is not a valid compression; allowed: %s, %s, %s", fault.Quote(o.Compress), CompressZstd, CompressGzip, CompressOff)
 	}
 	ng := o.Format == FormatPcapng || isNG(c.FilePath)
 	c.Compress = compressOf(c.FilePath)
 	if c.Blob != nil {
-		ng = ng || isNG(c.Blob.URL)
-		packed := compressOf(c.Blob.URL)
+		ng = ng || isNG(c.Blob.Address.Name)
+		packed := compressOf(c.Blob.Address.Name)
 		if c.FilePath != "" && packed != c.Compress {
-			j.fault("properties.storageLocation.storagePath", "the blob is to be compressed in another way than the file, and it is the file that is sent: give both the same extension")
+			v.fault("properties.storageLocation.storagePath", "the blob is to be compressed in another way than the file, and it is the file that is sent: give both the same extension")
 		}
 		c.Compress = packed
 	}
 	switch {
 	case ng && o.Precision == PrecisionMicro:
-		j.fault("timestamp-precision", "pcapng files have nanoseconds: leave it out, or write classic pcap")
+		v.fault("timestamp-precision", "pcapng files have nanoseconds: leave it out, or write classic pcap")
 	case ng:
 		c.Format = pcapfile.NG
 	case o.Precision == PrecisionNano:
@@ -100,7 +100,7 @@ func (j *judge) output(c *Config) {
 	}
 }
 
-// formatName is the format as Output names it.
+// FormatName is the format as Output names it.
 func (c *Config) FormatName() string {
 	if c.Format == pcapfile.NG {
 		return FormatPcapng
@@ -113,7 +113,8 @@ func isNG(name string) bool {
 	return strings.EqualFold(path.Ext(name), extensionNG)
 }
 
-// followFile makes what a capture's blob is called by default go by its file.
+// followFile gives the default name of a capture's blob the format and the
+// compression of its file.
 func (o *Output) followFile(file string) {
 	if o.Compress == "" {
 		o.Compress = compressOf(file)
@@ -123,10 +124,10 @@ func (o *Output) followFile(file string) {
 	}
 }
 
-// extend gives a file's name its extension: .cap, .pcap and .pcapng stay,
-// whatever else there is gets one behind it, because a dot in a name (a
-// version, a host's name) makes no extension. A name that promises another
-// format than the one that is asked for is refused.
+// extend gives a file's name its extension: .cap, .pcap and .pcapng stay, every
+// other name gets one appended, because a dot in a name (a version, a host's
+// name) does not make an extension. A name with the extension of another format
+// than the one that is asked for is refused.
 func (o Output) extend(name string) (extended, why string) {
 	given := name
 	name, packed := splitCompress(name)
@@ -135,7 +136,7 @@ func (o Output) extend(name string) (extended, why string) {
 	}
 	switch lower := strings.ToLower(name); {
 	case lower == ".cap" || lower == ".pcap" || lower == extensionNG || strings.Trim(name, ".") == "":
-		return "", fmt.Sprintf("%s is no name of a file: write one such as x.cap", fault.Quote(name))
+		return "", fmt.Sprintf("%s is not a valid name of a file: write one such as x.cap", fault.Quote(name))
 	case strings.HasSuffix(lower, ".ntar"):
 		return "", fmt.Sprintf("%s has the extension that pcapng had before it had its name: write .pcapng", fault.Quote(name))
 	case strings.HasSuffix(lower, extensionNG) && o.Format == FormatPcap:

@@ -31,9 +31,9 @@ func TestOutputOfPaths(t *testing.T) {
 		{"x.cap.gz", Output{Compress: CompressOff}, "another compression", 0, ""},
 		{"x.pcapng.zst", Output{Format: FormatPcap}, "extension of pcapng", 0, ""},
 		{"x.pcapng", Output{Precision: PrecisionMicro}, "pcapng files have nanoseconds", 0, ""},
-		{"x", Output{Format: "erf"}, "is no format", 0, ""},
-		{"x", Output{Precision: "pico"}, "is no resolution", 0, ""},
-		{"x", Output{Compress: "xz"}, "is no compression", 0, ""},
+		{"x", Output{Format: "erf"}, "is not a valid format", 0, ""},
+		{"x", Output{Precision: "pico"}, "is not a valid resolution", 0, ""},
+		{"x", Output{Compress: "xz"}, "is not a valid compression", 0, ""},
 	} {
 		h := testHost()
 		h.Output = test.output
@@ -51,10 +51,10 @@ func TestOutputOfPaths(t *testing.T) {
 	}
 	// The blob goes by the file.
 	storage := func(file, blob string) string {
-		return `"storageLocation":{"storageId":"` + TestAccount + `","filePath":"/var/captures/` + file + `","storagePath":"` + blob + `"}`
+		return `"storageLocation":{"storageId":"` + testAccount + `","filePath":"/var/captures/` + file + `","storagePath":"` + blob + `"}`
 	}
 	c, err := NewConfig(testRequest(t, storage("x.pcapng.zst", "")), testHost())
-	if err != nil || !strings.HasSuffix(c.Blob.URL, ".pcapng.zst") || c.Compress != CompressZstd {
+	if err != nil || !strings.HasSuffix(c.Blob.Address.Name, ".pcapng.zst") || c.Compress != CompressZstd {
 		t.Errorf("%v: %+v", err, c)
 	}
 	if _, err = NewConfig(testRequest(t, storage("x.cap", "https://pcstore.blob.core.windows.net/abc/x.cap.gz")), testHost()); err == nil || !strings.Contains(err.Error(), "same extension") {

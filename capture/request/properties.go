@@ -6,9 +6,9 @@ import (
 	"pcapctl/filter"
 )
 
-// Request is the way back: the request that makes this session, with its
-// defaults and placeholders filled in. It holds no secrets, so a SAS is not in
-// it; apart from that NewConfig makes an equal Config of it.
+// Request is the request that makes this session, with its defaults and
+// placeholders filled in. It holds no secrets, so a SAS is not in it; apart from
+// that NewConfig makes an equal Config of it.
 func (c *Config) Request() *Request {
 	return &Request{Name: new(c.Name), Properties: new(c.Properties())}
 }
@@ -30,7 +30,7 @@ func (c *Config) Properties() Properties {
 	}
 	if c.Blob != nil {
 		p.StorageLocation.StorageID = new(c.Blob.StorageID.String())
-		p.StorageLocation.StoragePath = new(c.Blob.URL)
+		p.StorageLocation.StoragePath = new(c.Blob.Address.String())
 	}
 	if c.Continuous == nil {
 		p.StorageLocation.FilePath = new(c.FilePath)

@@ -1,13 +1,17 @@
+// Package request turns text into a valid Config and back: it reads the body of
+// the API's request, validates it, fills in defaults, and reports all faults at
+// once. It knows no machine: paths, names and addresses are text, and nothing is
+// opened or looked up.
 package request
 
 import "pcapctl/filter"
 
 // Request is the body of the API's PUT, as written: pure data, nothing
-// checked, a nil pointer for every member that was absent. DecodeRequest
-// makes one from JSON, the command line fills one from flags, and NewConfig
-// turns either into a Config.
+// checked, a nil pointer for every member that was absent. Decode makes one from
+// JSON, the command line fills one from flags, and NewConfig turns either into a
+// Config.
 type Request struct {
-	// Name is no member of the API's request body (there it is the last
+	// Name is not a member of the API's request body (there it is the last
 	// segment of the URL), but it is one of the resource that create and show
 	// print, which is accepted back as a request.
 	Name       *string     `json:"name,omitempty"`
@@ -55,7 +59,7 @@ type StorageLocation struct {
 }
 
 // CaptureSettings belong to continuous mode. Each has a default of its own.
-type CaptureSettings struct { //nolint:revive // the API's own name for them
+type CaptureSettings struct {
 	FileCount                 *int64 `json:"fileCount,omitempty"`
 	FileSizeInBytes           *int64 `json:"fileSizeInBytes,omitempty"`
 	SessionTimeLimitInSeconds *int64 `json:"sessionTimeLimitInSeconds,omitempty"`

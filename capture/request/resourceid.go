@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // ResourceID is a well-formed ARM resource id: /subscriptions/…
 // /resourceGroups/…/providers/namespace/type/name. Its spelling is kept as it
 // was given; ARM compares ids without regard to letter case.
 //
-// ParseResourceID makes one; the zero ResourceID is none at all.
+// ParseResourceID makes one; the zero ResourceID stands for no id.
 type ResourceID struct {
 	Subscription  string // the subscription's id
 	ResourceGroup string
@@ -32,14 +33,8 @@ const (
 // resource group's 90 characters.
 const maxSegment = 128
 
-var (
-	// leftover is a placeholder that was copied from documentation.
-	leftover = pattern(`\{[^{}]*\}`)
-	// segmentRest is what a segment may hold beside placeholders.
-	segmentRest = pattern(`^[\pL\pN._()-]*$`)
-	// storageAccountName is the rule of the service for account names.
-	storageAccountName = pattern(`^[a-z0-9]{3,24}$`)
-)
+// segmentRest is what a segment may hold beside placeholders.
+var segmentRest = pattern(`^[\pL\pN._()-]*$`)
 
 // ParseResourceID reads an id of any kind of resource. Placeholders such as
 // {subscriptionId} may stand in its segments; Placeholders lists them.
@@ -74,7 +69,7 @@ func checkSegment(s string) error {
 		return errors.New("is empty")
 	case len(s) > maxSegment:
 		return fmt.Errorf("is longer than %d bytes", maxSegment)
-	case !segmentRest().MatchString(leftover().ReplaceAllString(s, "")):
+	case !segmentRest().MatchString(placeholder().ReplaceAllString(s, "")):
 		return fmt.Errorf("(%s) holds a character that no id has", fault.Quote(s))
 	}
 	return nil
@@ -83,15 +78,15 @@ func checkSegment(s string) error {
 // String is the id as it was given.
 func (r ResourceID) String() string { return r.id }
 
-// IsZero tells whether there is no id at all.
+// IsZero reports whether there is no id.
 func (r ResourceID) IsZero() bool { return r.id == "" }
 
-// Equal tells whether both were given in the same spelling.
+// Equal reports whether both were given in the same spelling.
 func (r ResourceID) Equal(other ResourceID) bool { return r == other }
 
 // Placeholders lists what was left in the id from documentation, such as
 // {subscriptionId}, in its order.
-func (r ResourceID) Placeholders() []string { return leftover().FindAllString(r.id, -1) }
+func (r ResourceID) Placeholders() []string { return placeholder().FindAllString(r.id, -1) }
 
 // parseVM reads the id of a virtual machine. The published sample writes
 // virtualMachine once, so that is taken for the same.
@@ -114,10 +109,10 @@ func parseStorageAccount(s string) (ResourceID, error) {
 	switch {
 	case err == nil && !sameName(r.Kind, kindStorage):
 		err = fmt.Errorf("it names a resource of type %s", fault.Quote(r.Kind))
-	case err == nil && len(leftover().FindString(r.Name)) > 0:
+	case err == nil && placeholder().MatchString(r.Name):
 		err = fmt.Errorf("%s is a placeholder: write the account's name in its place", fault.Quote(r.Name))
-	case err == nil && !storageAccountName().MatchString(strings.ToLower(r.Name)):
-		err = fmt.Errorf("%s is no account name, which has 3 to 24 letters and digits", fault.Quote(r.Name))
+	case err == nil && !bloburl.ValidAccount(strings.ToLower(r.Name)):
+		err = fmt.Errorf("%s is not a valid account name, which has 3 to 24 letters and digits", fault.Quote(r.Name))
 	}
 	if err != nil {
 		return ResourceID{}, badID(s, "a storage account", kindStorage, err)
@@ -126,7 +121,7 @@ func parseStorageAccount(s string) (ResourceID, error) {
 }
 
 func badID(given, what, kind string, reason error) error {
-	return fmt.Errorf("%s is no resource id of %s: %w; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/%s/<name>",
+	return fmt.Errorf("%s is not a valid resource id of %s: %w; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/%s/<name>",
 		fault.Quote(given), what, reason, kind)
 }
 

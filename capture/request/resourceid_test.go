@@ -9,7 +9,7 @@ import (
 
 const (
 	testVM      = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Compute/virtualMachines/vm1"
-	TestAccount = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/pcstore"
+	testAccount = "/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/pcstore"
 )
 
 func TestParseResourceID(t *testing.T) {
@@ -45,13 +45,13 @@ func TestParseVM(t *testing.T) {
 		}
 	}
 	for bad, says := range map[string]string{
-		"":            `"" is no resource id of a virtual machine: it does not begin with "/subscriptions/"; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.Compute/virtualMachines/<name>`,
+		"":            `"" is not a valid resource id of a virtual machine: it does not begin with "/subscriptions/"; allowed: /subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.Compute/virtualMachines/<name>`,
 		"vm1":         `does not begin with "/subscriptions/"`,
 		testVM[1:]:    `does not begin with "/subscriptions/"`,
 		"/" + testVM:  `segment 1 is not "subscriptions"`,
 		testVM + "/":  "9 segments instead of 8",
 		testVM + "/x": "9 segments instead of 8",
-		TestAccount:   `of type "Microsoft.Storage/storageAccounts"`,
+		testAccount:   `of type "Microsoft.Storage/storageAccounts"`,
 		testVM + "?x": "segment 8",
 		testVM + "\n": "segment 8",
 		"/ſubscriptions" + testVM[len("/subscriptions"):]:                                               "segment 1 is not",
@@ -71,17 +71,17 @@ func TestParseVM(t *testing.T) {
 }
 
 func TestParseStorageAccount(t *testing.T) {
-	for _, good := range []string{TestAccount, strings.ToUpper(TestAccount), strings.Replace(TestAccount, "s1", "{subscriptionId}", 1)} {
+	for _, good := range []string{testAccount, strings.ToUpper(testAccount), strings.Replace(testAccount, "s1", "{subscriptionId}", 1)} {
 		if _, err := parseStorageAccount(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
 	for bad, says := range map[string]string{
-		"pcstore": "is no resource id of a storage account",
+		"pcstore": "is not a valid resource id of a storage account",
 		testVM:    "of type",
-		strings.Replace(TestAccount, "pcstore", "{storageAccountName}", 1): "{storageAccountName}\" is a placeholder: write the account's name",
-		strings.Replace(TestAccount, "pcstore", "pc-store", 1):             "3 to 24 letters and digits",
-		strings.Replace(TestAccount, "pcstore", "pc", 1):                   "3 to 24 letters and digits",
+		strings.Replace(testAccount, "pcstore", "{storageAccountName}", 1): "{storageAccountName}\" is a placeholder: write the account's name",
+		strings.Replace(testAccount, "pcstore", "pc-store", 1):             "3 to 24 letters and digits",
+		strings.Replace(testAccount, "pcstore", "pc", 1):                   "3 to 24 letters and digits",
 	} {
 		if _, err := parseStorageAccount(bad); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, want %q in it", bad, err, says)

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
 
 func TestConfigDoesNotShowItsSecret(t *testing.T) {
 	const hidden = "sv=2024&sig=hidden"
-	blob := &Blob{URL: "https://a.blob.core.windows.net/c/x.cap", SAS: secret.New(hidden)}
+	blob := &Blob{Address: bloburl.Address{Endpoint: "https://a.blob.core.windows.net", Account: "a", Container: "c", Name: "x.cap"}, SAS: secret.New(hidden)}
 	c := &Config{Name: "pc1", Blob: blob}
 	text, err := json.Marshal(blob)
 	if err != nil {

@@ -57,8 +57,8 @@ func snippet(text []byte, offset int) string {
 		}
 		line, caret = cut, caret-from
 	}
-	// A tab above the caret is repeated below it: however wide it is shown,
-	// both lines move alike.
+	// A tab in the line is repeated in the line of the caret: both are then
+	// shown equally wide.
 	var pad strings.Builder
 	for i := range caret {
 		if i < len(line) && line[i] == '\t' {

@@ -55,7 +55,7 @@ func (o *order) plan(config *request.Config) (*capture.Plan, error) {
 func resolved(c *request.Config) *request.Request {
 	req := c.Request()
 	if c.Blob != nil && !c.Blob.SAS.IsZero() {
-		req.Properties.StorageLocation.StoragePath = new(c.Blob.URL + "?" + c.Blob.SAS.Reveal())
+		req.Properties.StorageLocation.StoragePath = new(c.Blob.StoragePath())
 	}
 	return req
 }

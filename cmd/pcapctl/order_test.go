@@ -31,7 +31,7 @@ func TestSecretOfAnOrder(t *testing.T) {
 	must(t, json.Unmarshal(text, &got))
 	again, err := request.NewConfig(got.Request, got.Host)
 	must(t, err)
-	if again.Blob.SAS.Reveal() != sas || again.FilePath != config.FilePath || again.Blob.URL != config.Blob.URL {
+	if again.Blob.SAS.Reveal() != sas || again.FilePath != config.FilePath || again.Blob.Address != config.Blob.Address {
 		t.Errorf("the worker is ordered %s", text)
 	}
 	record, err := json.Marshal(ord.record(&capture.Plan{Config: config, Program: &filter.Program{}}))

@@ -77,7 +77,7 @@ func destinations(c *request.Config) string {
 		list = append(list, c.FilePath)
 	}
 	if c.Blob != nil {
-		list = append(list, c.Blob.URL)
+		list = append(list, c.Blob.Address.String())
 	}
 	return strings.Join(list, " and ")
 }

@@ -294,7 +294,7 @@ func TestBlobRefusals(t *testing.T) {
 		{"the blob exists", "captures/there.cap", "exists already", 5, nil},
 		{"no container", "missing/x.cap", "container does not exist", 4, nil},
 		{"wrong key", "captures/x.cap", "key in AZURE_STORAGE_KEY", 3, []string{"AZURE_STORAGE_KEY=AAAA" + r.a.Key[4:]}},
-		{"no key", "captures/x.cap", "no account key", 2, []string{"AZURE_STORAGE_KEY=!"}},
+		{"no key", "captures/x.cap", "not a valid account key", 2, []string{"AZURE_STORAGE_KEY=!"}},
 		{"expired SAS", "captures/x.cap?" + old, "expired at", 3, nil},
 		{"SAS that ends too early", "captures/x.cap?" + short, "before the time limit ends the capture", 3, nil},
 		{"SAS that may not write", "captures/x.cap?" + r.a.SAS("r", time.Now().Add(9*time.Hour)), "sp=rcw", 3, nil},

@@ -14,8 +14,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -24,19 +22,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
+	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
 
-// defaultContainer is the one container that is made when it is absent, as the
-// service of Network Watcher does.
-const defaultContainer = "network-watcher-logs"
-
 // Options say which blob it is, and who asks.
 type Options struct {
-	URL     string      // of the blob, without a query
-	Account string      // name of the storage account
-	SAS     secret.Text // the signature that was behind the URL, if there was one
-	Mode    AuthMode    // "" is AuthAny
+	Address bloburl.Address // of the blob
+	SAS     secret.Text     // the signature that was behind the URL, if there was one
+	Mode    AuthMode        // "" is AuthAny
 
 	// Until is when the capture ends at the latest. A SAS must last as long.
 	// Zero when that is not known.
@@ -65,8 +59,7 @@ const (
 
 // Client is a blob to be made. It is safe for concurrent use.
 type Client struct {
-	url       string
-	container string
+	address   bloburl.Address
 	stall     time.Duration
 	backoff   time.Duration
 	how       string
@@ -79,15 +72,14 @@ type Client struct {
 // New finds the credentials and checks them as far as that can be done without
 // the network. Errors are *Error.
 func New(o Options) (*Client, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil || u.Host == "" || u.RawQuery != "" {
-		return nil, errorf(Invalid, nil, "the blob's URL is not well-formed")
+	if o.Address.IsZero() {
+		return nil, errorf(Invalid, nil, "the address of the blob is missing")
 	}
 	cred, err := findCredential(&o)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{url: o.URL, stall: o.stall, backoff: o.backoff, how: cred.how}
+	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how}
 	if c.stall <= 0 {
 		c.stall = defaultStall
 	}
@@ -96,28 +88,16 @@ func New(o Options) (*Client, error) {
 	}
 	c.dialer = newDialer(c.stall)
 	c.transport = newTransport(c.dialer, c.stall)
-	parent := containerURL(u, o.Account)
-	c.container = parent[strings.LastIndexByte(parent, '/')+1:]
-	if err := c.connect(cred, parent); err != nil {
+	if err := c.connect(cred); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// containerURL is the URL of the container that a blob lies in: an emulator has
-// the account in front of it in the path.
-func containerURL(u *url.URL, account string) string {
-	path := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
-	n := 1
-	if len(path) > 2 && strings.EqualFold(path[0], account) && !strings.HasPrefix(strings.ToLower(u.Host), strings.ToLower(account)+".") {
-		n = 2
-	}
-	return u.Scheme + "://" + u.Host + "/" + strings.Join(path[:min(n, len(path))], "/")
-}
-
 // connect makes the SDK's clients. They retry nothing: what is worth a retry,
 // and until when, depends on the capture.
-func (c *Client) connect(cred *credential, parent string) error {
+func (c *Client) connect(cred *credential) error {
+	url, parent := c.address.String(), c.address.ContainerURL()
 	options := policy.ClientOptions{
 		Transport: c.transport,
 		Retry:     policy.RetryOptions{MaxRetries: -1},
@@ -128,19 +108,19 @@ func (c *Client) connect(cred *credential, parent string) error {
 	var err, cerr error
 	switch {
 	case cred.key != nil:
-		c.blob, err = blockblob.NewClientWithSharedKeyCredential(c.url, cred.key, blobOptions)
+		c.blob, err = blockblob.NewClientWithSharedKeyCredential(url, cred.key, blobOptions)
 		c.parent, cerr = container.NewClientWithSharedKeyCredential(parent, cred.key, containerOptions)
 	case !cred.sas.IsZero():
-		c.blob, err = blockblob.NewClientWithNoCredential(c.url+"?"+cred.sas.Reveal(), blobOptions)
+		c.blob, err = blockblob.NewClientWithNoCredential(url+"?"+cred.sas.Reveal(), blobOptions)
 		c.parent, cerr = container.NewClientWithNoCredential(parent+"?"+cred.sas.Reveal(), containerOptions)
-	case strings.HasPrefix(c.url, "http://"):
+	case !c.address.IsHTTPS():
 		return errorf(Forbidden, nil, "a login is for https only, and the endpoint is http: use a key or a SAS with an emulator")
 	default:
-		token, terr := login(c.url, c.transport)
+		token, terr := login(c.address.Host(), c.transport)
 		if terr != nil {
 			return explain(terr, c.how)
 		}
-		c.blob, err = blockblob.NewClient(c.url, token, blobOptions)
+		c.blob, err = blockblob.NewClient(url, token, blobOptions)
 		c.parent, cerr = container.NewClient(parent, token, containerOptions)
 	}
 	if errors.Join(err, cerr) != nil {
@@ -176,8 +156,8 @@ func (c *Client) StopWatchingFlows() { c.dialer.unwatch() }
 
 // Check finds out whether the blob can be made: the credentials are good for it,
 // the container is there, the blob is not, and nobody else is uploading to it.
-// The container network-watcher-logs is made when it is absent; nothing else is
-// changed. It takes a minute at most. Errors are *Error.
+// bloburl.DefaultContainer is made when it is absent; nothing else is changed.
+// It takes a minute at most. Errors are *Error.
 func (c *Client) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -203,7 +183,7 @@ func (c *Client) few(ctx context.Context, do func(context.Context) error) error 
 
 func (c *Client) check(ctx context.Context) error {
 	err := c.exists(ctx)
-	if e, ok := errors.AsType[*Error](err); ok && e.Kind == NotFound && e.Code == codeNoContainer && c.container == defaultContainer {
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == NotFound && e.Code == codeNoContainer && c.address.Container == bloburl.DefaultContainer {
 		if err := c.makeContainer(ctx); err != nil {
 			return err
 		}
@@ -222,7 +202,7 @@ func (c *Client) check(ctx context.Context) error {
 func (c *Client) exists(ctx context.Context) error {
 	_, err := c.blob.GetProperties(ctx, nil)
 	if err == nil {
-		return errorf(Conflict, nil, "the blob %s exists already and nothing is overwritten: choose another storagePath, or put {startTime} into it", c.url)
+		return errorf(Conflict, nil, "the blob %s exists already and nothing is overwritten: choose another storagePath, or put {startTime} into it", c.address)
 	}
 	e := explain(err, c.how)
 	if e.Kind == NotFound && e.Code == codeNoBlob {
@@ -241,7 +221,7 @@ func (c *Client) makeContainer(ctx context.Context) error {
 	case e.Code == "ContainerAlreadyExists":
 		return nil
 	case e.Kind == Forbidden:
-		return &Error{Kind: Forbidden, Code: e.Code, Message: "the container " + c.container + " does not exist and may not be made: make it once, or " + e.Message, Err: e.Err}
+		return &Error{Kind: Forbidden, Code: e.Code, Message: "the container " + c.address.Container + " does not exist and may not be made: make it once, or " + e.Message, Err: e.Err}
 	}
 	return e
 }
@@ -256,7 +236,7 @@ func (c *Client) mayWrite(ctx context.Context) error {
 		AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &never},
 	})
 	if err == nil {
-		return errorf(Unavailable, nil, "%s does not keep to the conditions of requests: it is no Blob service", c.url)
+		return errorf(Unavailable, nil, "%s does not keep to the conditions of requests: it is not a Blob service", c.address)
 	}
 	e := explain(err, c.how)
 	if e.status == 412 || e.Kind == NotFound && e.Code == codeNoBlob {
@@ -274,7 +254,7 @@ func (c *Client) unused(ctx context.Context) error {
 	}
 	for name := range l.staged {
 		if len(name) != nameLen {
-			return errorf(Conflict, nil, "another program is uploading to the blob %s, or has left off doing so within the last week: choose another storagePath", c.url)
+			return errorf(Conflict, nil, "another program is uploading to the blob %s, or has left off doing so within the last week: choose another storagePath", c.address)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pcapctl/storage/azblob/blobtest"
+	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
 
@@ -43,12 +44,18 @@ func env(pairs ...string) func(string) string {
 	}
 }
 
+// address is that of a blob, container/name, of the tests' account.
+func address(endpoint, path string) bloburl.Address {
+	container, name, _ := strings.Cut(path, "/")
+	return bloburl.Address{Endpoint: endpoint, Account: blobtest.Account, Container: container, Name: name}
+}
+
 func client(t *testing.T, a *blobtest.Azurite, host, path string, change ...func(*Options)) *Client {
 	t.Helper()
 	o := Options{
-		URL: a.Endpoint(host) + "/" + path, Account: blobtest.Account,
-		getenv: env("AZURE_STORAGE_KEY", a.Key+"\n"),
-		stall:  2 * time.Second, backoff: 20 * time.Millisecond,
+		Address: address(a.Endpoint(host), path),
+		getenv:  env("AZURE_STORAGE_KEY", a.Key+"\n"),
+		stall:   2 * time.Second, backoff: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&o)
@@ -65,7 +72,7 @@ func kindOf(t *testing.T, err error) Kind {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		t.Fatalf("%v (%T) is no *Error", err, err)
+		t.Fatalf("%v (%T) is not an *Error", err, err)
 	}
 	return e.Kind
 }
@@ -132,11 +139,11 @@ func TestCheck(t *testing.T) {
 	})
 	t.Run("default container", func(t *testing.T) {
 		for range 2 { // once it is made, once it is there
-			if err := client(t, a, "", defaultContainer+"/a/b.cap").Check(t.Context()); err != nil {
+			if err := client(t, a, "", bloburl.DefaultContainer+"/a/b.cap").Check(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
-		a.Put(defaultContainer+"/x", nil)
+		a.Put(bloburl.DefaultContainer+"/x", nil)
 	})
 	other := func(o *Options) { o.getenv = env("AZURE_STORAGE_KEY", "AAAA"+a.Key[4:]) }
 	for _, tt := range []struct {
@@ -152,8 +159,8 @@ func TestCheck(t *testing.T) {
 		{"wrong signature", "captures/x.cap", "SAS in AZURE_STORAGE_SAS_TOKEN", Forbidden, func(o *Options) {
 			o.getenv = env("AZURE_STORAGE_SAS_TOKEN", strings.Replace(a.SAS("rcw", time.Now().Add(time.Hour)), "sp=rcw", "sp=rcwd", 1))
 		}},
-		{"refused", "captures/x.cap", "refused", Unavailable, func(o *Options) { o.URL = "http://127.0.0.1:1/pcstore/captures/x.cap" }},
-		{"no such host", "captures/x.cap", "there is no host", NotFound, func(o *Options) { o.URL = "https://nowhere.invalid/captures/x.cap" }},
+		{"refused", "captures/x.cap", "refused", Unavailable, func(o *Options) { o.Address.Endpoint = "http://127.0.0.1:1/pcstore" }},
+		{"no such host", "captures/x.cap", "there is no host", NotFound, func(o *Options) { o.Address.Endpoint = "https://nowhere.invalid" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			wantKind(t, client(t, a, "", tt.path, tt.change).Check(within(t, 10*time.Second)), tt.kind, tt.text)

@@ -13,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 
+	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
 
@@ -43,7 +44,7 @@ type credential struct {
 	how string // in words
 }
 
-// findCredential takes the first credential that it finds, and checks it.
+// findCredential takes the first credential there is and checks it.
 func findCredential(o *Options) (*credential, error) {
 	getenv := o.getenv
 	if getenv == nil {
@@ -56,7 +57,7 @@ func findCredential(o *Options) (*credential, error) {
 	switch o.Mode {
 	case AuthAny, AuthKey, AuthSAS, AuthLogin:
 	default:
-		return nil, errorf(Invalid, nil, "%q is no way to authenticate; allowed: key, sas, login", o.Mode)
+		return nil, errorf(Invalid, nil, "%q is not a valid way to authenticate; allowed: key, sas, login", o.Mode)
 	}
 	if sas && !o.SAS.IsZero() {
 		return useSAS(o, o.SAS.Reveal(), "the SAS in storagePath")
@@ -84,11 +85,11 @@ func findCredential(o *Options) (*credential, error) {
 
 func useKey(o *Options, key, how string) (*credential, error) {
 	if _, err := base64.StdEncoding.DecodeString(key); err != nil {
-		return nil, errorf(Invalid, nil, "%s is no account key: those are base64", how)
+		return nil, errorf(Invalid, nil, "%s is not a valid account key: those are base64", how)
 	}
-	c, err := blob.NewSharedKeyCredential(o.Account, key)
+	c, err := blob.NewSharedKeyCredential(o.Address.Account, key)
 	if err != nil {
-		return nil, errorf(Invalid, nil, "%s is no account key", how)
+		return nil, errorf(Invalid, nil, "%s is not a valid account key", how)
 	}
 	return &credential{key: c, how: how}, nil
 }
@@ -103,12 +104,12 @@ func useConnection(o *Options, text string, sas, key bool) (*credential, error) 
 		}
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
-			return nil, errorf(Invalid, nil, "%s is no connection string: it is made of name=value pairs with ; between them", envConnection)
+			return nil, errorf(Invalid, nil, "%s is not a valid connection string: it is made of name=value pairs with ; between them", envConnection)
 		}
 		fields[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
 	}
-	if name := fields["accountname"]; name != "" && !strings.EqualFold(name, o.Account) {
-		return nil, errorf(Invalid, nil, "%s is for the account %s, and storageId names %s: set it to that account's, or unset it", envConnection, name, o.Account)
+	if name := fields["accountname"]; name != "" && !strings.EqualFold(name, o.Address.Account) {
+		return nil, errorf(Invalid, nil, "%s is for the account %s, and storageId names %s: set it to that account's, or unset it", envConnection, name, o.Address.Account)
 	}
 	switch token, text := fields["sharedaccesssignature"], fields["accountkey"]; {
 	case token != "" && sas:
@@ -121,13 +122,13 @@ func useConnection(o *Options, text string, sas, key bool) (*credential, error) 
 	return nil, nil
 }
 
-// useSAS checks a shared access signature by its own members, so that one that
-// cannot work is refused before any packet is captured.
+// useSAS checks a shared access signature by what it says of itself, so that
+// one that is not good enough is refused before any packet is captured.
 func useSAS(o *Options, token, how string) (*credential, error) {
 	token = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(token), "?"))
 	q, err := url.ParseQuery(token)
-	if err != nil || q.Get("sig") == "" {
-		return nil, errorf(Invalid, nil, "%s is no shared access signature: there is no sig= in it", how)
+	if err != nil || !bloburl.IsSAS(token) {
+		return nil, errorf(Invalid, nil, "%s is not a valid shared access signature: there is no sig= in it", how)
 	}
 	if err := checkTimes(q, how, time.Now(), o.Until); err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func useSAS(o *Options, token, how string) (*credential, error) {
 	if srt := q.Get("srt"); srt != "" && !strings.Contains(srt, "o") {
 		return nil, errorf(Forbidden, nil, "%s is for the resource types srt=%s; needed is object: srt=o, or srt=co to make the default container, too", how, printable(srt))
 	}
-	if q.Get("spr") == "https" && strings.HasPrefix(o.URL, "http://") {
+	if q.Get("spr") == "https" && !o.Address.IsHTTPS() {
 		return nil, errorf(Forbidden, nil, "%s is good for https only (spr=https), and the endpoint is http", how)
 	}
 	return &credential{sas: secret.New(token), how: how}, nil
@@ -165,7 +166,7 @@ func checkTimes(q url.Values, how string, now, until time.Time) error {
 	if st := q.Get("st"); st != "" {
 		start, ok := sasTime(st)
 		if !ok {
-			return errorf(Invalid, nil, "%s has a start time (st) that is no time", how)
+			return errorf(Invalid, nil, "%s has a start time (st) that is not a valid time", how)
 		}
 		if start.After(now) {
 			return errorf(Forbidden, nil, "%s is not valid before %s (st), and it is %s now", how, start.Format(show), now.UTC().Format(show))
@@ -178,7 +179,7 @@ func checkTimes(q url.Values, how string, now, until time.Time) error {
 	end, ok := sasTime(se)
 	switch {
 	case !ok:
-		return errorf(Invalid, nil, "%s has an expiry time (se) that is no time", how)
+		return errorf(Invalid, nil, "%s has an expiry time (se) that is not a valid time", how)
 	case !end.After(now):
 		return errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
 	case !until.IsZero() && end.Before(until):
@@ -199,21 +200,19 @@ func sasTime(s string) (time.Time, bool) {
 }
 
 // login is azidentity's default chain, over the same connections as the upload.
-func login(blobURL string, t *transport) (azcore.TokenCredential, error) {
+func login(host string, t *transport) (azcore.TokenCredential, error) {
 	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-		ClientOptions: policy.ClientOptions{Transport: t, Cloud: cloudOf(blobURL)},
+		ClientOptions: policy.ClientOptions{Transport: t, Cloud: cloudOf(host)},
 	})
 }
 
-// cloudOf finds who gives out tokens for an endpoint: each sovereign cloud has
-// its own.
-func cloudOf(blobURL string) cloud.Configuration {
-	u, err := url.Parse(blobURL)
+// cloudOf finds who gives out tokens for a host of the service: each sovereign
+// cloud has its own.
+func cloudOf(host string) cloud.Configuration {
 	switch {
-	case err != nil:
-	case strings.HasSuffix(u.Hostname(), ".core.usgovcloudapi.net"):
+	case strings.HasSuffix(host, ".core.usgovcloudapi.net"):
 		return cloud.AzureGovernment
-	case strings.HasSuffix(u.Hostname(), ".core.chinacloudapi.cn"):
+	case strings.HasSuffix(host, ".core.chinacloudapi.cn"):
 		return cloud.AzureChina
 	}
 	return cloud.AzurePublic

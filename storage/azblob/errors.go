@@ -15,6 +15,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // Kind says what a caller can do about an error.
@@ -120,14 +122,14 @@ var answers = map[string]struct {
 	"InsufficientAccountPermissions": {Forbidden, "the account is read-only for %s"},
 	"AccountIsDisabled":              {Forbidden, "the storage account is disabled; %s cannot change that"},
 	"UnauthorizedBlobOverwrite":      {Conflict, "the blob exists already, and %s may not overwrite it"},
-	codeNoContainer:                  {NotFound, "the container does not exist (asked with %s): make it first, or name another one in storagePath; only " + defaultContainer + " is made by itself"},
+	codeNoContainer:                  {NotFound, "the container does not exist (asked with %s): make it first, or name another one in storagePath; only " + bloburl.DefaultContainer + " is made by itself"},
 	"ContainerDisabled":              {Forbidden, "the container has been disabled by its administrator; %s cannot change that"},
 	codeNoBlob:                       {NotFound, "the blob does not exist (asked with %s)"},
 	"ResourceNotFound":               {NotFound, "the container or blob does not exist (asked with %s)"},
 	"BlobAlreadyExists":              {Conflict, "the blob has been made by somebody else in the meantime and was left as it is (asked with %s)"},
 	"BlobImmutableDueToPolicy":       {Conflict, "the blob exists and an immutability policy guards it from %s"},
 	"LeaseIdMissing":                 {Conflict, "somebody holds a lease on the blob, so that %s cannot write it"},
-	"InvalidBlobType":                {Conflict, "the blob exists and is no block blob (asked with %s)"},
+	"InvalidBlobType":                {Conflict, "the blob exists and is not a block blob (asked with %s)"},
 	"InvalidBlobOrBlock":             {Conflict, "another program is uploading to the same blob (asked with %s)"},
 	"BlobArchived":                   {Conflict, "the blob exists, in the archive (asked with %s)"},
 	codeBadList:                      {Lost, "the service does not have all the blocks any more (asked with %s): it drops them a week after the last one, and when the blob is written by somebody else"},

@@ -232,7 +232,7 @@ func (u *Upload) reuse(j job) {
 }
 
 func (u *Upload) otherContent() error {
-	return errorf(Conflict, nil, "the blob %s exists already with another content and was left as it is: name another one", u.c.url)
+	return errorf(Conflict, nil, "the blob %s exists already with another content and was left as it is: name another one", u.c.address)
 }
 
 // compare settles, at the end of the file, whether a blob that was there

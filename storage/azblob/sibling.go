@@ -3,26 +3,20 @@ package azblob
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+
+	"pcapctl/storage/azblob/bloburl"
 )
 
 // Sibling is another blob of the same container, reached with the same
 // credentials by the same connections: Close and WatchFlows of c are for both.
-func (c *Client) Sibling(blobURL string) (*Client, error) {
-	u, err := url.Parse(blobURL)
-	parent, perr := url.Parse(c.parent.URL())
-	if err != nil || perr != nil {
-		return nil, errorf(Invalid, nil, "the blob's URL is not well-formed")
-	}
-	name, ok := strings.CutPrefix(u.Path, parent.Path+"/")
-	if !ok || name == "" || u.Host != parent.Host {
-		return nil, errorf(Invalid, nil, "the blob %s is not in the container %s", blobURL, c.container)
+func (c *Client) Sibling(address bloburl.Address) (*Client, error) {
+	if address.Name == "" || !address.SameContainer(c.address) {
+		return nil, errorf(Invalid, nil, "the blob %s is not in the container %s", address, c.address.ContainerURL())
 	}
 	s := *c
-	s.url, s.blob = blobURL, c.parent.NewBlockBlobClient(name)
+	s.address, s.blob = address, c.parent.NewBlockBlobClient(address.Name)
 	return &s, nil
 }
 

@@ -8,7 +8,7 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// windowsRules judge paths as Windows reads them ("Naming Files, Paths, and
+// windowsRules are the rules for paths on Windows ("Naming Files, Paths, and
 // Namespaces" in its API documentation), wherever pcapctl itself runs.
 type windowsRules struct{}
 
@@ -21,7 +21,7 @@ var windowsDevice = pattern(`(?i)^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²�
 func (windowsRules) foreign(given, dir string) string {
 	switch {
 	case strings.Contains(given, "://"):
-		return fmt.Sprintf("%s is a URI and no path: a blob goes into storagePath, a file is written such as %s", fault.Quote(given), fault.Quote(suggest(dir, "x", `\`)))
+		return fmt.Sprintf("%s is a URI and not a path: a blob goes into storagePath, a file is written such as %s", fault.Quote(given), fault.Quote(suggest(dir, "x", `\`)))
 	case strings.HasPrefix(given, `\\`) || strings.HasPrefix(given, "//"):
 		return fmt.Sprintf("%s is a path of a network share or a device: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, `\`)))
 	case strings.HasPrefix(given, "/") || strings.HasPrefix(given, `\`):
@@ -32,7 +32,7 @@ func (windowsRules) foreign(given, dir string) string {
 
 func (windowsRules) under(given, dir string, o Output) (string, string) {
 	if !windowsAbsolute(dir) {
-		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is no absolute path", fault.Quote(dir))
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
 	}
 	parts := strings.FieldsFunc(given, isWindowsSeparator)
 	file := cleanWindows(given)

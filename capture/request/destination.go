@@ -1,0 +1,47 @@
+package request
+
+import (
+	"pcapctl/capture/fault"
+)
+
+// text is what a member of storageLocation holds: absent and empty are the same,
+// as the service prints "" for what is not there.
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// destination validates storageLocation as a whole and sets FilePath and Blob.
+func (v *validator) destination(c *Config, p *Properties) {
+	const at = "properties.storageLocation"
+	l := p.StorageLocation
+	if l == nil {
+		l = &StorageLocation{}
+	}
+	file, fileAt, code := text(l.FilePath), at+".filePath", fault.CodeNoDestination
+	if c.Continuous != nil {
+		file, fileAt, code = text(l.LocalPath), at+".localPath", fault.CodeNoContinuousDest
+		if text(l.FilePath) != "" {
+			v.wrongMode(at+".filePath", "does not go with continuousCapture: use localPath, or leave out continuousCapture")
+		}
+	} else if text(l.LocalPath) != "" {
+		v.wrongMode(at+".localPath", "belongs to continuous mode: use filePath, or add \"continuousCapture\": true or false")
+	}
+	switch {
+	case file != "":
+		var faults []string
+		c.FilePath, faults = v.file(file)
+		if len(faults) == 0 && c.IsRing() {
+			faults = ringNameFaults(c.FilePath)
+		}
+		for _, f := range faults {
+			v.fault(fileAt, "%s", f)
+		}
+	case text(l.StorageID) == "" && text(l.StoragePath) == "":
+		v.coded(code, at, "there is no destination: give %s (a file on this machine) or storageId (a storage account), or both", lastMember(fileAt))
+	}
+	v.host.Output.followFile(c.FilePath)
+	v.blob(c, l)
+}

@@ -1,0 +1,34 @@
+package request
+
+import "time"
+
+// Host is what a request is validated against: the machine that captures, as its
+// caller describes it. Nothing is looked up on the machine; paths are text.
+type Host struct {
+	GOOS          string    // "windows" for its rules of paths, anything else for those of Linux
+	Name          string    // the host's name
+	CapturesDir   string    // the captures folder, absolute; "" is the default of the system
+	StorageSuffix string    // DNS suffix of blob endpoints; "" is core.windows.net
+	BlobEndpoint  string    // URL that stands for the account's own blob endpoint, such as an emulator's; http to loopback only; "" for none
+	Now           time.Time // when the session is made
+	Output        Output    // what the files shall look like
+	Application   string    // version of the program, for those who read its files
+}
+
+// withDefaults fills in what was left empty.
+func (h Host) withDefaults() Host {
+	if h.StorageSuffix == "" {
+		h.StorageSuffix = "core.windows.net"
+	}
+	if h.CapturesDir == "" {
+		h.CapturesDir = "/var/captures"
+		if h.windows() {
+			h.CapturesDir = `C:\Captures`
+		}
+	}
+	h.CapturesDir = rulesOf(h).clean(h.CapturesDir)
+	h.Now = h.Now.UTC()
+	return h
+}
+
+func (h Host) windows() bool { return h.GOOS == "windows" }

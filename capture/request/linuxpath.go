@@ -1,0 +1,56 @@
+package request
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"pcapctl/capture/fault"
+)
+
+// linuxRules are the rules for paths on Linux, wherever pcapctl itself runs.
+type linuxRules struct{}
+
+func (linuxRules) clean(dir string) string { return path.Clean(dir) }
+
+func (linuxRules) foreign(given, dir string) string {
+	switch {
+	case drive().MatchString(given):
+		return fmt.Sprintf("%s is a Windows path and this machine runs Linux: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
+	case strings.Contains(given, `\`):
+		return fmt.Sprintf("%s has backslashes, as Windows writes paths, and this machine runs Linux: write %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
+	case strings.Contains(given, "://"):
+		return fmt.Sprintf("%s is a URI and not a path: a blob goes into storagePath, a file is written such as %s", fault.Quote(given), fault.Quote(path.Join(dir, "x.cap")))
+	}
+	return ""
+}
+
+func (linuxRules) under(given, dir string, o Output) (string, string) {
+	if !path.IsAbs(dir) {
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
+	}
+	file := path.Clean(given)
+	inside, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/")
+	parts := strings.Split(given, "/")
+	last := parts[len(parts)-1]
+	switch {
+	case !path.IsAbs(given):
+		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
+	case slices.Contains(parts, ".."):
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
+	case file == dir || last == "" || last == ".":
+		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(path.Join(file, "x.cap")))
+	case !ok:
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", fault.Quote(given), fault.Quote(dir), fault.Quote(path.Join(dir, o.capName(path.Base(file)))))
+	}
+	name, why := o.extend(path.Base(inside))
+	if why != "" {
+		return "", why
+	}
+	file = path.Join(path.Dir(file), name)
+	if why := tooLong(strings.Split(file, "/"), file); why != "" {
+		return "", why
+	}
+	return file, ""
+}
