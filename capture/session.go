@@ -56,6 +56,7 @@ type Session struct {
 	sends  *ringUpload // of a ring, instead
 
 	watcher Watcher
+	listed  bool
 	stats   ring.Stats    // as the packet loop last saw them
 	asked   time.Duration // when that was
 	beat    sync.WaitGroup
@@ -69,6 +70,8 @@ type Options struct {
 	Guard string
 	// Watcher is told how the session gets on; it may be nil.
 	Watcher Watcher
+	// Listed says that `pcapctl upload NAME` will find the session.
+	Listed bool
 	// Blob is where the capture goes besides; Plan.OpenBlob gives it, and nil
 	// when the plan has no blob. A session that has begun closes it.
 	Blob *BlobTarget
@@ -109,7 +112,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := ring.Privileged(); err != nil {
 		return nil, privilege(err)
 	}
-	s := &Session{Plan: p, watcher: o.Watcher, onFile: o.OnFile, guard: storage.Unguarded{}}
+	s := &Session{Plan: p, watcher: o.Watcher, listed: o.Listed, onFile: o.OnFile, guard: storage.Unguarded{}}
 	var ng *sections
 	if p.Config.Format == pcapfile.NG {
 		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })

@@ -213,13 +213,13 @@ func watchProgress(done <-chan struct{}, grace time.Duration, up *azblob.Upload,
 // to go on.
 func (s *Session) uploadError(err error) error {
 	path, url := s.upload.path, s.upload.target.Address.String()
-	what := s.Plan.Config.Name
-	if s.watcher == nil { // nobody keeps books of this session
-		what = path + " --storage-path " + url
+	what, to := s.Plan.Config.Name, ""
+	if !s.listed {
+		what, to = path, " --storage-path "+url
 	}
-	next := fmt.Sprintf("`pcapctl upload %s` goes on with it", what)
+	next := fmt.Sprintf("`pcapctl upload %s%s` goes on with it", what, to)
 	if e, ok := errors.AsType[*azblob.Error](err); ok && e.Kind == azblob.Conflict {
-		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", s.Plan.Config.Name)
+		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", what)
 	}
 	return &fault.Error{Class: fault.Storage, Target: url, Err: err,
 		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), path, next)}

@@ -26,7 +26,7 @@ type File struct {
 	f          *os.File
 	path       string
 	madeDir    string // the captures folder, if it was made for this file
-	id         identity
+	id         FileID // zero when it is not known
 	name       naming
 	size       int64
 	begin      []byte // the first bytes that were written
@@ -98,9 +98,9 @@ func (f *File) Remove(dir string) error {
 		defer func() { _ = root.Close() }()
 		var there *os.File
 		if there, err = root.OpenFile(rel, os.O_RDONLY|openThis, 0); err == nil {
-			same := f.id != (identity{}) && identify(there) == f.id
+			id, ierr := IdentifyFile(there)
 			_ = there.Close()
-			if !same {
+			if ierr != nil || id != f.id {
 				return fmt.Errorf("remove %s: %w", f.path, ErrReplaced)
 			}
 			err = root.Remove(rel)

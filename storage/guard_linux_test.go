@@ -309,7 +309,8 @@ func replace(t *testing.T, f *File) {
 		must(t, os.WriteFile(f.Path(), []byte("other"), 0o600))
 		other, err := os.Open(f.Path())
 		must(t, err)
-		id := identify(other)
+		id, err := IdentifyFile(other)
+		must(t, err)
 		must(t, other.Close())
 		if id != f.id {
 			return

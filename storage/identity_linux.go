@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,21 +12,27 @@ import (
 // waited for.
 const openThis = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
-// identity tells a file from all others, also from one that gets its inode when
-// it is gone: a file's time of birth never changes. It is zero when it cannot
-// be told.
-type identity struct {
-	major, minor uint32
-	inode        uint64
-	sec          int64
-	nsec         uint32
+// IdentifyFile tells which file f is.
+func IdentifyFile(f *os.File) (FileID, error) {
+	return statx(int(f.Fd()), "", f.Name(), unix.AT_EMPTY_PATH)
 }
 
-// identify tells which file f is. statx(2).
-func identify(f *os.File) identity {
+// IdentifyPath tells which file stands at the path. A symbolic link in the
+// last place is not followed, but is itself the file.
+func IdentifyPath(path string) (FileID, error) {
+	return statx(unix.AT_FDCWD, path, path, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// statx asks for a file relative to the descriptor fd; name is for messages.
+// statx(2).
+func statx(fd int, path, name string, flags int) (FileID, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return identity{}
+	if err := unix.Statx(fd, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return FileID{}, fmt.Errorf("identify %s: %w", name, os.NewSyscallError("statx", err))
 	}
-	return identity{st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec}
+	id := FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
+	if st.Mask&unix.STATX_BTIME != 0 {
+		id.Birth = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
+	}
+	return id, nil
 }

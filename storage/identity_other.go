@@ -1,13 +1,16 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package storage
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 const openThis = 0
 
-// identity tells a file from all others: by the little that the standard
-// library can say of a file on every system.
-type identity struct{ name string }
+// IdentifyFile fails on this system, where files are not told apart.
+func IdentifyFile(*os.File) (FileID, error) { return FileID{}, errors.ErrUnsupported }
 
-func identify(f *os.File) identity { return identity{f.Name()} }
+// IdentifyPath fails on this system, where files are not told apart.
+func IdentifyPath(string) (FileID, error) { return FileID{}, errors.ErrUnsupported }

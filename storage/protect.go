@@ -63,7 +63,7 @@ func (named) discard(f *File) error {
 func newFile(path string, f *os.File, name naming) *File {
 	file := &File{path: path, f: f, name: name, protection: unprotected{}}
 	file.lock()
-	file.id = identify(f)
+	file.id, _ = IdentifyFile(f) // without it Remove leaves the file alone
 	return file
 }
 

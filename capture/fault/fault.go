@@ -48,7 +48,7 @@ type Detail struct {
 
 // Errorf makes an Error of a class. A %w in the format is kept as the cause.
 func Errorf(class Class, format string, args ...any) *Error {
-	err := fmt.Errorf(format, args...) //nolint:err113 // this is where messages are made
+	err := fmt.Errorf(format, args...)
 	return &Error{Class: class, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 

@@ -7,34 +7,35 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/storage"
 )
 
-// Claim is a session of this process: a name that is ours, held by a lock. It
-// is the session's capture.Watcher. A nil Claim is one that could not be had
-// and that nobody needs; its methods do nothing.
+// Claim is a session of this process: its name is taken, and a lock says that
+// the process has it. It is the capture.Watcher of the session.
 //
-// The process must not open the files of the session by other means: closing
-// any descriptor of the lock gives the lock away. fcntl_locking(2).
+// The process must not open the lock file a second time: to close any
+// descriptor of it gives the lock away. fcntl_locking(2).
 type Claim struct {
-	reg    *Registry
-	rec    Record
-	parent *os.Root
-	root   *os.Root
-	lock   *os.File
-	spare  *os.File // space for the last version of the record
-	page   *page
-	ring   *os.File // what is in the ring of files; nil for none
-	log    *os.File
+	reg     *Registry
+	rec     Record
+	parent  *os.Root // the state folder
+	root    *os.Root // the session's folder
+	lock    *os.File
+	spare   *os.File // space for the last version of the record
+	page    *page
+	files   fileNotes
+	log     *os.File // nil when it was not asked for
+	release []func() // undoes, from the last to the first, what was opened
 }
 
-// Check tells whether a name can be claimed, as far as that can be seen
-// without doing it.
+// Check tells whether a name is free, without claiming it. By the time of a
+// Claim it may be taken.
 //
 // Error classes: Conflict, Forbidden, Internal.
 func (r *Registry) Check(name string) error {
@@ -46,7 +47,7 @@ func (r *Registry) Check(name string) error {
 		return r.failed("read", err)
 	}
 	defer func() { _ = root.Close() }()
-	if _, err := root.Lstat(key(name)); err == nil {
+	if _, err := root.Lstat(folderName(name)); err == nil {
 		return taken(name)
 	}
 	return nil
@@ -59,8 +60,8 @@ func taken(name string) error {
 	}
 }
 
-// Claim takes the record's name for this process. The state folder is made
-// when it is absent. withLog makes the file for Log.
+// Claim takes the record's name for this process. The state folder is made when
+// it is absent. withLog makes the file for Log and LogFile.
 //
 // Error classes: Conflict (the name is taken: ErrTaken), Forbidden (the folder
 // may not be written to, or others could replace what is in it), LocalFile (it
@@ -69,51 +70,51 @@ func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 	if err := supported(); err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	// Who is refused takes the folder away again if it is empty and new, maybe
-	// just when we have opened it.
+	// A process whose claim is refused removes the state folder if it is empty and
+	// new, perhaps just after we have opened it.
 	for range 10 {
-		if c, err = r.claim(rec, withLog); !errors.Is(err, fs.ErrNotExist) {
+		if c, err = r.tryClaim(rec, withLog); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
 	return c, err
 }
 
-func (r *Registry) claim(rec Record, withLog bool) (_ *Claim, err error) {
+func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, r.failed("make", err)
 	}
-	c := &Claim{reg: r, rec: rec}
+	c := &Claim{reg: r, rec: rec, files: noFileNotes{}}
 	if c.parent, err = os.OpenRoot(r.dir); err != nil {
 		return nil, r.failed("open", err)
 	}
+	c.onClose(c.parent.Close)
 	temp := newPrefix + rand.Text()
 	defer func() {
 		if err != nil {
-			c.close()
 			_ = c.parent.RemoveAll(temp)
-			_ = c.parent.Close()
+			c.close()
 		}
 	}()
-	if err := r.trust(c.parent); err != nil {
+	if err := r.checkTrusted(c.parent); err != nil {
 		return nil, err
 	}
-	if _, err := c.parent.Lstat(key(rec.Name)); err == nil {
+	if _, err := c.parent.Lstat(folderName(rec.Name)); err == nil {
 		return nil, taken(rec.Name)
 	}
-	r.sweep(c.parent)
+	r.removeLeftovers(c.parent)
 	if err := c.prepare(temp, withLog); err != nil {
 		return nil, r.failed("write to", err)
 	}
-	// From here on the name is ours, if it is nobody else's.
-	err = c.parent.Rename(temp, key(rec.Name))
+	// This takes the name, unless another session has it.
+	err = c.parent.Rename(temp, folderName(rec.Name))
 	switch {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.ENOTDIR):
 		return nil, taken(rec.Name)
 	case err != nil:
 		return nil, r.failed("write to", err)
 	}
-	_ = syncFolder(c.parent) // a claim that a power failure undoes harms nobody
+	_ = syncFolder(c.parent) // after a power failure the session may be gone, with nothing captured
 	return c, nil
 }
 
@@ -126,21 +127,22 @@ func (c *Claim) prepare(temp string, withLog bool) (err error) {
 	if c.root, err = c.parent.OpenRoot(temp); err != nil {
 		return err
 	}
-	if c.lock, err = c.create(lockName, 0); err != nil {
+	c.onClose(c.root.Close)
+	if c.lock, err = c.keep(lockName, 0); err != nil {
 		return err
 	}
-	if ok, err := tryLock(c.lock, lifeByte); err != nil || !ok {
+	if ok, err := tryLock(c.lock, sessionLock); err != nil || !ok {
 		return fmt.Errorf("lock a file of our own: %w", errors.Join(err, fs.ErrInvalid))
 	}
 	if withLog {
-		if c.log, err = c.create(logName, os.O_APPEND); err != nil {
+		if c.log, err = c.keep(logName, os.O_APPEND); err != nil {
 			return err
 		}
 	}
-	if err := c.prepareLive(); err != nil {
+	if err := c.prepareCounters(); err != nil {
 		return err
 	}
-	if err := c.prepareRing(); err != nil {
+	if err := c.prepareRotation(); err != nil {
 		return err
 	}
 	return c.prepareRecord()
@@ -150,7 +152,16 @@ func (c *Claim) create(name string, flag int) (*os.File, error) {
 	return c.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|openSafely|flag, 0o600)
 }
 
-func (c *Claim) prepareLive() error {
+// keep creates a file that stays open for as long as the claim.
+func (c *Claim) keep(name string, flag int) (*os.File, error) {
+	f, err := c.create(name, flag)
+	if err == nil {
+		c.onClose(f.Close)
+	}
+	return f, err
+}
+
+func (c *Claim) prepareCounters() error {
 	f, err := c.create(liveName, 0)
 	if err != nil {
 		return err
@@ -164,8 +175,26 @@ func (c *Claim) prepareLive() error {
 		return err
 	}
 	c.page = &page{mem: mem}
+	c.onClose(func() error {
+		c.page.dead.Store(true)
+		unmap(mem)
+		return nil
+	})
 	c.page.set(wordFormat, liveFormat)
 	return nil
+}
+
+func (c *Claim) prepareRotation() error {
+	n := rotationCount(&c.rec)
+	if n == 0 {
+		return nil
+	}
+	f, err := c.keep(rotationName, 0)
+	if err != nil {
+		return err
+	}
+	c.files = rotationNotes{f, n}
+	return allocate(f, n*slotSize)
 }
 
 func (c *Claim) prepareRecord() error {
@@ -182,9 +211,9 @@ func (c *Claim) prepareRecord() error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	// A state folder that is full in the end must not make a complete capture
-	// look as if its process had died.
-	if c.spare, err = c.create(spareName, 0); err != nil {
+	// Without space for the outcome, a complete capture would look like one whose
+	// process was killed.
+	if c.spare, err = c.keep(spareName, 0); err != nil {
 		return err
 	}
 	if err := allocate(c.spare, spareSize(&c.rec, len(text))); err != nil {
@@ -193,71 +222,37 @@ func (c *Claim) prepareRecord() error {
 	return syncFolder(c.root)
 }
 
-// sweepAfter is how old a folder under a passing name must be to be taken for
-// left behind.
-const sweepAfter = time.Minute
-
-// sweep takes away what processes that were killed have left half made or half
-// removed.
-func (r *Registry) sweep(root *os.Root) {
-	names, err := entries(root)
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, newPrefix) && !strings.HasPrefix(name, oldPrefix) {
-			continue
-		}
-		st, err := root.Lstat(name)
-		if err != nil || identify(st).owner != os.Geteuid() || time.Since(st.ModTime()) < sweepAfter {
-			continue
-		}
-		if f, err := r.open(root, name); err == nil {
-			_, alive, err := holder(f.lock)
-			f.close()
-			if alive || err != nil {
-				continue
-			}
-		}
-		_ = root.RemoveAll(name)
-	}
-}
-
-// Log is the session's log file, if it was asked for.
+// Log is the session's log file, nil if it was not asked for.
 func (c *Claim) Log() *os.File { return c.log }
+
+// LogFile is the path of Log.
+func (c *Claim) LogFile() string { return filepath.Join(c.reg.dir, folderName(c.rec.Name), logName) }
+
+// Listed is always true: the session is in the registry.
+func (c *Claim) Listed() bool { return true }
 
 // Begin says that packets are being captured since start, into the file path.
 func (c *Claim) Begin(start time.Time, path string) {
-	if c == nil {
-		return
-	}
-	id, _ := identifyPath(path) // without it the file is left as its guard leaves it
+	id, _ := storage.IdentifyPath(path) // without it the file of a lost session is not repaired
 	c.page.begin(start, monotonic()-time.Since(start), id)
 }
 
-// Progress is capture.Watcher's.
-func (c *Claim) Progress(now capture.Progress) {
-	if c != nil {
-		c.page.progress(&now)
-	}
-}
+// Progress is a method of capture.Watcher.
+func (c *Claim) Progress(now capture.Progress) { c.page.progress(&now) }
 
-// Interfaces is capture.Watcher's.
+// Interfaces is a method of capture.Watcher.
 func (c *Claim) Interfaces(elapsed time.Duration, list []capture.LinkDrops) {
-	if c != nil {
-		c.page.links(elapsed, list)
-	}
+	c.page.links(elapsed, list)
 }
 
-// Upload is capture.Watcher's.
-func (c *Claim) Upload(now capture.UploadProgress) {
-	if c != nil {
-		c.page.upload(now)
-	}
-}
+// Upload is a method of capture.Watcher.
+func (c *Claim) Upload(now capture.UploadProgress) { c.page.upload(now) }
 
-// Resource is the session as the API's answer to its creation, once it has
-// begun.
+// File is a method of capture.Watcher.
+func (c *Claim) File(f capture.RingFile) { c.files.note(f) }
+
+// Resource is the API's answer to the creation of a session that has begun to
+// capture at start.
 func (c *Claim) Resource(start time.Time) *capture.Resource {
 	res := *c.rec.Resource
 	res.Properties.PacketCaptureStatus = capture.StatusRunning
@@ -266,17 +261,16 @@ func (c *Claim) Resource(start time.Time) *capture.Resource {
 	return &res
 }
 
-// End writes down what came of the session and lets go of it; err is what the
-// session ended with, nil for a complete capture. When End returns, those who
-// wait for the session go on.
+// End writes the outcome of the session into its record and lets go of it; err
+// is what the session ended with, nil for a complete capture. When End returns,
+// those who wait for the session go on.
+//
+// Error classes: those of a state folder that cannot be written to: Forbidden,
+// LocalFile (it is full), Internal.
 func (c *Claim) End(res *capture.Result, err error) error {
-	if c == nil {
-		return nil
-	}
 	c.rec.Resource, c.rec.Outcome = res.Resource(), outcomeOf(err)
 	err = replace(c.root, c.spare, &c.rec)
-	c.close() // the lock last: who finds it free finds the record complete
-	_ = c.parent.Close()
+	c.close() // after the record: who finds the lock free finds the record complete
 	if err != nil {
 		return c.reg.failed("write the end of the session into", err)
 	}
@@ -285,35 +279,21 @@ func (c *Claim) End(res *capture.Result, err error) error {
 
 // Abandon gives the name back, for a session that never began.
 func (c *Claim) Abandon() {
-	if c == nil {
-		return
-	}
-	// Nobody else takes the folder away while its lock is held.
+	// No other process removes the folder while its lock is held.
 	gone := oldPrefix + rand.Text()
-	if err := c.parent.Rename(key(c.rec.Name), gone); err == nil {
+	if err := c.parent.Rename(folderName(c.rec.Name), gone); err == nil {
 		_ = c.parent.RemoveAll(gone)
 	}
 	c.close()
-	_ = c.parent.Close()
 }
 
+func (c *Claim) onClose(f func() error) {
+	c.release = append(c.release, func() { _ = f() })
+}
+
+// close closes everything; of the session's files the lock is the last.
 func (c *Claim) close() {
-	if c.page != nil {
-		c.page.dead.Store(true)
-		unmap(c.page.mem)
-	}
-	for _, f := range []*os.File{c.spare, c.log, c.ring} {
-		if f != nil {
-			_ = f.Close()
-		}
-	}
-	if c.root != nil {
-		_ = c.root.Close()
-	}
-	if c.lock != nil {
-		_ = c.lock.Close()
+	for _, f := range slices.Backward(c.release) {
+		f()
 	}
 }
-
-// LogFile is the path of the session's log file.
-func (c *Claim) LogFile() string { return filepath.Join(c.reg.dir, key(c.rec.Name), logName) }

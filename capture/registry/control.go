@@ -11,7 +11,7 @@ import (
 )
 
 // Stop ends a session and returns when its file is closed and its record is
-// complete. was is false when there was nothing to stop, which is no error.
+// complete. was is false when it had ended before, which is not an error.
 //
 // Error classes: NotFound, Forbidden, Internal. When ctx ends first, its error
 // is returned; the session has been told to stop by then.
@@ -28,6 +28,7 @@ func (r *Registry) Stop(ctx context.Context, name string) (_ *Session, was bool,
 	return f.session(), was, nil
 }
 
+// stop tells the process that holds the session to end, and waits for that.
 func (f *folder) stop(ctx context.Context) (was bool, err error) {
 	p, alive, err := holdingProcess(f.lock)
 	switch {
@@ -52,8 +53,8 @@ func (r *Registry) Wait(ctx context.Context, name string) (*Session, error) {
 		return nil, err
 	}
 	defer f.close()
-	// A process that cannot be named, because it is in a container, still
-	// holds its lock.
+	// A process in a container may have an id that we do not see. Its lock is
+	// seen all the same.
 	p, alive, err := holdingProcess(f.lock)
 	if err != nil && !alive {
 		return nil, fault.Errorf(fault.Internal, "wait for session %q: %w", f.name, err)
@@ -69,26 +70,27 @@ func (r *Registry) Wait(ctx context.Context, name string) (*Session, error) {
 
 // WaitBegun returns when the session is not Starting any more.
 //
-// Error classes: NotFound (it could not start and has gone), Forbidden,
-// Internal; or the error of ctx.
+// Error classes: NotFound (the capture could not start, and the session is gone
+// again), Forbidden, Internal; or the error of ctx.
 func (r *Registry) WaitBegun(ctx context.Context, name string) (*Session, error) {
 	for {
 		s, err := r.Get(name)
 		if err != nil || s.State != Starting {
 			return s, err
 		}
-		if err := sleep(ctx, lockEvery); err != nil {
+		if err := sleep(ctx, lookEvery); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// lockEvery is how often a lock is asked for that somebody holds. The end of
-// the process, where the kernel tells it, is heard of at once.
-const lockEvery = 50 * time.Millisecond
+// lookEvery is how often a session is looked at that is waited for. Where the
+// kernel tells of the end of a process, that is known at once.
+const lookEvery = 50 * time.Millisecond
 
-// wait returns when nobody holds the session. A process lets go of it before
-// it ends, when the record is complete. p may be nil.
+// wait returns when no process holds the session. The capturing process lets go
+// of it when the record is complete, before it ends. p is nil when the process
+// is not known.
 func (f *folder) wait(ctx context.Context, p *process) error {
 	for {
 		_, alive, err := holder(f.lock)
@@ -99,9 +101,9 @@ func (f *folder) wait(ctx context.Context, p *process) error {
 			return nil
 		}
 		if p == nil || !p.pollable() {
-			err = sleep(ctx, lockEvery)
+			err = sleep(ctx, lookEvery)
 		} else {
-			p.waitExit(lockEvery)
+			p.waitExit(lookEvery)
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -110,19 +112,8 @@ func (f *folder) wait(ctx context.Context, p *process) error {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
-// Delete forgets a session that has ended and tells what it was. With stop it
-// ends it first. The capture file stays.
+// Delete removes what is kept of a session that has ended, and returns what
+// that was. With stop it ends the session first. The capture file stays.
 //
 // Error classes: NotFound, Forbidden, Conflict (ErrRunning), Internal; or the
 // error of ctx.
@@ -141,23 +132,16 @@ func (r *Registry) Delete(ctx context.Context, name string, stop bool) (*Session
 	if s.Alive {
 		return nil, fault.Errorf(fault.Conflict, "%q: %w; stop it first, or add --stop", s.Name, ErrRunning)
 	}
-	// Whoever takes a folder away holds this lock in it, so that it cannot be
-	// gone, and another of the same name in its place, once we have it.
-	for {
-		ok, err := tryLock(f.lock, careByte)
-		if err != nil {
-			return nil, r.failed("write to", err)
-		}
-		if ok {
-			break
-		}
-		if err := sleep(ctx, mendStep); err != nil {
-			return nil, err
-		}
+	// Whoever removes a folder holds this lock in it. So once we have it, no
+	// other process removes the folder.
+	if err := f.lockForChange(ctx); err != nil {
+		return nil, err
 	}
 	return s, f.remove(s.Name)
 }
 
+// remove takes the folder away, unless another process has done so before we
+// had the lock; there may be a new session of that name by now.
 func (f *folder) remove(name string) error {
 	root, err := os.OpenRoot(f.reg.dir)
 	if err != nil {
@@ -174,6 +158,6 @@ func (f *folder) remove(name string) error {
 		return f.reg.failed("write to", err)
 	}
 	_ = syncFolder(root)
-	_ = root.RemoveAll(gone) // what stays behind is swept away by a later claim
+	_ = root.RemoveAll(gone) // what stays is removed by a later claim
 	return nil
 }

@@ -8,23 +8,18 @@ import (
 	"time"
 )
 
-// supported is asked first by everything that would get here.
+// supported is asked first, so that nothing of what follows is reached.
 func supported() error { return ErrUnsupported }
 
 const (
-	openSafely = 0
-	lifeByte   = 0
-	careByte   = 1
+	openSafely  = 0
+	sessionLock = 0
+	changeLock  = 1
 )
 
-type identity struct {
+type inode struct {
 	owner int
 	links uint64
-}
-
-type fileID struct {
-	device, inode uint64
-	birth         int64
 }
 
 type process struct{ pid int }
@@ -43,8 +38,6 @@ func mapShared(*os.File, int) ([]byte, error)               { return nil, ErrUns
 func unmap([]byte)                                          {}
 func monotonic() time.Duration                              { return 0 }
 func bootID() string                                        { return "" }
-func identify(fs.FileInfo) identity                         { return identity{} }
-func identifyPath(string) (fileID, error)                   { return fileID{}, ErrUnsupported }
-func identifyFile(*os.File) (fileID, error)                 { return fileID{}, ErrUnsupported }
+func inodeOf(fs.FileInfo) inode                             { return inode{} }
 func userName(int) string                                   { return "another user" }
 func isInvalid(error) bool                                  { return false }

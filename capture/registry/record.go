@@ -25,60 +25,34 @@ type Record struct {
 	Name    string    `json:"name"`    // as it was given; the folder has it in lower case
 	Created time.Time `json:"created"` // what {startTime} in the request stood for
 	// PID and BootID are for people who look for the process in other logs.
-	// Whether a session lives is told by its lock alone.
+	// Whether a session runs is told by its lock alone.
 	PID         int            `json:"pid"`
 	BootID      string         `json:"bootId"`
 	Source      capture.Source `json:"source"`
 	Output      request.Output `json:"output,omitzero"`
 	FailOnDrops bool           `json:"failOnDrops,omitempty"`
-	// Resource is as it was when the session was made until Outcome is there,
-	// and from then on as it was in the end. The files and blobs of the session
-	// are in its statistics.
+	// Resource is as the session was made, and once there is an Outcome, as the
+	// session ended. Its files and blobs are in the statistics.
 	Resource *capture.Resource `json:"resource"`
-	Outcome  *Outcome          `json:"outcome,omitempty"`
+	// Outcome is nil until the session has ended.
+	Outcome *fault.Report `json:"outcome,omitempty"`
 }
 
-// Outcome is how a session ended. An empty Class is a complete capture.
-type Outcome struct {
-	Class   string `json:"class"` // the code of a capture.Class
-	Code    string `json:"code,omitempty"`
-	Message string `json:"message,omitempty"`
-	Target  string `json:"target,omitempty"`
-}
-
-// CodeAgentStopped is the API's word for a capture whose process ended before
+// CodeAgentStopped is the API's code for a capture whose process ended before
 // the capture did.
 const CodeAgentStopped = "AgentStopped"
 
-func outcomeOf(err error) *Outcome {
-	if err == nil {
-		return &Outcome{}
-	}
-	o := &Outcome{Class: fault.ClassOf(err).Code(), Message: err.Error()}
-	if e, ok := errors.AsType[*fault.Error](err); ok {
-		o.Code, o.Message, o.Target = e.Code, e.Message, e.Target
-	}
-	o.Message = o.Message[:min(len(o.Message), maxMessage)]
-	return o
+// outcomeOf reports the end of a session. It is bounded, because the space for
+// the last version of a record is reserved when the session begins. The faults
+// of a request, which Details list, are found before there is a session.
+func outcomeOf(err error) *fault.Report {
+	o := fault.ReportOf(err)
+	o.Message, o.Details = o.Message[:min(len(o.Message), maxMessage)], nil
+	return &o
 }
 
-// maxMessage bounds what an error adds to a record, for whose last version the
-// space is set aside in the beginning.
+// maxMessage is how many bytes of an error's message a record keeps.
 const maxMessage = 4 << 10
-
-// err is the error that the session ended with.
-func (o *Outcome) err() error {
-	if o.Class == "" {
-		return nil
-	}
-	e := &fault.Error{Code: o.Code, Message: o.Message, Target: o.Target}
-	for c := fault.Internal; c <= fault.Dropped; c++ {
-		if c.Code() == o.Class {
-			e.Class = c
-		}
-	}
-	return e
-}
 
 func (rec *Record) encode() ([]byte, error) {
 	var b bytes.Buffer
@@ -89,8 +63,8 @@ func (rec *Record) encode() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// decodeRecord reads a record, which may be of another version of the program,
-// or of none.
+// decodeRecord reads a record of any bytes: it may be of another version of the
+// program, damaged, or forged.
 func decodeRecord(text []byte) (*Record, error) {
 	var head struct {
 		Version int `json:"version"`
@@ -119,7 +93,7 @@ func decodeRecord(text []byte) (*Record, error) {
 // can be done.
 func (f *folder) record() (*Record, error) {
 	rec, err := f.readRecord()
-	if err == nil && key(rec.Name) != f.name {
+	if err == nil && folderName(rec.Name) != f.name {
 		err = fmt.Errorf("the record is that of another session, %q", rec.Name)
 	}
 	if err != nil {
@@ -141,10 +115,10 @@ func (f *folder) readRecord() (*Record, error) {
 	return decodeRecord(text)
 }
 
-// spareSize is how large the last version of a record may become. It has what
-// the first has, counters with all their digits, an error, warnings, drops for each
-// interface, the blob's URL twice more (as a blob, and as what was at fault), and
-// the files of a ring.
+// spareSize is how many bytes the last version of a record may have, if the first
+// has size bytes. It has what the first has, counters with all their digits, an
+// error, warnings, drops for each interface, the blob's URL twice more (as a
+// blob, and as the target of an error), and the files of a rotation.
 func spareSize(rec *Record, size int) int64 {
 	const counters, perInterface, warnings = 4 << 10, 64, 32 << 10
 	size += counters + warnings + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
@@ -155,33 +129,36 @@ func spareSize(rec *Record, size int) int64 {
 	for _, path := range rec.files() {
 		longest = max(longest, len(path))
 	}
-	const perFile = 256 // of a ring, beside its path
-	return int64(size) + ringCount(rec)*int64(perFile+longest)
+	const perFile = 256 // of a rotation, beside its path
+	return int64(size) + rotationCount(rec)*int64(perFile+longest)
 }
 
-// replace puts a new version of the record in the place of the old one. A
-// reader sees either of them whole, also after the machine has lost power.
-// spare is the file that was prepared for it, nil for none.
+// rewrite replaces the record by a new version, for which no space is reserved.
+func (f *folder) rewrite(rec *Record) error {
+	spare, err := f.root.OpenFile(spareName, os.O_CREATE|os.O_WRONLY|openSafely, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = spare.Close() }()
+	return replace(f.root, spare, rec)
+}
+
+// replace writes a new version of the record into the file spare and gives that
+// the place of the old version. A reader sees one of the two completely, also
+// after the machine has lost power.
 func replace(root *os.Root, spare *os.File, rec *Record) error {
 	text, err := rec.encode()
 	if err != nil {
 		return err
 	}
-	if spare == nil {
-		if spare, err = root.OpenFile(spareName, os.O_CREATE|os.O_WRONLY|openSafely, 0o600); err != nil {
-			return err
-		}
-		defer func() { _ = spare.Close() }()
-	}
-	// The space is there already, so that this works on a full disk.
 	if _, err := spare.WriteAt(text, 0); err != nil {
 		return err
 	}
 	if err := spare.Truncate(int64(len(text))); err != nil {
 		return err
 	}
-	// The bytes first, then the name: rename(2) alone may reach the disk
-	// before what it names.
+	// The bytes first, then the name: a rename may reach the disk before the bytes
+	// of the file that it names.
 	if err := spare.Sync(); err != nil {
 		return err
 	}
@@ -189,18 +166,6 @@ func replace(root *os.Root, spare *os.File, rec *Record) error {
 		return err
 	}
 	return syncFolder(root)
-}
-
-func syncFolder(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
-		err = nil // some file systems do not sync folders, and say so
-	}
-	return errors.Join(err, d.Close())
 }
 
 // files are the paths of the capture files.

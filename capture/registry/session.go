@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"path/filepath"
-	"strings"
 	"time"
 
 	"pcapctl/capture"
@@ -16,26 +14,22 @@ const (
 	Starting State = iota // the name is taken, no packet is captured yet
 	Running
 	Ended
-	Lost    // its process ended without a word: killed, crashed, or the machine went down
+	Lost    // its process ended and wrote no outcome: killed, crashed, or the machine went down
 	Unknown // the record cannot be read
 )
 
-// Session is one session, looked at once.
+// Session is what is known of a session, as of the moment it was looked at.
 type Session struct {
 	Name    string // as it was given
 	State   State
 	Alive   bool          // a process holds the session
 	Record  *Record       // nil when State is Unknown
-	Err     error         // why it is
+	Err     error         // why the record cannot be read; nil in every other State
 	Start   time.Time     // zero when it never began
 	Elapsed time.Duration // of the capture, so far or in all
 
-	size   int64 // of the file, towards the limit
-	folder string
+	size int64 // bytes of the file, towards the limit
 }
-
-// LogFile is where a background session writes its log.
-func (s *Session) LogFile() string { return filepath.Join(s.folder, logName) }
 
 // Failure is the error that the session ended with: nil for a complete one and
 // for one that has not ended.
@@ -46,16 +40,16 @@ func (s *Session) Failure() error {
 	case s.Record.Outcome == nil:
 		return nil
 	}
-	return s.Record.Outcome.err()
+	return s.Record.Outcome.Err()
 }
 
-// session looks at the session in the folder, and brings it in order if its
-// process has left it without.
+// session looks at the session in the folder. One whose process has ended and
+// wrote no outcome gets one.
 func (f *folder) session() *Session {
-	s := &Session{Name: f.name, folder: filepath.Join(f.reg.dir, f.name)}
-	// The lock before the record: a process writes the record's last version
-	// and then lets go, so that a free lock and no outcome mean that there will
-	// never be one.
+	s := &Session{Name: f.name}
+	// The lock before the record: a process writes the outcome and then lets go
+	// of the lock. So when the lock is free first and the record then has no
+	// outcome, the process will never write one.
 	_, alive, err := holder(f.lock)
 	s.Alive = alive
 	if err == nil {
@@ -66,7 +60,7 @@ func (f *folder) session() *Session {
 		return s
 	}
 	if s.Record.Outcome == nil && !alive {
-		s.Record = f.settle(s.Record)
+		s.Record = f.finishLost(s.Record)
 	}
 	s.Name = s.Record.Name
 	if s.Record.Outcome == nil {
@@ -83,47 +77,25 @@ func (f *folder) session() *Session {
 	return s
 }
 
-// observe fills in what a living session has come to.
+// observe fills in the counters of a session that has not ended.
 func (f *folder) observe(s *Session) {
-	l := f.live()
-	if l.start.IsZero() {
+	now := f.counters()
+	if now.start.IsZero() {
 		s.State = Starting
 		return
 	}
-	s.State, s.Start, s.size = Running, l.start, l.Size
-	s.Elapsed = max(0, monotonic()-l.clock)
+	s.State, s.Start, s.size = Running, now.start, now.Size
+	s.Elapsed = max(0, monotonic()-now.clock)
 	res := s.Record.Resource
 	res.Properties.ProvisioningState = capture.StateSucceeded
 	res.Properties.PacketCaptureStatus = capture.StatusRunning
-	res.SetStart(l.start)
-	l.Elapsed = s.Elapsed
-	l.fill(res.Properties.Statistics, l.Written.Size)
-	if list := f.places(s.Record); list != nil {
-		res.Properties.Statistics.Files = results(list, l.Written)
+	res.SetStart(now.start)
+	now.Elapsed = s.Elapsed
+	now.fill(res.Properties.Statistics, now.Written.Size)
+	if files := f.rotatedFiles(s.Record); files != nil {
+		res.Properties.Statistics.Files = results(files, now.Written)
 	}
 	res.Seal()
-}
-
-// fill puts the counters into statistics. size is that of the capture file.
-func (l *live) fill(st *capture.Statistics, size int64) {
-	st.DurationInSeconds = l.Elapsed.Round(time.Millisecond).Seconds()
-	st.PacketsCaptured = l.Packets
-	st.BytesCaptured = l.Bytes
-	st.PacketsReceived = l.Received
-	st.RingFreezes = l.Freezes
-	st.PacketsDroppedByKernel = l.Dropped.ByKernel
-	st.PacketsDroppedByInterface = l.Dropped.ByInterface
-	st.PacketsNotWritten = l.Dropped.ByFile
-	for i := range st.Interfaces {
-		st.Interfaces[i].PacketsDroppedByInterface = l.links[st.Interfaces[i].Index]
-	}
-	if len(st.Files) > 0 {
-		st.Files[0].SizeInBytes = size
-	}
-	if u := st.Upload; u != nil {
-		u.BytesStaged, u.Retries = l.Upload.Staged, l.Upload.Retries
-		u.BytesBehind = max(0, size-u.BytesStaged)
-	}
 }
 
 // Resource is the session as the API's resource. One whose record cannot be
@@ -137,63 +109,4 @@ func (s *Session) Resource() *capture.Resource {
 		PacketCaptureStatus: capture.StatusUnknown,
 		PacketCaptureError:  []string{"InternalError"},
 	}}
-}
-
-// Status is the API's answer to "query status". Message and all that follows
-// are pcapctl's own.
-type Status struct {
-	Name                string              `json:"name"`
-	ID                  string              `json:"id"`
-	CaptureStartTime    string              `json:"captureStartTime"`
-	PacketCaptureStatus string              `json:"packetCaptureStatus"`
-	StopReason          capture.StopReason  `json:"stopReason,omitempty"`
-	PacketCaptureError  []string            `json:"packetCaptureError"`
-	Message             string              `json:"message,omitempty"` // what went wrong, in words
-	Statistics          *capture.Statistics `json:"statistics,omitempty"`
-	Remaining           *Remaining          `json:"remaining,omitempty"`
-}
-
-// Remaining is what is left of each limit of a running session; a limit that
-// the session does not have is absent.
-type Remaining struct {
-	TotalBytesPerSession *int64   `json:"totalBytesPerSession,omitempty"`
-	TimeLimitInSeconds   *float64 `json:"timeLimitInSeconds,omitempty"`
-}
-
-// Status makes the status of the session.
-func (s *Session) Status() *Status {
-	res := s.Resource()
-	p := &res.Properties
-	st := &Status{
-		Name: res.Name, ID: res.ID,
-		CaptureStartTime:    p.CaptureStartTime,
-		PacketCaptureStatus: p.PacketCaptureStatus,
-		StopReason:          p.StopReason,
-		PacketCaptureError:  p.PacketCaptureError,
-		Statistics:          p.Statistics,
-	}
-	if err := s.Failure(); err != nil {
-		st.Message = strings.TrimSpace(err.Error())
-	}
-	if s.State == Running {
-		st.Remaining = s.remaining()
-	}
-	return st
-}
-
-func (s *Session) remaining() *Remaining {
-	p := &s.Record.Resource.Properties
-	left := &Remaining{}
-	bytes, seconds := p.TotalBytesPerSession, p.TimeLimitInSeconds
-	if c := p.CaptureSettings; c != nil {
-		seconds = c.SessionTimeLimitInSeconds
-	}
-	if bytes != nil && *bytes > 0 {
-		left.TotalBytesPerSession = new(max(0, *bytes-s.size))
-	}
-	if seconds != nil && *seconds > 0 {
-		rest := time.Duration(*seconds)*time.Second - s.Elapsed
-		left.TimeLimitInSeconds = new(max(0, rest.Round(time.Millisecond).Seconds()))
-	}
-	return left
 }

@@ -139,15 +139,18 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 // createHere captures in this process.
 func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
+	var keeper recordKeeper = registry.Unlisted{}
 	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
 	switch {
-	case err != nil && (isTaken(err) || mustClaim):
+	case err == nil:
+		keeper = claim
+	case isTaken(err) || mustClaim:
 		return err
-	case err != nil:
-		// The packets matter more than the books.
+	default:
+		// The packets matter more than the record of them.
 		a.warn(withCure(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
-	session, err := startSession(ctx, ord, plan, claim)
+	session, err := startSession(ctx, ord, plan, keeper)
 	if err != nil {
 		undo()
 		return err
@@ -161,39 +164,46 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	result, err := session.Run(ctx)
 	bar.stop()
 	endStatus()
-	err = a.endSession(claim, result, err, ord.FailOnDrops)
+	err = a.endSession(keeper, result, err, ord.FailOnDrops)
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
 	return err
 }
 
-// startSession begins to capture. When it fails, the claim is gone. ctx ends
-// the look at the blob.
-func startSession(ctx context.Context, ord *order, plan *capture.Plan, claim *registry.Claim) (*capture.Session, error) {
-	o := capture.Options{Guard: guardProgram(), MinFree: ord.MinFree, OnFile: ord.OnFile}
-	if claim != nil {
-		o.Watcher = claim
-	}
+// recordKeeper keeps the record of a session from its beginning to its end: a
+// registry.Claim, or registry.Unlisted.
+type recordKeeper interface {
+	capture.Watcher
+	Listed() bool
+	Begin(start time.Time, path string)
+	End(result *capture.Result, err error) error
+	Abandon()
+}
+
+// startSession begins to capture. When it fails, the session's record is gone.
+// ctx ends the look at the blob.
+func startSession(ctx context.Context, ord *order, plan *capture.Plan, keeper recordKeeper) (*capture.Session, error) {
+	o := capture.Options{Guard: guardProgram(), Watcher: keeper, Listed: keeper.Listed(), MinFree: ord.MinFree, OnFile: ord.OnFile}
 	var err error
 	if o.Blob, err = plan.OpenBlob(ctx); err != nil {
-		claim.Abandon()
+		keeper.Abandon()
 		return nil, err
 	}
 	session, err := capture.Start(plan, o)
 	if err != nil {
 		o.Blob.Close()
-		claim.Abandon()
+		keeper.Abandon()
 		return nil, err
 	}
 	_, file := plan.File()
-	claim.Begin(session.Started, file)
+	keeper.Begin(session.Started, file)
 	return session, nil
 }
 
 // endSession writes down and says what came of a session, and gives the error
 // that it ends with.
-func (a *app) endSession(claim *registry.Claim, result *capture.Result, err error, failOnDrops bool) error {
+func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, failOnDrops bool) error {
 	if err == nil && failOnDrops && result.Dropped.Total() > 0 {
 		err = fault.Errorf(fault.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
 			lost(result.Dropped))
@@ -201,7 +211,7 @@ func (a *app) endSession(claim *registry.Claim, result *capture.Result, err erro
 		a.warn(lost(result.Dropped))
 	}
 	a.warn(result.Warnings...)
-	if cerr := claim.End(result, err); cerr != nil {
+	if cerr := keeper.End(result, err); cerr != nil {
 		a.warn(cerr.Error())
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),

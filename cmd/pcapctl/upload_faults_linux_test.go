@@ -191,6 +191,32 @@ func TestBlobFaultsThatLast(t *testing.T) {
 	}
 }
 
+// Where the registry cannot be used, upload would not find the session by its
+// name: the error names the file and the blob.
+func TestBlobFaultOfAnUnlistedCapture(t *testing.T) {
+	t.Parallel()
+	r := newBlobRig(t)
+	r.env = append(r.env, "PCAPCTL_UPLOAD_GRACE=2s")
+	must(t, os.WriteFile(r.path("file"), nil, 0o600))
+	r.env = append(r.env, "PCAPCTL_STATE_DIR="+r.path("file"))
+	file, url := r.path("captures/x.cap"), r.url("captures/x.cap")
+	run := r.capture("--storage-path", url, "--file-path", file)
+	r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
+	r.send(halfFrames)
+	run.end(8)
+	for _, text := range []string{"this capture is in no list", "`pcapctl upload " + file + " --storage-path " + url + "` goes on with it"} {
+		if !strings.Contains(run.err.String(), text) {
+			t.Errorf("no %q in %s", text, &run.err)
+		}
+	}
+	r.p.Rule(nil)
+	sum := sumOf(t, file)
+	r.run(0, "upload", file, "--storage-path", url)
+	if got := sumOf(t, r.blob("captures/x.cap")); got != sum {
+		t.Error("the blob differs from the file")
+	}
+}
+
 func TestBlobKilled(t *testing.T) {
 	t.Parallel()
 	for _, file := range []bool{false, true} {

@@ -38,27 +38,7 @@ type answer struct {
 	Resource *capture.Resource `json:"resource,omitempty"`
 	Warnings []string          `json:"warnings,omitempty"`
 	LogFile  string            `json:"logFile,omitempty"`
-	Error    *answerError      `json:"error,omitempty"`
-}
-
-type answerError struct {
-	Class   fault.Class    `json:"class"`
-	Code    string         `json:"code"`
-	Message string         `json:"message"`
-	Target  string         `json:"target"`
-	Details []fault.Detail `json:"details"`
-}
-
-func answerOf(err error) *answerError {
-	e := &answerError{Class: fault.ClassOf(err), Message: err.Error()}
-	if ce, ok := errors.AsType[*fault.Error](err); ok {
-		e.Code, e.Message, e.Target, e.Details = ce.Code, ce.Message, ce.Target, ce.Details
-	}
-	return e
-}
-
-func (e *answerError) err() error {
-	return &fault.Error{Class: e.Class, Code: e.Code, Message: e.Message, Target: e.Target, Details: e.Details}
+	Error    *fault.Report     `json:"error,omitempty"`
 }
 
 // createDetached has a worker capture and returns when it does.
@@ -137,7 +117,7 @@ func callWorker(ord *order) (*answer, error) {
 		return ans, nil
 	case err == nil && ans.Error != nil:
 		_ = cmd.Wait()
-		return nil, ans.Error.err()
+		return nil, ans.Error.Err()
 	}
 	said, _ := io.ReadAll(io.LimitReader(pipes[2].r, 4<<10))
 	return nil, fault.Errorf(fault.Internal, "the process in the background ended before it captured (%v): %s",
@@ -180,7 +160,8 @@ func (a *app) worker(parent context.Context) error {
 
 	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
-		_ = json.NewEncoder(out).Encode(answer{Error: answerOf(withCure(err))})
+		report := fault.ReportOf(withCure(err))
+		_ = json.NewEncoder(out).Encode(answer{Error: &report})
 		return err
 	}
 	defer a.watchUpload(session)()

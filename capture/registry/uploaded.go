@@ -7,9 +7,10 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// Uploaded writes down that the upload of a session that has ended is complete
-// after all: the blob, and which files are left. A session that had failed for
-// its upload alone is complete from now on; one that was lost stays lost.
+// Uploaded writes into the record that the upload of a session that has ended
+// was completed later: the blob, and which files are left. A session that had
+// failed only because of its upload is complete from now on; one that was lost
+// stays lost.
 //
 // Error classes: NotFound, Forbidden, Conflict (ErrRunning), Internal; or the
 // error of ctx.
@@ -24,19 +25,10 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 	} else if s.Err != nil {
 		return s.Err
 	}
-	for {
-		ok, err := tryLock(f.lock, careByte)
-		if err != nil {
-			return r.failed("write to", err)
-		}
-		if ok {
-			break
-		}
-		if err := sleep(ctx, mendStep); err != nil {
-			return err
-		}
+	if err := f.lockForChange(ctx); err != nil {
+		return err
 	}
-	defer unlock(f.lock, careByte)
+	defer f.unlockForChange()
 	rec, err := f.record()
 	if err != nil {
 		return err
@@ -45,12 +37,12 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 	p.Statistics.Files, p.Statistics.Upload = files, &up
 	p.Statistics.Blobs = []capture.FileResult{blob}
 	if rec.Outcome != nil && rec.Outcome.Class == fault.Storage.Code() {
-		rec.Outcome = &Outcome{}
+		rec.Outcome = &fault.Report{}
 		p.ProvisioningState, p.PacketCaptureStatus = capture.StateSucceeded, capture.StatusStopped
 		p.PacketCaptureError = []string{}
 	}
 	rec.Resource.Seal()
-	if err := replace(f.root, nil, rec); err != nil {
+	if err := f.rewrite(rec); err != nil {
 		return r.failed("write to", err)
 	}
 	return nil

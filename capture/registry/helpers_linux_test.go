@@ -1,0 +1,48 @@
+package registry
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pcapctl/capture"
+	"pcapctl/capture/request"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// SampleConfig is a valid request of a session.
+func SampleConfig(t testing.TB, name string) *request.Config {
+	t.Helper()
+	c, err := request.NewConfig(&request.Request{Name: &name, Properties: &request.Properties{
+		Target:               new("/subscriptions/0/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1"),
+		StorageLocation:      &request.StorageLocation{FilePath: new("/var/captures/" + name + ".cap")},
+		TotalBytesPerSession: new(int64(1000)), TimeLimitInSeconds: new(int64(60)),
+	}}, request.Host{Name: "h"})
+	must(t, err)
+	return c
+}
+
+// SampleRecord is the record of a session of two interfaces and one file.
+func SampleRecord(t testing.TB, name string) Record {
+	t.Helper()
+	res := (&capture.Result{
+		Config: SampleConfig(t, name), Interfaces: []capture.LinkDrops{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}},
+		Files: []capture.SavedFile{{Path: "/var/captures/" + name + ".cap"}},
+	}).Resource()
+	return Record{Name: name, Created: time.Now(), Resource: res}
+}
+
+// claimOne claims a name in a registry of its own.
+func claimOne(t *testing.T, name string) (*Registry, *Claim) {
+	t.Helper()
+	r := New(filepath.Join(t.TempDir(), "state"))
+	c, err := r.Claim(SampleRecord(t, name), true)
+	must(t, err)
+	return r, c
+}

@@ -1,0 +1,56 @@
+package registry
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The locks of a session are on single bytes of its lock file, which stays
+// empty: fcntl(2) locks bytes behind the end of a file as well.
+const (
+	sessionLock = 0 // of the capturing process, until the session has ended
+	changeLock  = 1 // of a process that repairs, changes or removes the session
+)
+
+// lockOf describes one of the locks. They are POSIX locks and not those of
+// flock(2) or of open file descriptions: they belong to the process alone, not
+// to a child that inherits a descriptor, and the kernel tells who holds one.
+// fcntl_locking(2).
+func lockOf(kind int16, at int64) *unix.Flock_t {
+	return &unix.Flock_t{Type: kind, Whence: unix.SEEK_SET, Start: at, Len: 1}
+}
+
+// tryLock takes a lock. It is false when another process has it.
+func tryLock(f *os.File, at int64) (bool, error) {
+	err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_WRLCK, at))
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return false, nil
+	}
+	return err == nil, os.NewSyscallError("fcntl F_SETLK", err)
+}
+
+func unlock(f *os.File, at int64) {
+	_ = unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_UNLCK, at))
+}
+
+// holder tells which process holds the session. The id is 0 for a process in
+// another process namespace, whose ids we do not see.
+func holder(f *os.File) (pid int, alive bool, err error) {
+	l := lockOf(unix.F_WRLCK, sessionLock)
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, l); err != nil {
+		return 0, false, os.NewSyscallError("fcntl F_GETLK", err)
+	}
+	return int(l.Pid), l.Type != unix.F_UNLCK, nil
+}
+
+// lockFile takes the lock that the process and its guard hold on the capture
+// file that they write. It is false while one of them has it.
+func lockFile(f *os.File) (bool, error) {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, os.NewSyscallError("flock", err)
+}

@@ -1,0 +1,106 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"pcapctl/capture"
+	"pcapctl/capture/fault"
+)
+
+// finishLost finds out what a session came to whose process has ended and wrote
+// no outcome. It cuts the capture file behind its last complete packet, and
+// writes the outcome into the record. Where that is not allowed or not possible
+// now, nothing on the disk is changed, and what is returned says what is known.
+func (f *folder) finishLost(rec *Record) *Record {
+	c := f.counters()
+	// Root looks at sessions of other users and changes nothing: their records
+	// could name any file.
+	if f.owner != os.Geteuid() {
+		describeLost(rec, &c, c.Written)
+		return rec
+	}
+	if ok, err := tryLock(f.lock, changeLock); err != nil || !ok {
+		describeLost(rec, &c, c.Written)
+		return rec
+	}
+	defer f.unlockForChange()
+	if now, err := f.record(); err == nil && now.Outcome != nil {
+		return now // another process has just done it
+	}
+	kept, final := c.Written, true
+	if list := f.rotatedFiles(rec); list != nil {
+		var files []capture.FileResult
+		files, kept.Packets, final = repairRotation(list, c.Written)
+		describeLost(rec, &c, kept)
+		rec.Resource.Properties.Statistics.Files = files
+		rec.Resource.Seal()
+	} else {
+		if paths := rec.files(); len(paths) > 0 {
+			kept, final = repair(paths[0], c.file, c.Written)
+		}
+		describeLost(rec, &c, kept)
+	}
+	if final {
+		_ = f.rewrite(rec) // when it fails, the next who looks at the session tries again
+	}
+	return rec
+}
+
+// repairRotation repairs the files of a rotation whose process was killed, and
+// tells what is in them. final is false while another process has one of them.
+func repairRotation(list []rotatedFile, now capture.Written) (files []capture.FileResult, packets uint64, final bool) {
+	final = true
+	for _, r := range list {
+		if _, err := os.Lstat(r.Path); errors.Is(err, fs.ErrNotExist) {
+			continue // the rotation has removed it, or somebody else
+		}
+		if !r.Complete {
+			kept, done := repair(r.Path, r.id, capture.Written{})
+			r.Packets, r.Size = kept.Packets, kept.Size
+			if kept.Packets == 0 && r.Sequence == list[len(list)-1].Sequence {
+				r.Packets = now.Packets - min(now.Packets, r.Before) // compressed: as far as the counters know
+			}
+			final = final && done
+		}
+		packets = r.Before + r.Packets
+		files = append(files, r.Result())
+	}
+	return files, packets, final
+}
+
+// describeLost makes rec the record of a session that was lost, with kept in its
+// file.
+func describeLost(rec *Record, c *counters, kept capture.Written) {
+	p := &rec.Resource.Properties
+	p.ProvisioningState, p.PacketCaptureStatus = capture.StateFailed, capture.StatusError
+	p.PacketCaptureError = []string{CodeAgentStopped}
+	p.StopReason = CodeAgentStopped
+	rec.Resource.SetStart(c.start)
+	c.Packets, c.Bytes = kept.Packets, kept.Bytes
+	c.fill(p.Statistics, kept.Size)
+	if u := p.Statistics.Upload; u != nil {
+		u.State = capture.UploadFailed
+		next := rec.Name
+		if rotationCount(rec) > 0 {
+			next = "FILE --storage-path URL"
+		}
+		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", next)
+	}
+	rec.Resource.Seal()
+
+	why := "was killed or has crashed"
+	if boot := bootID(); boot != "" && rec.BootID != "" && boot != rec.BootID {
+		why = "ended when the machine went down"
+	}
+	what := "it had not begun to capture"
+	if !c.start.IsZero() {
+		what = fmt.Sprintf("what it had written is readable, in %s", rec.Where())
+	}
+	rec.Outcome = &fault.Report{
+		Class: fault.Failed.Code(), Code: CodeAgentStopped,
+		Message: fmt.Sprintf("the process that captured for session %q %s; %s", rec.Name, why, what),
+	}
+}

@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a process by its descriptor, which never means a later process that
+// was given the same id.
+type process struct {
+	pid int
+	fd  int // pidfd_open(2), -1 on a kernel without it
+}
+
+// errElsewhere is the error for a process in another process namespace.
+var errElsewhere = errors.New("it is held by a process in another container; do it there")
+
+// holdingProcess opens the process that holds the session. It is nil when no
+// process does. alive is true with an error when one does that cannot be opened.
+func holdingProcess(f *os.File) (_ *process, alive bool, err error) {
+	for {
+		pid, alive, err := holder(f)
+		if err != nil || !alive {
+			return nil, false, err
+		}
+		if pid <= 0 {
+			return nil, true, errElsewhere
+		}
+		p := &process{pid: pid, fd: -1}
+		p.fd, err = unix.PidfdOpen(pid, 0)
+		if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
+			if errors.Is(err, unix.ESRCH) {
+				continue // it has just ended
+			}
+			return nil, true, os.NewSyscallError("pidfd_open", err)
+		}
+		// The id was the holder's before the process was opened. If it still is,
+		// it was so in between, because no process takes the lock of a session a
+		// second time. So the process that was opened is the holder.
+		again, alive, err := holder(f)
+		if err == nil && alive && again == pid {
+			return p, true, nil
+		}
+		p.close()
+		if err != nil || !alive {
+			return nil, false, err
+		}
+	}
+}
+
+// terminate sends SIGTERM. That the process has ended already is not an error.
+func (p *process) terminate() error {
+	var err error
+	if p.fd < 0 {
+		// Before Linux 5.3 there are only ids. This one was the holder's a moment
+		// ago, and the kernel gives an id again only after all the others.
+		err = unix.Kill(p.pid, unix.SIGTERM)
+	} else {
+		err = unix.PidfdSendSignal(p.fd, unix.SIGTERM, nil, 0)
+	}
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// pollable tells whether waitExit can wait for the process.
+func (p *process) pollable() bool { return p.fd >= 0 }
+
+// waitExit waits for the end of the process, for at most d.
+func (p *process) waitExit(d time.Duration) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(d.Milliseconds()))
+	if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+		// The descriptor is readable when the last thread begins to exit. The
+		// kernel drops the lock a little later, with the open files.
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (p *process) close() {
+	if p != nil && p.fd >= 0 {
+		_ = unix.Close(p.fd)
+	}
+}

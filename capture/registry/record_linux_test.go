@@ -1,0 +1,101 @@
+package registry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pcapctl/capture"
+	"pcapctl/capture/fault"
+)
+
+func TestDecodeRecord(t *testing.T) {
+	rec := SampleRecord(t, "x")
+	rec.Version = recordVersion
+	good, err := rec.encode()
+	must(t, err)
+	if _, err := decodeRecord(good); err != nil {
+		t.Error(err)
+	}
+	// A member that this version does not know does no harm.
+	if _, err := decodeRecord(bytes.Replace(good, []byte("{"), []byte(`{"tomorrow": [1],`), 1)); err != nil {
+		t.Error(err)
+	}
+	for text, says := range map[string]string{
+		"":                              "damaged",
+		"null":                          "members are missing",
+		"[]":                            "damaged",
+		string(good[:len(good)/2]):      "damaged",
+		`{"version": 1}`:                "members are missing",
+		`{"version": 2}`:                "format 2, and this pcapctl reads up to 1",
+		`{"version": 2, "resource": 1}`: "format 2",
+		`{"version": 1, "name": 3}`:     "damaged",
+		strings.Replace(string(good), `"version": 1`, `"version": 0`, 1): "members are missing",
+	} {
+		if _, err := decodeRecord([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%.60q: %v, want %q", text, err, says)
+		}
+	}
+}
+
+// Outcomes that older programs have written are read.
+func TestOutcomesOfOlderPrograms(t *testing.T) {
+	rec := SampleRecord(t, "x")
+	rec.Version = recordVersion
+	good, err := rec.encode()
+	must(t, err)
+	for outcome, want := range map[string]error{
+		`{"class": ""}`: nil,
+		`{"class": "CaptureFailed", "code": "AgentStopped", "message": "m"}`: &fault.Error{Class: fault.Failed, Code: CodeAgentStopped, Message: "m"},
+		`{"class": "TimedOut", "message": "m", "target": "t"}`:               &fault.Error{Class: fault.TimedOut, Message: "m", Target: "t"},
+	} {
+		rec, err := decodeRecord(bytes.Replace(good, []byte("{"), []byte(`{"outcome": `+outcome+`,`), 1))
+		must(t, err)
+		if d := cmp.Diff(want, (&Session{Record: rec}).Failure()); d != "" {
+			t.Errorf("%s: %s", outcome, d)
+		}
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	rec := SampleRecord(f, "x")
+	rec.Version, rec.Outcome = recordVersion, outcomeOf(errors.New("x"))
+	good, err := rec.encode()
+	must(f, err)
+	f.Add(good)
+	f.Add([]byte(`{"version":1,"name":"x","resource":{"properties":{"statistics":{"files":[{}]}}}}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		rec, err := decodeRecord(text)
+		if err != nil {
+			return
+		}
+		// A record that was read is written as the same one.
+		text1, err := rec.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := decodeRecord(text1)
+		if err != nil {
+			t.Fatalf("%v: %s", err, text1)
+		}
+		if text2, err := again.encode(); err != nil || !bytes.Equal(text1, text2) {
+			t.Errorf("%v: %s\nbecame %s", err, text1, text2)
+		}
+		// Whatever a record says, it can be shown.
+		s := &Session{Name: rec.Name, Record: rec, State: Running}
+		_, _ = s.Status(), s.Failure()
+		if _, err := json.Marshal(s.Resource()); err != nil {
+			t.Error(err)
+		}
+		c := counters{start: time.Now(), links: map[int]uint64{1: 1}}
+		describeLost(rec, &c, capture.Written{})
+		if _, err := rec.encode(); err != nil || len(rec.Where()) > len(text)*4 {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"time"
+
+	"pcapctl/capture"
+)
+
+// Unlisted stands for a Claim when a capture goes on although the registry
+// cannot be used. It is a capture.Watcher, and keeps nothing.
+type Unlisted struct{}
+
+// Listed is always false: no session of the registry tells of the capture.
+func (Unlisted) Listed() bool { return false }
+
+// Begin does nothing.
+func (Unlisted) Begin(time.Time, string) {}
+
+// Progress does nothing.
+func (Unlisted) Progress(capture.Progress) {}
+
+// Interfaces does nothing.
+func (Unlisted) Interfaces(time.Duration, []capture.LinkDrops) {}
+
+// Upload does nothing.
+func (Unlisted) Upload(capture.UploadProgress) {}
+
+// File does nothing.
+func (Unlisted) File(capture.RingFile) {}
+
+// End does nothing and never fails.
+func (Unlisted) End(*capture.Result, error) error { return nil }
+
+// Abandon does nothing.
+func (Unlisted) Abandon() {}
