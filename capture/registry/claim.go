@@ -37,7 +37,8 @@ type Claim struct {
 // Check tells whether a name is free, without claiming it. By the time of a
 // Claim it may be taken.
 //
-// Error classes: Conflict, Forbidden, Internal.
+// Error classes: Conflict (ErrTaken), Forbidden, Invalid (the state folder is a
+// file), Internal.
 func (r *Registry) Check(name string) error {
 	root, err := r.root()
 	switch {
@@ -64,8 +65,8 @@ func taken(name string) error {
 // it is absent. withLog makes the file for Log and LogFile.
 //
 // Error classes: Conflict (the name is taken: ErrTaken), Forbidden (the folder
-// may not be written to, or others could replace what is in it), LocalFile (it
-// is full), Internal.
+// may not be written to, or others could replace what is in it), Invalid (it is
+// a file), LocalFile (the disk is full), Internal.
 func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 	if err := supported(); err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
@@ -265,8 +266,8 @@ func (c *Claim) Resource(start time.Time) *capture.Resource {
 // is what the session ended with, nil for a complete capture. When End returns,
 // those who wait for the session go on.
 //
-// Error classes: those of a state folder that cannot be written to: Forbidden,
-// LocalFile (it is full), Internal.
+// Error classes: Forbidden, LocalFile (the disk of the state folder is full),
+// Internal. The session is over in any case.
 func (c *Claim) End(res *capture.Result, err error) error {
 	c.rec.Resource, c.rec.Outcome = res.Resource(), outcomeOf(err)
 	err = replace(c.root, c.spare, &c.rec)

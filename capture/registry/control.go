@@ -89,9 +89,8 @@ func (r *Registry) WaitBegun(ctx context.Context, name string) (*Session, error)
 const lookEvery = 50 * time.Millisecond
 
 // wait returns when no process holds the session. The capturing process lets go
-// of it when the record is complete, before it ends. p is nil when the process
-// is not known.
-func (f *folder) wait(ctx context.Context, p *process) error {
+// of it when the record is complete, before it ends. p may be unknown.
+func (f *folder) wait(ctx context.Context, p process) error {
 	for {
 		_, alive, err := holder(f.lock)
 		if err != nil {
@@ -100,7 +99,7 @@ func (f *folder) wait(ctx context.Context, p *process) error {
 		if !alive {
 			return nil
 		}
-		if p == nil || !p.pollable() {
+		if !p.pollable() {
 			err = sleep(ctx, lookEvery)
 		} else {
 			p.waitExit(lookEvery)

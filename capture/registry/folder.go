@@ -88,7 +88,7 @@ func (f *folder) file(name string, flag int) (*os.File, error) {
 	if err == nil {
 		id := inodeOf(st)
 		if !st.Mode().IsRegular() || id.owner != f.owner || id.links != 1 || st.Size() > maxFile {
-			err = fmt.Errorf("%s in %s is not a file that pcapctl made", name, filepath.Join(f.reg.dir, f.name))
+			err = fmt.Errorf("%s in %s is not a file that pcapctl has made", name, filepath.Join(f.reg.dir, f.name))
 		}
 	}
 	if err != nil {

@@ -24,20 +24,20 @@ type inode struct {
 
 type process struct{ pid int }
 
-func tryLock(*os.File, int64) (bool, error)                 { return false, ErrUnsupported }
-func unlock(*os.File, int64)                                {}
-func holder(*os.File) (pid int, alive bool, err error)      { return 0, false, ErrUnsupported }
-func lockFile(*os.File) (bool, error)                       { return false, ErrUnsupported }
-func holdingProcess(*os.File) (_ *process, _ bool, _ error) { return nil, false, ErrUnsupported }
-func (*process) terminate() error                           { return ErrUnsupported }
-func (*process) pollable() bool                             { return false }
-func (*process) waitExit(time.Duration)                     {}
-func (*process) close()                                     {}
-func allocate(*os.File, int64) error                        { return ErrUnsupported }
-func mapShared(*os.File, int) ([]byte, error)               { return nil, ErrUnsupported }
-func unmap([]byte)                                          {}
-func monotonic() time.Duration                              { return 0 }
-func bootID() string                                        { return "" }
-func inodeOf(fs.FileInfo) inode                             { return inode{} }
-func userName(int) string                                   { return "another user" }
-func isInvalid(error) bool                                  { return false }
+func tryLock(*os.File, int64) (bool, error)                { return false, ErrUnsupported }
+func unlock(*os.File, int64)                               {}
+func holder(*os.File) (pid int, alive bool, err error)     { return 0, false, ErrUnsupported }
+func lockFile(*os.File) (bool, error)                      { return false, ErrUnsupported }
+func holdingProcess(*os.File) (_ process, _ bool, _ error) { return process{}, false, ErrUnsupported }
+func (process) terminate() error                           { return ErrUnsupported }
+func (process) pollable() bool                             { return false }
+func (process) waitExit(time.Duration)                     {}
+func (process) close()                                     {}
+func allocate(*os.File, int64) error                       { return ErrUnsupported }
+func mapShared(*os.File, int) ([]byte, error)              { return nil, ErrUnsupported }
+func unmap([]byte)                                         {}
+func monotonic() time.Duration                             { return 0 }
+func bootID() string                                       { return "" }
+func inodeOf(fs.FileInfo) inode                            { return inode{} }
+func userName(int) string                                  { return "another user" }
+func isInvalid(error) bool                                 { return false }

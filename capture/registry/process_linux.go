@@ -15,27 +15,31 @@ type process struct {
 	fd  int // pidfd_open(2), -1 on a kernel without it
 }
 
+// unknownProcess is one that cannot be opened, or is not there.
+var unknownProcess = process{fd: -1}
+
 // errElsewhere is the error for a process in another process namespace.
 var errElsewhere = errors.New("it is held by a process in another container; do it there")
 
-// holdingProcess opens the process that holds the session. It is nil when no
-// process does. alive is true with an error when one does that cannot be opened.
-func holdingProcess(f *os.File) (_ *process, alive bool, err error) {
+// holdingProcess opens the process that holds the session. It is unknownProcess
+// when no process does, and when alive is true with an error: then one does that
+// cannot be opened.
+func holdingProcess(f *os.File) (_ process, alive bool, err error) {
 	for {
 		pid, alive, err := holder(f)
 		if err != nil || !alive {
-			return nil, false, err
+			return unknownProcess, false, err
 		}
 		if pid <= 0 {
-			return nil, true, errElsewhere
+			return unknownProcess, true, errElsewhere
 		}
-		p := &process{pid: pid, fd: -1}
+		p := process{pid: pid, fd: -1}
 		p.fd, err = unix.PidfdOpen(pid, 0)
 		if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
 			if errors.Is(err, unix.ESRCH) {
 				continue // it has just ended
 			}
-			return nil, true, os.NewSyscallError("pidfd_open", err)
+			return unknownProcess, true, os.NewSyscallError("pidfd_open", err)
 		}
 		// The id was the holder's before the process was opened. If it still is,
 		// it was so in between, because no process takes the lock of a session a
@@ -46,13 +50,13 @@ func holdingProcess(f *os.File) (_ *process, alive bool, err error) {
 		}
 		p.close()
 		if err != nil || !alive {
-			return nil, false, err
+			return unknownProcess, false, err
 		}
 	}
 }
 
 // terminate sends SIGTERM. That the process has ended already is not an error.
-func (p *process) terminate() error {
+func (p process) terminate() error {
 	var err error
 	if p.fd < 0 {
 		// Before Linux 5.3 there are only ids. This one was the holder's a moment
@@ -68,10 +72,10 @@ func (p *process) terminate() error {
 }
 
 // pollable tells whether waitExit can wait for the process.
-func (p *process) pollable() bool { return p.fd >= 0 }
+func (p process) pollable() bool { return p.fd >= 0 }
 
 // waitExit waits for the end of the process, for at most d.
-func (p *process) waitExit(d time.Duration) {
+func (p process) waitExit(d time.Duration) {
 	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(d.Milliseconds()))
 	if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
@@ -81,8 +85,8 @@ func (p *process) waitExit(d time.Duration) {
 	}
 }
 
-func (p *process) close() {
-	if p != nil && p.fd >= 0 {
+func (p process) close() {
+	if p.fd >= 0 {
 		_ = unix.Close(p.fd)
 	}
 }

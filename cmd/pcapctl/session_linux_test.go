@@ -555,7 +555,6 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	// Before, so that what the signal package starts once and for all is there.
 	untilSignal := func() { _, stop := (&app{}).untilSignal(t.Context()); stop() }
 	untilSignal()
-	time.Sleep(10 * time.Millisecond)
 	leak := goleak.IgnoreCurrent()
 	var out, errs bytes.Buffer
 	code := run([]string{"create", "-n", "leak", "-i", "lo", "--time-limit", "1", "--captures-dir", dir, "--state-dir", filepath.Join(dir, "state"),
