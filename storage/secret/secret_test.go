@@ -55,9 +55,12 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestSecretZero(t *testing.T) {
+func TestSecretZeroAndEqual(t *testing.T) {
 	var zero Text
 	if !zero.IsZero() || zero.String() != "" || zero.Reveal() != "" || !New("").IsZero() {
 		t.Error("the zero secret is not empty")
+	}
+	if !New("a").Equal(New("a")) || New("a").Equal(New("b")) || New("a").Equal(zero) || !zero.Equal(Text{}) {
+		t.Error("Equal does not compare the strings")
 	}
 }
