@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/live"
 )
 
 // numberedBy sends a frame, or an IP packet, whose last four bytes are a number.
@@ -27,13 +28,13 @@ func (r *rig) sendsNumbered(dev string, frame []byte) numberedBy {
 func numbersByInterface(t *testing.T, res *Result) map[string][]uint32 {
 	t.Helper()
 	names := map[uint32]string{}
-	for _, i := range res.Interfaces {
+	for _, i := range res.Source.Links {
 		names[uint32(i.Index)] = i.Name
 	}
 	got := map[string][]uint32{}
 	for _, p := range readBack(t, res.Files[0].Path) {
-		name := res.Interfaces[0].Name
-		if res.LinkType == pcapfile.SLL2 {
+		name := res.Source.Links[0].Name
+		if res.Source.LinkType == pcapfile.SLL2 {
 			name = names[binary.BigEndian.Uint32(p.Data[4:])]
 		}
 		n := binary.BigEndian.Uint32(p.Data[len(p.Data)-4:])
@@ -79,7 +80,7 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 			return []numberedBy{r.sendsNumbered("v0", tag(ethernet(t), 0x8100, 7))}
 		}},
 		{"tun", []string{"tun0"}, func(t *testing.T, r *rig) []numberedBy {
-			dev, packet := r.tun("tun0"), ethernet(t)[macLen:]
+			dev, packet := r.tun("tun0"), ethernet(t)[14:]
 			return []numberedBy{func(number uint32) {
 				binary.BigEndian.PutUint32(packet[len(packet)-4:], number)
 				if _, err := dev.Write(packet); err != nil {
@@ -115,8 +116,8 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 			ring int           // bytes; 0 is the default
 		}{
 			{"room for all", 20_000, 0, 0},
-			{"held up", 20_000, 5 * time.Millisecond, 1 << 18},
-			{"flood", 100_000, 0, 1 << 18},
+			{"held up", 20_000, 50 * time.Millisecond, live.MinBufferSize},
+			{"flood", 100_000, 0, live.MinBufferSize},
 		} {
 			t.Run(kind.name+"/"+pace.name, func(t *testing.T) {
 				if pace.name == "flood" && testing.Short() {
@@ -124,10 +125,8 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 				}
 				r := newRig(t)
 				senders := kind.open(t, r)
+				r.buffer = pace.ring
 				p := r.plan("", kind.on...)
-				if pace.ring != 0 {
-					p.blockSize, p.blocks = pace.ring/2, 2
-				}
 				res := r.captureWith(p, Options{Watcher: &heldUp{by: pace.held}}, func() {
 					for i := range pace.sent {
 						for _, send := range senders {

@@ -1,8 +1,10 @@
-// Package capture is what pcapctl does: it turns a request into a valid
-// session, captures packets until a limit, a signal or a fault ends it, and
-// says truthfully what came of it.
+// Package capture is the life of one capture: a plan, the session that carries
+// it out, and the result.
 //
-// The way of one session is Request (as written) → Config (valid, defaults
-// filled in) → Run (sockets and files) → Result. Everything up to Config is
-// judged as text; the machine is touched only from Run on.
+// A valid config (package request) and a source as planned (package source) make
+// a Plan, which is plain data and has nothing open. Start makes what the plan
+// says, in an order in which nothing is lost and a refusal leaves nothing
+// behind; the Session brings packets from the source into files (package save)
+// and files into blobs (package deliver) until a limit, a signal or a fault ends
+// it; the Result says truthfully what came of it.
 package capture

@@ -20,6 +20,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/live"
 )
 
 // tun attaches to a tun device in the namespace, as a VPN program does.
@@ -94,8 +95,8 @@ func TestTun(t *testing.T) {
 		}
 	}
 	res := r.capture(r.plan(`,"filters":[{"remotePort":"53"}]`, "tun0"), send)
-	if res.LinkType != pcapfile.RawIP {
-		t.Errorf("link type %v", res.LinkType)
+	if res.Source.LinkType != pcapfile.RawIP {
+		t.Errorf("link type %v", res.Source.LinkType)
 	}
 	if diff := cmp.Diff(whole(in), readBack(t, res.Files[0].Path)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -156,7 +157,7 @@ func TestBridgeMacvlanAndJumboFrames(t *testing.T) {
 	// The port is left out where its bridge is captured.
 	p := r.plan("")
 	var names []string
-	for _, i := range p.Interfaces {
+	for _, i := range p.Source.(*live.Spec).Interfaces {
 		names = append(names, i.Name)
 	}
 	slices.Sort(names)
@@ -297,7 +298,7 @@ func TestSeveralInterfaces(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := &rig{NS: r.NS, t: t, dir: r.dir}
 			res := r.capture(r.plan(`,"filters":[{"protocol":"TCP"}]`, test.on...), send)
-			for _, i := range res.Interfaces {
+			for _, i := range res.Source.Links {
 				index[uint32(i.Index)] = i.Name
 			}
 			var got []seen

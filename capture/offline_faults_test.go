@@ -16,6 +16,7 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/capfile"
 )
 
 // What is wrong before the first packet is refused, and nothing is made. What is
@@ -52,7 +53,7 @@ func TestOfflineFaults(t *testing.T) {
 			var err error
 			if strings.Contains(test.members, "storageId") {
 				c := mustConfig(t, test.members, testHost())
-				_, err = PlanOffline(c, bytesSource(test.file))
+				_, err = startFile(c, bytesSource(test.file))
 			} else {
 				res, out, err = carve(t, test.members, bytesSource(test.file))
 			}
@@ -104,11 +105,7 @@ func TestOfflineFormats(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := PlanOffline(c, bytesSource(test.file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			run, err := p.Start("")
+			run, err := startFile(c, bytesSource(test.file))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,14 +156,18 @@ func TestOfflineFiles(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := mustConfig(t, `"storageLocation":{"filePath":"`+filepath.Join(dir, test.out)+`"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
-			p, err := PlanOffline(c, FileSource{Path: test.in})
-			if err == nil {
-				defer func() { _ = p.Close() }()
-				if err = p.CheckFile(); err == nil {
+			spec, err := capfile.NewSpec(c, capfile.Options{Path: test.in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := NewPlan(c, spec)
+			if in, perr := p.Source.Prepare(); perr == nil {
+				if p.CheckFile() == nil {
 					t.Error("CheckFile finds nothing")
 				}
-				_, err = p.Start("")
+				_ = in.Close()
 			}
+			_, err = Start(p, Options{})
 			if fault.ClassOf(err) != test.class || err == nil || !strings.Contains(err.Error(), test.message) {
 				t.Errorf("%v: %v", fault.ClassOf(err), err)
 			}

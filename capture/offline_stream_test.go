@@ -15,6 +15,7 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/capfile"
 )
 
 // What comes slowly through a pipe is in the file before more comes, and
@@ -25,11 +26,7 @@ func TestOfflineSlowPipe(t *testing.T) {
 	r, w := io.Pipe()
 	file := littlePcap.File(counted(make([]byte, 10), make([]byte, 10)), 101)
 	go func() { _, _ = w.Write(file) }()
-	p, err := PlanOffline(c, FileSource{Path: StandardInput, Stdin: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run, err := p.Start("")
+	run, err := startFile(c, capfile.Options{Path: capfile.StandardInput, Stdin: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +48,8 @@ func TestOfflineSlowPipe(t *testing.T) {
 			t.Fatal("what came is not in the file")
 		}
 	}
-	if now := run.Progress(); now.Read != int64(len(file)) || now.PacketsRead != 2 || now.Packets != 2 || p.Size() != -1 {
-		t.Errorf("%+v of %d", now, p.Size())
+	if now := run.Progress(); now.BytesRead != int64(len(file)) || now.PacketsRead != 2 || now.Packets != 2 || run.Source().File.Size != -1 {
+		t.Errorf("%+v of %+v", now, run.Source().File)
 	}
 	cancel()
 	select {
@@ -94,25 +91,21 @@ func TestOfflineFlatMemory(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []FileSource{{Path: path}, {Path: StandardInput, Stdin: openStream(t, path)}} {
+		for _, s := range []capfile.Options{{Path: path}, {Path: capfile.StandardInput, Stdin: openStream(t, path)}} {
 			dir := t.TempDir()
 			c := mustConfig(t, `"filters":[{"remotePort":"2"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			p, err := PlanOffline(c, s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			run, err := p.Start("")
+			run, err := startFile(c, s)
 			if err != nil {
 				t.Fatal(err)
 			}
 			res, err := run.Run(t.Context())
 			runtime.ReadMemStats(&after)
-			if err != nil || res.Packets != total || run.Progress().Read < size {
+			if err != nil || res.Packets != total || run.Progress().BytesRead < size {
 				t.Fatalf("%d of %d packets: %v", res.Packets, total, err)
 			}
-			t.Logf("%s: %.0f MB/s", p.Format, float64(size)/1e6/res.Elapsed.Seconds())
+			t.Logf("%s: %.0f MB/s", run.Source().File.Format, float64(size)/1e6/res.Elapsed.Seconds())
 			if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
 				t.Errorf("%d bytes were allocated", grown)
 			}
@@ -160,21 +153,12 @@ func FuzzOffline(f *testing.F) {
 		if how&4 != 0 {
 			s.Local = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/31"), netip.MustParsePrefix("fd00::2/128")}
 		}
-		p, err := PlanOffline(c, s)
-		if err != nil {
+		run, err := startFile(c, s)
+		if err != nil { // also for a limit that is too little for a pcapng file
 			if class := fault.ClassOf(err); class != fault.Invalid {
 				t.Fatalf("%v: %v", class, err)
 			}
 			noFiles(t, dir)
-			return
-		}
-		run, err := p.Start("")
-		if err != nil {
-			_ = p.Close()
-			noFiles(t, dir)
-			if c.MaxBytes != 100 || c.Format != pcapfile.NG { // too little for a pcapng file
-				t.Fatal(err)
-			}
 			return
 		}
 		res, err := run.Run(t.Context())
@@ -186,7 +170,7 @@ func FuzzOffline(f *testing.F) {
 			t.Fatal(err)
 		}
 		if got := packetsOf(t, out); uint64(len(got)) != res.Packets || res.Files[0].Size != int64(len(out)) ||
-			res.Packets > res.ReadFile.PacketsRead || c.MaxBytes > 0 && int64(len(out)) > c.MaxBytes {
+			res.Packets > res.Read || c.MaxBytes > 0 && int64(len(out)) > c.MaxBytes {
 			t.Fatalf("%d packets in %d bytes, and the result says %+v", len(got), len(out), res)
 		}
 	})

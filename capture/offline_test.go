@@ -17,6 +17,7 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/capfile"
 )
 
 var (
@@ -78,18 +79,14 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 
 // carve is the whole way from the bytes of a file to the bytes of the file that
 // is made of it.
-func carve(t testing.TB, members string, s FileSource) (*Result, []byte, error) {
+func carve(t testing.TB, members string, s capfile.Options) (*Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
 	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
-	p, err := PlanOffline(c, s)
+	run, err := startFile(c, s)
 	if err != nil {
 		noFiles(t, dir)
 		return nil, nil, err
-	}
-	run, err := p.Start("")
-	if err != nil {
-		t.Fatal(err)
 	}
 	res, err := run.Run(t.Context())
 	out, rerr := os.ReadFile(c.FilePath)
@@ -102,6 +99,15 @@ func carve(t testing.TB, members string, s FileSource) (*Result, []byte, error) 
 	return res, out, err
 }
 
+// startFile begins to make a capture of a file.
+func startFile(c *request.Config, o capfile.Options) (*Session, error) {
+	spec, err := capfile.NewSpec(c, o)
+	if err != nil {
+		return nil, err
+	}
+	return Start(NewPlan(c, spec), Options{})
+}
+
 func noFiles(t testing.TB, dir string) {
 	t.Helper()
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
@@ -109,17 +115,17 @@ func noFiles(t testing.TB, dir string) {
 	}
 }
 
-func bytesSource(b []byte) FileSource {
-	return FileSource{Path: StandardInput, Stdin: bytes.NewReader(b)}
+func bytesSource(b []byte) capfile.Options {
+	return capfile.Options{Path: capfile.StandardInput, Stdin: bytes.NewReader(b)}
 }
 
-func fileSource(t testing.TB, b []byte) FileSource {
+func fileSource(t testing.TB, b []byte) capfile.Options {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "in")
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return FileSource{Path: path}
+	return capfile.Options{Path: path}
 }
 
 // packetsOf reads a file that was made, which must be whole.
@@ -167,15 +173,15 @@ func TestOfflinePassesAll(t *testing.T) {
 	}
 	for _, form := range pcaptest.Forms() {
 		for _, link := range []pcapfile.LinkType{0, 1, 12, 14, 101, 108, 113, 127, 228, 229, 276, 65535} {
-			for _, s := range []FileSource{fileSource(t, form.File(packets, link)), bytesSource(form.File(packets, link))} {
+			for _, s := range []capfile.Options{fileSource(t, form.File(packets, link)), bytesSource(form.File(packets, link))} {
 				res, out, err := carve(t, "", s)
 				want := littlePcap.File(packets, link)
 				if err != nil || !bytes.Equal(out, want) {
 					t.Fatalf("%v, link type %d: %v, %d bytes, want %d", form, link, err, len(out), len(want))
 				}
-				if res.StopReason != EndOfFile || res.Packets != 3 || res.Received != 3 || res.LinkType != link || res.FilterMode != "user" ||
-					*res.ReadFile != (ReadFileResult{Path: s.Path, PacketsRead: 3}) {
-					t.Fatalf("%+v %+v", res, res.ReadFile)
+				if res.StopReason != EndOfFile || res.Packets != 3 || res.Received != 3 || res.Source.LinkType != link || res.Source.FilterMode != "user" ||
+					*res.Resource().Properties.Statistics.ReadFile != (ReadFileResult{Path: s.Path, PacketsRead: 3}) {
+					t.Fatalf("%+v", res)
 				}
 			}
 		}
@@ -344,8 +350,8 @@ func TestOfflineLimits(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			res, out, err := carve(t, test.members, bytesSource(test.file))
-			if err != nil || res.StopReason != test.reason || res.ReadFile.PacketsRead != test.read || res.Packets != uint64(len(test.want)) {
-				t.Errorf("%s after %d packets: %v", res.StopReason, res.ReadFile.PacketsRead, err)
+			if err != nil || res.StopReason != test.reason || res.Read != test.read || res.Packets != uint64(len(test.want)) {
+				t.Errorf("%s after %d packets: %v", res.StopReason, res.Read, err)
 			}
 			if diff := cmp.Diff(test.want, numbers(t, out)); diff != "" {
 				t.Error(diff)

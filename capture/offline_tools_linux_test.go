@@ -17,6 +17,7 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/capfile"
 	"pcapctl/capture/testnet"
 )
 
@@ -110,11 +111,7 @@ func asTcpdump(t *testing.T, file []byte, filters, local, expr string) {
 			t.Fatal("no expression")
 		}
 	}
-	p, err := PlanOffline(c, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	run, err := p.Start("")
+	run, err := startFile(c, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +128,7 @@ func asTcpdump(t *testing.T, file []byte, filters, local, expr string) {
 		t.Fatalf("%q takes nothing: nothing is shown", expr)
 	}
 	for i := range others {
-		others[i].LinkType = p.LinkType // 12 is written as 101
+		others[i].LinkType = res.Source.LinkType // 12 is written as 101
 	}
 	if diff := cmp.Diff(others, ours); diff != "" {
 		t.Errorf("%q: %s", expr, diff)
@@ -174,7 +171,7 @@ func TestOfflineMixedCure(t *testing.T) {
 		if msg, err := exec.Command("tshark", "-r", s.Path, "-Y", fmt.Sprintf("frame.interface_id == %d", i), "-w", one).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, msg)
 		}
-		_, out, err := carve(t, `"filters":[{"protocol":"UDP"}]`, FileSource{Path: one})
+		_, out, err := carve(t, `"filters":[{"protocol":"UDP"}]`, capfile.Options{Path: one})
 		if err != nil {
 			t.Fatal(err)
 		}

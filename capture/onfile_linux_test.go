@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 )
 
 // logged runs a session with a command that notes what it is told, and gives
@@ -121,13 +122,14 @@ func TestOnFileThatFails(t *testing.T) {
 		{"kill -9 $$", "signal: killed"},
 		{"true", ""},
 	} {
-		session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), Options{OnFile: OnFile{Command: test.command, Timeout: 300 * time.Millisecond}})
+		timeout := 300 * time.Millisecond
 		if strings.Contains(test.command, "yes") {
-			session.onFile.Timeout = 10 * time.Second
+			timeout = 10 * time.Second
 		}
+		session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), Options{OnFile: save.OnFile{Command: test.command, Timeout: timeout}})
 		res, err := session.Run(t.Context())
 		got := strings.Join(res.Warnings, "; ")
-		if err != nil || test.says == "" && got != "" || !strings.Contains(got, test.says) || len(got) > outputLen+500 {
+		if err != nil || test.says == "" && got != "" || !strings.Contains(got, test.says) || len(got) > 512+500 {
 			t.Errorf("%s: %v, %q", test.command, err, got)
 		}
 		if test.says != "" && !strings.Contains(got, res.Files[0].Path) {
@@ -139,8 +141,8 @@ func TestOnFileThatFails(t *testing.T) {
 	}
 	// One that leaves somebody behind who holds its output is not waited for.
 	from := time.Now()
-	o := OnFile{Command: "sleep 5 &"}
-	if got := o.run(&finished{path: t.TempDir() + "/x", session: &request.Config{}}); got != "" || time.Since(from) > 4*time.Second {
+	o := save.OnFile{Command: "sleep 5 &"}
+	if got := o.Run(&save.Finished{File: save.File{Path: t.TempDir() + "/x"}, Config: &request.Config{}}); got != "" || time.Since(from) > 4*time.Second {
 		t.Errorf("%q after %v", got, time.Since(from))
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/live"
 	"pcapctl/capture/testnet"
 )
 
@@ -92,7 +94,7 @@ func TestPcapngOfThreeInterfaces(t *testing.T) {
 
 // describes is the description of an interface without an alias.
 func (r *Result) describes(name string) string {
-	for _, i := range r.Interfaces {
+	for _, i := range r.Source.Links {
 		if i.Name == name {
 			mtu := map[string]int{"lo": 65536}[name]
 			if mtu == 0 {
@@ -110,11 +112,11 @@ func TestPcapngDropsAndNewInterfaces(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
 	r.output = request.Output{Format: request.FormatPcapng}
+	r.buffer = live.MinBufferSize // small enough to overflow
 	p := r.plan(`,"bytesToCapturePerPacket":80`, "any")
-	p.blockSize, p.blocks = 1<<17, 2 // small enough to overflow
 	const sent = 20_000
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 26, 1)
-	res := r.capture(p, func() {
+	res := r.captureWith(p, Options{Watcher: &heldUp{by: 50 * time.Millisecond}}, func() {
 		s := r.Sender("v0")
 		for i := range uint32(sent) {
 			binary.BigEndian.PutUint32(f[len(f)-26:], i)

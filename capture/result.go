@@ -3,14 +3,18 @@ package capture
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
-	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
+	"pcapctl/filter"
 )
 
 // Result is what came of a capture.
@@ -30,14 +34,11 @@ type Result struct {
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
 
-	LinkType     pcapfile.LinkType
-	FilterMode   string
-	Interfaces   []LinkDrops
-	AnyInterface bool
-	ReadFile     *ReadFileResult // nil when packets came from interfaces
-	Files        []SavedFile
-	Blobs        []SavedFile   // complete ones
-	Upload       *UploadResult // nil when the capture goes to a file only
+	Source source.Report // where packets came from
+	Read   uint64        // packets of a file that were looked at
+	Files  []save.File
+	Blobs  []deliver.Blob  // complete ones
+	Upload *deliver.Status // nil when the capture goes to a file only
 }
 
 // Drops are packets that matched and are not in the file, by who lost them.
@@ -49,13 +50,6 @@ type Drops struct {
 
 // Total is the number of packets lost.
 func (d Drops) Total() uint64 { return d.ByKernel + d.ByInterface + d.ByFile }
-
-// SavedFile is a file that was written.
-type SavedFile struct {
-	Path string
-	Size int64     // bytes
-	Ring *RingFile // what else is known of a file of a ring, else nil
-}
 
 // Provisioning states of a resource, as the API names them.
 const (
@@ -115,7 +109,7 @@ type Statistics struct {
 	Interfaces                []InterfaceResult `json:"interfaces"`
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
-	Upload                    *UploadResult     `json:"upload,omitempty"`
+	Upload                    *deliver.Status   `json:"upload,omitempty"`
 	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
 }
@@ -149,15 +143,6 @@ func RingSummary(paths []string) string {
 type ReadFileResult struct {
 	Path        string `json:"path"`
 	PacketsRead uint64 `json:"packetsRead"` // recorded or not
-}
-
-// UploadResult is how far the upload to a blob is, or was in the end.
-type UploadResult struct {
-	State       string `json:"state"` // Uploading, Complete, Failed
-	BytesStaged int64  `json:"bytesStaged"`
-	BytesBehind int64  `json:"bytesBehind"` // written to the file and not staged yet
-	Retries     int64  `json:"retries"`
-	Problem     string `json:"problem,omitempty"`
 }
 
 // InterfaceResult is one interface that was captured on.
@@ -195,15 +180,12 @@ func (r *Result) Resource() *Resource {
 
 // Resource makes the API's resource of a session that has not begun.
 func (p *Plan) Resource() *Resource {
-	r := Result{Config: p.Config, LinkType: p.LinkType, FilterMode: p.FilterMode(), AnyInterface: p.Any}
-	for _, i := range p.Interfaces {
-		r.Interfaces = append(r.Interfaces, LinkDrops{Name: i.Name, Index: i.Index})
-	}
+	r := Result{Config: p.Config, Source: p.Source.Report()}
 	if _, path := p.File(); path != "" {
-		r.Files = []SavedFile{{Path: path}}
+		r.Files = []save.File{{Path: path}}
 	}
 	if p.Config.Blob != nil {
-		r.Upload = &UploadResult{State: UploadRunning}
+		r.Upload = &deliver.Status{State: deliver.Running}
 	}
 	return newResource(p.Config, time.Time{}, ResourceProperties{
 		ProvisioningState:   StateUpdating,
@@ -231,7 +213,7 @@ func newResource(c *request.Config, started time.Time, p ResourceProperties) *Re
 func (r *Resource) SetStart(t time.Time) {
 	r.Properties.CaptureStartTime = ""
 	if !t.IsZero() {
-		r.Properties.CaptureStartTime = t.UTC().Format(timeLayout)
+		r.Properties.CaptureStartTime = t.UTC().Format(request.TimeLayout)
 	}
 }
 
@@ -245,8 +227,8 @@ func (r *Resource) Seal() {
 }
 
 // linkType is what records begin with, in words.
-func (r *Result) linkType() string {
-	if r.Config.Format == pcapfile.NG && r.LinkType == pcapfile.SLL2 && (r.AnyInterface || len(r.Interfaces) > 1) {
+func linkType(r *source.Report) string {
+	if r.PerInterface {
 		return "that of each interface"
 	}
 	return r.LinkType.String()
@@ -262,44 +244,86 @@ func (r *Result) statistics() *Statistics {
 		PacketsDroppedByInterface: r.Dropped.ByInterface,
 		PacketsNotWritten:         r.Dropped.ByFile,
 		RingFreezes:               r.Freezes,
-		FilterMode:                r.FilterMode,
-		LinkType:                  r.linkType(),
-		Interfaces:                make([]InterfaceResult, 0, len(r.Interfaces)),
+		FilterMode:                r.Source.FilterMode,
+		LinkType:                  linkType(&r.Source),
+		Interfaces:                make([]InterfaceResult, 0, len(r.Source.Links)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
 		Upload:                    r.Upload,
 		Warnings:                  r.Warnings,
-		ReadFile:                  r.ReadFile,
 	}
-	for _, i := range r.Interfaces {
+	if r.Source.File.Path != "" {
+		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}
+	}
+	for _, i := range r.Source.Links {
 		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
 	}
 	for _, f := range r.Files {
-		s.Files = append(s.Files, f.result())
+		s.Files = append(s.Files, FileResultOf(f))
 	}
 	for _, b := range r.Blobs {
-		s.Blobs = append(s.Blobs, b.result())
+		f := FileResultOf(b.File)
+		f.Path, f.SizeInBytes = b.URL, b.Size
+		s.Blobs = append(s.Blobs, f)
 	}
 	return s
 }
 
-// timeLayout is how the service writes times.
-const timeLayout = "2006-01-02T15:04:05.0000000Z"
-
-// Result is the file as statistics have it.
-func (f *RingFile) Result() FileResult {
-	return FileResult{
-		Path: f.Path, SizeInBytes: f.Size, Sequence: f.Sequence,
-		StartTime: f.Started.UTC().Format(timeLayout), Packets: new(f.Packets),
+// FileResultOf is a file as statistics have it.
+func FileResultOf(f save.File) FileResult {
+	r := FileResult{Path: f.Path, SizeInBytes: f.Size}
+	if f.Sequence > 0 {
+		r.Sequence, r.StartTime, r.Packets = f.Sequence, f.Started.UTC().Format(request.TimeLayout), new(f.Packets)
 	}
+	return r
 }
 
-// result is the file or blob as statistics have it.
-func (f SavedFile) result() FileResult {
-	r := FileResult{Path: f.Path, SizeInBytes: f.Size}
-	if f.Ring != nil {
-		r = f.Ring.Result()
-		r.Path = f.Path
+// Metadata is what the blob of a capture says of it: name, host, target,
+// filters, times, packets, drops, and why it ended.
+func (r *Resource) Metadata() map[string]string {
+	p := &r.Properties
+	m := deliver.Metadata{Name: r.Name, StopReason: string(p.StopReason), StartTime: p.CaptureStartTime}
+	m.Host, _ = os.Hostname()
+	if p.Target != nil {
+		m.Target = *p.Target
+	}
+	var filters []filter.Filter
+	for _, spec := range p.Filters {
+		if f, faults := filter.Parse(spec); faults == nil {
+			filters = append(filters, f)
+		}
+	}
+	m.Filters = filter.NewSet(filters...).String()
+	if st := p.Statistics; st != nil {
+		if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
+			m.EndTime = start.Add(time.Duration(st.DurationInSeconds * float64(time.Second))).Format(time.RFC3339Nano)
+		}
+		m.Packets, m.PacketBytes, m.LinkType = st.PacketsCaptured, st.BytesCaptured, st.LinkType
+		m.Dropped = st.PacketsDroppedByKernel + st.PacketsDroppedByInterface + st.PacketsNotWritten
+	}
+	return m.Map()
+}
+
+// result says what a session has come to.
+func (s *Session) result(reason StopReason, end time.Time) *Result {
+	st := s.src.Stats()
+	n := s.counters.Count()
+	r := &Result{
+		Config:     s.Plan.Config,
+		Started:    s.Started,
+		Elapsed:    end.Sub(s.Started),
+		StopReason: reason,
+		Packets:    n.Packets,
+		Bytes:      n.Bytes,
+		Received:   st.Received,
+		Freezes:    st.Freezes,
+		Dropped:    s.progress(st).Dropped,
+		Source:     s.src.Report(),
+		Read:       st.Seen,
+		Files:      s.sink.Files(),
+	}
+	if s.seen > 0 { // a limit ended it in the middle of what had been read
+		r.Read, r.Received = s.seen, st.Received-uint64(s.unused)
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 	"pcapctl/capture/testnet"
 	"pcapctl/storage"
 )
@@ -52,10 +56,10 @@ type keeper struct {
 	seen atomic.Int64
 }
 
-func (k *keeper) Progress(Progress)                     {}
-func (k *keeper) Interfaces(time.Duration, []LinkDrops) {}
-func (k *keeper) Upload(UploadProgress)                 {}
-func (k *keeper) File(f RingFile) {
+func (k *keeper) Progress(Progress)                       {}
+func (k *keeper) Interfaces(time.Duration, []source.Link) {}
+func (k *keeper) Upload(deliver.Progress)                 {}
+func (k *keeper) File(f save.File) {
 	if f.Complete {
 		return
 	}
@@ -122,8 +126,8 @@ func TestRingUnderFlood(t *testing.T) {
 		t.Fatalf("%d files, %d begun", len(all), k.seen.Load())
 	}
 	for i, f := range res.Files {
-		if f.Path != filepath.Join(r.dir, left[i]) || f.Ring.Sequence != len(all)-count+i+1 {
-			t.Errorf("file %d of the result: %+v, %+v", i, f, f.Ring)
+		if f.Path != filepath.Join(r.dir, left[i]) || f.Sequence != len(all)-count+i+1 {
+			t.Errorf("file %d of the result: %+v", i, f)
 		}
 	}
 	last, n, inRing := int64(-1), 0, uint64(0)
@@ -144,8 +148,8 @@ func TestRingUnderFlood(t *testing.T) {
 		if i >= len(all)-count {
 			inRing += uint64(len(numbers))
 			f := res.Files[i-len(all)+count]
-			if *f.Ring.Result().Packets != uint64(len(numbers)) || f.Size != st.Size() {
-				t.Errorf("%s has %d packets in %d bytes, the result says %+v", name, len(numbers), st.Size(), f.Ring)
+			if *FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
+				t.Errorf("%s has %d packets in %d bytes, the result says %+v", name, len(numbers), st.Size(), f)
 			}
 		}
 	}
@@ -313,12 +317,12 @@ func TestRingOfPcapng(t *testing.T) {
 		for _, c := range counts {
 			sum += c.delivered
 		}
-		if sum != file.Ring.Before+file.Ring.Packets || sum <= last {
-			t.Errorf("%s: statistics of %d packets, %+v", file.Path, sum, file.Ring)
+		if sum != file.Before+file.Packets || sum <= last {
+			t.Errorf("%s: statistics of %d packets, %+v", file.Path, sum, file)
 		}
 		last = sum
-		if n := len(tshark(t, file.Path, "-T", "fields", "-e", "frame.interface_name")); uint64(n) != file.Ring.Packets {
-			t.Errorf("%s: %d packets, %+v", file.Path, n, file.Ring)
+		if n := len(tshark(t, file.Path, "-T", "fields", "-e", "frame.interface_name")); uint64(n) != file.Packets {
+			t.Errorf("%s: %d packets, %+v", file.Path, n, file)
 		}
 	}
 	if last != res.Packets {
@@ -356,7 +360,7 @@ func TestMinFree(t *testing.T) {
 			t.Fatalf("%v: %+v", err, res)
 		}
 		free, _, _ := storage.Space(r.dir)
-		if free > reserve || free < reserve-heldSize-bufferSize {
+		if free > reserve || free < reserve-save.MinMinFree {
 			t.Errorf("%d bytes are free", free)
 		}
 		var n int
@@ -390,8 +394,11 @@ func TestMinFree(t *testing.T) {
 		t.Errorf("%v: %+v", err, res)
 	}
 	// The reserve of a large one is nobody's wish.
-	byDefault, asked := reserveOf(t, nil), reserveOf(t, new(int64(MinMinFree)))
-	if byDefault != nil && fault.ClassOf(byDefault.failure()) != fault.LocalFile || asked.failure() != nil {
+	var byDefault, asked save.Reserve
+	if err := errors.Join(byDefault.Open(os.TempDir(), nil), asked.Open(os.TempDir(), new(int64(save.MinMinFree)))); err != nil {
+		t.Fatal(err)
+	}
+	if fault.ClassOf(byDefault.Failure()) != fault.LocalFile || asked.Failure() != nil {
 		t.Error("a reserve that was asked for is a limit, the default is not")
 	}
 	// Somebody else fills the disk, and no packet comes.
@@ -407,14 +414,4 @@ func TestMinFree(t *testing.T) {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
-}
-
-// reserveOf is a reserve of the disk of temporary files.
-func reserveOf(t *testing.T, minFree *int64) *reserve {
-	t.Helper()
-	r, err := newReserve(os.TempDir(), minFree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }

@@ -2,17 +2,16 @@ package capture
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
-	"pcapctl/capture/netif"
-	"pcapctl/capture/pcapfile"
-	"pcapctl/capture/ring"
+	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 	"pcapctl/storage"
 )
 
@@ -20,47 +19,48 @@ import (
 // these are all that pcapctl uses.
 type StopReason string
 
-// The stop reasons. The first four end a complete capture, the others one
+// The stop reasons. The first five end a complete capture, the others one
 // that failed.
 const (
 	TimeExceeded     StopReason = "TimeExceeded"     // timeLimitInSeconds
 	SizeExceeded     StopReason = "SizeExceeded"     // totalBytesPerSession
 	Manual           StopReason = "Manual"           // a signal, or stop
+	EndOfFile        StopReason = "EndOfFile"        // the file that packets are read from has come to its end
 	MinFreeReached   StopReason = "MinFreeReached"   // the disk would have less free space than --min-free
 	InterfaceRemoved StopReason = "InterfaceRemoved" // every interface captured on is gone
 	FileFailed       StopReason = "LocalFileFailed"  // the disk did not take the packets
 	CaptureBroken    StopReason = "CaptureFailed"    // the kernel's socket failed
 )
 
-// flushTime is how long records may wait in the buffer when blocks come full
-// and then nothing more comes at all.
-const flushTime = 250 * time.Millisecond
-
 // Session is a capture that is under way.
 type Session struct {
 	Plan    *Plan
 	Started time.Time // wall clock and monotonic; packets are captured from here on
+	// Warnings are those of the plan, and of the start.
+	Warnings []string
 
-	ring  *ring.Ring
-	file  *outFile  // nil for a ring of files
-	turn  *rotation // nil for one file
-	guard storage.Protector
+	options  Options
+	watcher  Watcher
+	src      source.Source
+	rec      *save.Recorder
+	sink     save.Sink
+	counters save.Counters
+	reserve  save.Reserve
+	delivery deliver.Delivery
+	guard    storage.Protector
+	notes    warnings // on the way
 
-	onFile   OnFile
-	reason   StopReason // when the files are brought to their end
-	warnings warnings
-	rec      *recorder
-	links    *linkWatch
-	// upload is nil when the capture goes to a file only.
-	upload *upload
-	sends  *ringUpload // of a ring, instead
+	reason StopReason // when the files are brought to their end
+	stats  source.Stats
+	asked  time.Duration // when stats were asked for by the packet loop
+	// What of the last batch was not recorded, as a limit ended the capture.
+	unused int
+	seen   uint64 // the number of the packet that a limit ended it at; 0 for none
 
-	watcher Watcher
-	listed  bool
-	stats   ring.Stats    // as the packet loop last saw them
-	asked   time.Duration // when that was
-	beat    sync.WaitGroup
-	ended   chan struct{}
+	beat      sync.WaitGroup
+	ended     chan struct{} // closed when the capture has ended
+	telling   sync.WaitGroup
+	delivered chan struct{} // closed when the delivery has
 }
 
 // Options are what a session needs besides its plan.
@@ -68,19 +68,20 @@ type Options struct {
 	// Guard is the program to start as the guard of the files
 	// (storage.StartGuard), "" for none.
 	Guard string
-	// Watcher is told how the session gets on; it may be nil.
+	// Watcher is told how the session gets on; nil is Unwatched.
 	Watcher Watcher
-	// Listed says that `pcapctl upload NAME` will find the session.
+	// Delivery is where the capture goes besides: Plan.Connect gives it; nil is
+	// deliver.None, for a plan without a blob. A session that has begun closes it.
+	Delivery deliver.Delivery
+	// Listed says that the registry has the session, so that `pcapctl upload` finds
+	// it by its name.
 	Listed bool
-	// Blob is where the capture goes besides; Plan.OpenBlob gives it, and nil
-	// when the plan has no blob. A session that has begun closes it.
-	Blob *BlobTarget
 	// MinFree is how many bytes the disk of the capture files must keep free: 0
 	// for no such limit, nil for the default.
 	MinFree *int64
 	// OnFile is run for every file that is finished, also for those that do not
 	// stay in a ring.
-	OnFile OnFile
+	OnFile save.OnFile
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -91,226 +92,177 @@ type Watcher interface {
 	Progress(Progress)
 	// Interfaces is called every few seconds, beside the packet loop. list is
 	// the watcher's to keep.
-	Interfaces(elapsed time.Duration, list []LinkDrops)
+	Interfaces(elapsed time.Duration, list []source.Link)
 	// Upload is called every second, beside the packet loop, while the capture
 	// is on its way to a blob; the last time when that is complete or given up.
-	Upload(UploadProgress)
-	// File is called when a file of a ring is begun and when it is complete,
-	// beside the packet loop. With a file that is begun, the one that is
-	// fileCount files older has gone.
-	File(RingFile)
+	Upload(deliver.Progress)
+	// File is called when a file is begun and when it is complete, beside the packet
+	// loop. With a file of a rotation that is begun, the one that is fileCount files
+	// older has gone.
+	File(save.File)
 }
 
-// Start opens the file and then the socket. When it returns, packets are being
+// Unwatched is the Watcher of a session that nobody watches.
+type Unwatched struct{}
+
+// Progress implements Watcher.
+func (Unwatched) Progress(Progress) {}
+
+// Interfaces implements Watcher.
+func (Unwatched) Interfaces(time.Duration, []source.Link) {}
+
+// Upload implements Watcher.
+func (Unwatched) Upload(deliver.Progress) {}
+
+// File implements Watcher.
+func (Unwatched) File(save.File) {}
+
+// Start opens the files and then the source. When it returns, packets are being
 // captured; when it fails, nothing is left behind.
 //
-// Error classes: Forbidden, Conflict (the file exists), NotFound (its folder
-// does not), LocalFile, Internal.
+// Error classes: those of source.Spec.Prepare and Source.Open, Invalid, Conflict
+// (the file exists), NotFound (its folder does not), Forbidden, LocalFile,
+// Internal.
 func Start(p *Plan, o Options) (_ *Session, err error) {
-	// Asked first so that a process without the privilege is told so, and not
-	// of a folder that it may not write to either.
-	if err := ring.Privileged(); err != nil {
-		return nil, privilege(err)
+	if o.Watcher == nil {
+		o.Watcher = Unwatched{}
 	}
-	s := &Session{Plan: p, watcher: o.Watcher, listed: o.Listed, onFile: o.OnFile, guard: storage.Unguarded{}}
-	var ng *sections
-	if p.Config.Format == pcapfile.NG {
-		ng = p.sections(func(index int) (netif.Interface, bool) { return s.links.lookUp(index) })
-		if err := fits(p.Config, ng); err != nil {
-			return nil, err
-		}
+	if o.Delivery == nil {
+		o.Delivery = deliver.None{}
 	}
-	if err := checkMinFree(o.MinFree); err != nil {
+	s := &Session{
+		Plan: p, Warnings: p.Warnings, options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
+		ended: make(chan struct{}), delivered: make(chan struct{}),
+	}
+	if err := save.CheckMinFree(o.MinFree); err != nil {
+		return nil, err
+	}
+	if s.src, err = p.Source.Prepare(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			s.discard()
+			s.sink.Discard()
+			_ = s.src.Close()
+			s.guard.Close()
 		}
 	}()
-	if o.Guard != "" {
-		if guard, err := storage.StartGuard(o.Guard); err != nil {
-			p.Warnings = append(p.Warnings, unguarded(err))
+	encoder := save.NewEncoder(p.Config, s.src)
+	if err := save.CheckLimit(p.Config, encoder); err != nil {
+		return nil, err
+	}
+	if err := s.openFiles(encoder); err != nil {
+		return nil, err
+	}
+	if err := s.src.Open(); err != nil {
+		return nil, err
+	}
+	// Before the first packet: the connections that looked at the blob are open
+	// still, and the upload will use them.
+	if err := s.delivery.Start(s.src.Exclude); err != nil {
+		return nil, err
+	}
+	if err := s.src.Start(); err != nil {
+		return nil, err
+	}
+	s.Started = time.Now()
+	s.warn(s.src.Report().Warnings...)
+	s.beginTelling()
+	s.beat.Go(func() { s.reserve.Watch(s.ended, &s.counters, s.src.Wake) })
+	return s, nil
+}
+
+// openFiles makes the file that is written first, with its header.
+func (s *Session) openFiles(e save.Encoder) (err error) {
+	p, c := s.Plan, s.Plan.Config
+	if s.options.Guard != "" {
+		if guard, err := storage.StartGuard(s.options.Guard); err != nil {
+			s.warn(save.Unguarded(err))
 		} else {
 			s.guard = guard
 		}
 	}
-	path, err := s.openFile(ng)
-	if err != nil {
-		return nil, err
-	}
-	if s.rec.reserve, err = newReserve(filepath.Dir(path), o.MinFree); err != nil {
-		return nil, err
-	}
-	// Only the sockets belong to the namespace; the file is written here.
-	if err := netif.In(p.netns, func() error { return s.openSockets(o.Blob, path) }); err != nil {
-		return nil, namespaceError(err)
-	}
-	s.Started = time.Now()
-	s.keepTelling()
-	s.watchDisk()
-	if s.turn != nil {
-		s.turn.run()
-	}
-	if s.sends != nil {
-		s.sends.run(s.watcher)
-	}
-	if s.upload != nil {
-		s.upload.follow(s.rec.writtenSize.Load, s.watcher)
-	}
-	return s, nil
-}
-
-// openFile makes the file that is written first, with its header.
-func (s *Session) openFile(ng *sections) (path string, err error) {
-	p := s.Plan
 	folder, path := p.File()
-	s.rec = newRecorder(p.Config, p.LinkType, ng)
-	if p.Config.IsRing() {
-		o := newRotation(p, s.guard, s.watcher)
-		o.warn, o.onFile = s.warnings.add, s.ringFileDone
-		file, err := o.begin(s.rec.fileHeader())
-		if err != nil {
-			return "", p.createError(folder, err)
-		}
-		s.turn, s.rec.file = o, file
-		if ng != nil {
-			o.trailer = s.trailer
-		}
-		s.rec.turning(o)
-		s.rec.began()
-		return path, nil
+	o := save.Options{
+		Folder: folder, Path: path, Compress: c.Compress, Guard: s.guard.Protect, Events: events{s}, Reserve: &s.reserve,
+		Losses: s.losses, Header: e.Begin(nil), Whole: e.Whole, Counters: &s.counters,
 	}
-	file, err := storage.Create(folder, path)
-	if err != nil {
-		return "", p.createError(folder, err)
+	if c.IsRing() {
+		o.Files = c.Continuous.FileCount
 	}
-	if s.file, err = newOutFile(file, p.Config.Compress); err != nil {
-		return "", fault.Errorf(fault.Internal, "%w", err)
-	}
-	if err := s.guard.Protect(file); err != nil {
-		p.Warnings = append(p.Warnings, unguarded(err))
-	}
-	if err := s.rec.start(s.file); err != nil {
-		return "", startError(err)
-	}
-	return path, nil
-}
-
-// unguarded warns of a file that has no guard.
-func unguarded(err error) string {
-	return fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err)
-}
-
-// discard takes away what there is of a session that never began.
-func (s *Session) discard() {
-	s.upload.discard()
-	if s.rec != nil {
-		_ = s.rec.endPacking()
-	}
-	if s.file != nil {
-		_ = s.file.Discard()
-	}
-	if s.turn != nil {
-		s.turn.discard()
-	}
-	s.guard.Close()
-}
-
-// where names the capture file, or the ring, for people.
-func (s *Session) where() string {
-	if s.turn != nil {
-		return "the files " + s.Plan.Config.FilePath + " was split into"
-	}
-	return s.file.Path()
-}
-
-// openSockets opens everything that packets come from. When it returns, they
-// are being captured.
-func (s *Session) openSockets(blob *BlobTarget, path string) (err error) {
-	s.ring, err = ring.Open(s.Plan.ringOptions())
-	for errors.Is(err, ring.ErrFilterTooLarge) && s.Plan.shrinkFilter() {
-		s.ring, err = ring.Open(s.Plan.ringOptions())
-	}
-	if err != nil {
-		return openError(s.Plan, err)
-	}
-	if !s.Plan.Program.Exact {
-		s.rec.user = &s.Plan.Config.Filters
-	}
-	// Before the first packet: the connections that looked at the blob are open
-	// still, and the upload will use them.
-	if err := s.beginUpload(blob, path); err != nil {
-		return errors.Join(err, s.ring.Close())
-	}
-	if s.links, err = watchLinks(s.Plan, s.ring.Wake); err != nil {
-		return errors.Join(fault.Errorf(fault.Internal, "%w", err), s.ring.Close())
-	}
-	if err := s.ring.Start(); err != nil {
-		return errors.Join(openError(s.Plan, err), s.links.close(), s.ring.Close())
-	}
-	return nil
-}
-
-// openError tells an interface that went away since it was looked up from a
-// missing privilege.
-func openError(p *Plan, err error) error {
-	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
-		return fault.Errorf(fault.NotFound, "start capturing on %s: %w", p.On(), err)
-	}
-	return privilege(err)
-}
-
-// startError is that of a file whose beginning the disk does not take.
-func startError(err error) error {
-	return fault.Errorf(fault.LocalFile, "%w: free some space, or name another folder with --captures-dir", err)
-}
-
-func createError(folder string, err error) error {
+	sink, err := save.OpenSink(o)
 	switch {
-	case errors.Is(err, syscall.EROFS):
-		return fault.Errorf(fault.LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
-	case errors.Is(err, fs.ErrExist):
-		return fault.Errorf(fault.Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
-	case errors.Is(err, storage.ErrOutside):
-		e := fault.Errorf(fault.Invalid, "%w (%s)", err, folder)
-		e.Target = "properties.storageLocation.filePath"
-		return e
-	case errors.Is(err, fs.ErrNotExist):
-		return fault.Errorf(fault.NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, folder)
-	case errors.Is(err, fs.ErrPermission):
-		return fault.Errorf(fault.Forbidden, "%w: run pcapctl as a user who may write there, or name another folder with --captures-dir", err)
-	default:
-		return fault.Errorf(fault.LocalFile, "%w", err)
+	case errors.Is(err, save.ErrStart):
+		return fault.Errorf(fault.LocalFile, "%w: free some space, or name another folder with --captures-dir", err)
+	case err != nil:
+		return p.createError(err)
+	}
+	s.warn(s.notes.list()...)
+	s.notes.clear()
+	s.sink = sink
+	s.rec = save.NewRecorder(e, sink, &s.counters, c.MaxBytes, len(o.Header))
+	return s.reserve.Open(filepath.Dir(path), s.options.MinFree)
+}
+
+// warn adds to the warnings of the start.
+func (s *Session) warn(texts ...string) { s.Warnings = slices.Concat(s.Warnings, texts) }
+
+// losses are what the source lost up to now.
+func (s *Session) losses() save.Losses {
+	st := s.src.Stats()
+	return save.Losses{Start: s.Started, Links: s.src.Links(), ByKernel: st.Dropped}
+}
+
+// events are what the sink tells of its files, passed on to all who want to know.
+type events struct{ s *Session }
+
+// Begun implements save.Events.
+func (e events) Begun(f save.File) {
+	e.s.delivery.Begun(f)
+	f.Size = 0
+	e.s.watcher.File(f)
+}
+
+// Grew implements save.Events.
+func (e events) Grew(sequence int, size int64) { e.s.delivery.Grew(sequence, size) }
+
+// Complete implements save.Events. The command of the one file of a session runs
+// when it has been delivered.
+func (e events) Complete(f save.File) {
+	e.s.delivery.Complete(f)
+	e.s.watcher.File(f)
+	if f.Sequence > 0 {
+		e.s.runOnFile(f)
 	}
 }
 
-func fileError(err error) error {
-	hint := "what was written before is kept and readable"
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		hint = "free some space or set a smaller totalBytesPerSession; " + hint
+// Leaving implements save.Events.
+func (e events) Leaving(f save.File) { e.s.delivery.Leaving(f) }
+
+// Warn implements save.Events.
+func (e events) Warn(text string) { e.s.notes.add(text) }
+
+// runOnFile runs the command for a file that is finished. Those that were full
+// before the session ended are told no stop reason.
+func (s *Session) runOnFile(f save.File) {
+	done := save.Finished{File: f, Config: s.Plan.Config}
+	if f.Last {
+		done.Reason = string(s.reason)
 	}
-	return fault.Errorf(fault.LocalFile, "the capture file could not be completed: %w; %s", err, hint)
+	s.notes.add(s.options.OnFile.Run(&done))
 }
 
-func (s *Session) result(reason StopReason, end time.Time) *Result {
-	st, _ := s.ring.Stats()
-	links := s.links.dropped()
-	p := s.Plan
-	return &Result{
-		Config:       p.Config,
-		Started:      s.Started,
-		Elapsed:      end.Sub(s.Started),
-		StopReason:   reason,
-		Packets:      s.rec.packets.Load() - s.rec.lost.Load(),
-		Bytes:        s.rec.bytes.Load() - s.rec.lostBytes.Load(),
-		Received:     st.Received,
-		Freezes:      st.Freezes,
-		Dropped:      s.progress(st).Dropped,
-		LinkType:     p.LinkType,
-		FilterMode:   p.FilterMode(),
-		Interfaces:   links,
-		AnyInterface: p.Any,
-		Files:        s.files(),
-	}
-}
+// Files are the capture files as they stand now.
+func (s *Session) Files() []save.File { return s.sink.Files() }
+
+// Source is what packets come from.
+func (s *Session) Source() source.Report { return s.src.Report() }
+
+// Config is what is captured.
+func (s *Session) Config() *request.Config { return s.Plan.Config }
+
+// noSink stands for the files of a session that has not made any.
+type noSink struct{ save.Sink }
+
+// Discard implements save.Sink.
+func (noSink) Discard() {}

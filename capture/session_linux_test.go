@@ -21,8 +21,12 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"go.uber.org/goleak"
 
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
+	"pcapctl/capture/source/live"
 	"pcapctl/capture/testnet"
 	"pcapctl/storage"
 )
@@ -40,6 +44,7 @@ type rig struct {
 	t      *testing.T
 	dir    string
 	output request.Output
+	buffer int // bytes of the packet ring, 0 for the default
 }
 
 func newRig(t *testing.T) *rig {
@@ -77,7 +82,12 @@ func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.Do(func() { p, err = NewPlan(c, Source{Interfaces: on, Promiscuous: true}) })
+	r.Do(func() {
+		var spec *live.Spec
+		if spec, err = live.NewSpec(c, live.Options{Interfaces: on, Promiscuous: true, BufferSize: r.buffer}); err == nil {
+			p = NewPlan(c, spec)
+		}
+	})
 	return p, err
 }
 
@@ -467,9 +477,9 @@ func (w *slow) Progress(p Progress) {
 		w.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
 	}
 }
-func (*slow) Interfaces(time.Duration, []LinkDrops) {}
-func (*slow) Upload(UploadProgress)                 {}
-func (*slow) File(RingFile)                         {}
+func (*slow) Interfaces(time.Duration, []source.Link) {}
+func (*slow) Upload(deliver.Progress)                 {}
+func (*slow) File(save.File)                          {}
 
 // Packets that come after the time limit are not recorded, however long the
 // process could not look at the clock.
@@ -576,7 +586,7 @@ func TestLittleRoomForFilters(t *testing.T) {
 		filters = append(filters, fmt.Sprintf(`{"remoteIPAddress":"10.1.%d.1","remotePort":"%d"}`, i, 1000+i*7))
 	}
 	p := r.plan(`,"filters":[`+strings.Join(filters, ",")+`]`, "v1")
-	if !p.Program.Exact {
+	if !p.Source.(*live.Spec).Program.Exact {
 		t.Fatal("this test needs a set that fits a program")
 	}
 	hit, miss := udp(t, "10.1.50.1", "10.0.0.2", 1350, 9, 50), udp(t, "10.1.50.1", "10.0.0.2", 1351, 9, 50)
@@ -585,7 +595,7 @@ func TestLittleRoomForFilters(t *testing.T) {
 	if diff := cmp.Diff(whole(hit), readBack(t, res.Files[0].Path)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if res.FilterMode != "kernel+user" || res.Packets != 1 {
+	if res.Source.FilterMode != "kernel+user" || res.Packets != 1 {
 		t.Errorf("%+v", res)
 	}
 }

@@ -3,35 +3,44 @@ package capture
 import (
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"time"
 
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
-	"pcapctl/capture/ring"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 )
 
-// Run captures until a limit is reached, ctx is done (stop reason Manual) or
-// something fails, and closes the file. The Result is never nil: it tells what
-// is in the file also when the error says that this is not all.
+// flushTime is how long records may wait in the buffer when blocks come full
+// and then nothing more comes at all.
+const flushTime = 250 * time.Millisecond
+
+// Run captures until a limit is reached, the source ends, ctx is done (stop
+// reason Manual) or something fails, and closes the files. The Result is never
+// nil: it tells what is in the files also when the error says that this is not
+// all.
 //
 // When the capture goes to a blob, Run returns when that is complete, too, or
 // given up; ctx has no influence on it (see AbandonUpload).
 //
 // Error classes: Failed, LocalFile, Storage.
 func (s *Session) Run(ctx context.Context) (*Result, error) {
-	stop := context.AfterFunc(ctx, s.ring.Wake)
+	stop := context.AfterFunc(ctx, s.src.Wake)
 	reason, err := s.loop(ctx)
 	stop()
 	if err == nil {
 		reason, err = s.drain(reason)
 	}
-	if s.rec.failed {
+	if s.rec.Failed() {
 		s.countLost()
 	}
 	if err == nil && reason == MinFreeReached {
-		err = s.rec.reserve.failure()
+		err = s.reserve.Failure()
 	}
 	if err == nil && reason == InterfaceRemoved {
-		err = fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.On(), s.where())
+		err = fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
 	}
 	return s.finish(reason, err)
 }
@@ -39,34 +48,32 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 // loop is the packet loop. It does nothing but move packets and look whether
 // it is time to end.
 func (s *Session) loop(ctx context.Context) (StopReason, error) {
-	limit := s.Plan.Config.MaxTime
+	var limit time.Duration // by this machine's clock
+	if s.src.Timeline() == source.RealTime {
+		limit = s.Plan.Config.MaxTime
+	}
 	for {
-		// Looked at before the block and not behind it: whoever was held up, by
-		// a disk or by SIGSTOP, finds packets in it that came too late.
+		// Looked at before the packets and not behind them: whoever was held up, by
+		// a disk or by SIGSTOP, finds packets that came too late.
 		wait := time.Duration(-1)
 		if limit > 0 {
 			if wait = limit - time.Since(s.Started); wait <= 0 {
 				// By the clock of the packets, as it stands now: it may have
 				// been set since the start.
-				s.rec.until(time.Now().Add(wait))
+				s.rec.Until(time.Now().Add(wait))
 				return TimeExceeded, nil
 			}
 		}
-		block, err := s.ring.Next()
-		if err != nil {
-			return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
-		}
-		if block != nil {
-			if reason, err := s.record(block); reason != "" || err != nil {
-				return reason, err
-			}
+		got, reason, err := s.take()
+		if reason != "" || err != nil {
+			return reason, err
 		}
 		select {
 		case <-ctx.Done():
 			return Manual, nil
 		default:
 		}
-		if block != nil {
+		if got {
 			continue
 		}
 		if reason, err := s.wait(wait); reason != "" || err != nil {
@@ -75,94 +82,114 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 	}
 }
 
-// record takes the packets of a block. A block that the retire timer closed
-// means slow traffic: there is time to write, and somebody may be watching the
-// file grow.
-func (s *Session) record(block *ring.Block) (StopReason, error) {
-	full, err := s.rec.block(block)
-	if err == nil && block.Idle() {
-		err = s.rec.flushNow()
+// take records what the source hands over together. got is false when there was
+// nothing.
+func (s *Session) take() (got bool, reason StopReason, err error) {
+	for {
+		batch, err := s.src.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return got, EndOfFile, nil
+		case errors.Is(err, source.ErrLate):
+			return got, TimeExceeded, nil
+		case err != nil:
+			return got, CaptureBroken, err
+		case batch == nil:
+			return got, "", nil
+		}
+		if reason, err := s.record(batch); reason != "" || err != nil || batch.Last {
+			return true, reason, err
+		}
+		got = true
 	}
-	s.tell()
+}
+
+// record takes the packets of a batch.
+func (s *Session) record(batch *source.Batch) (StopReason, error) {
+	n, err := s.rec.Add(batch.Packets)
+	if err == nil && batch.Quiet {
+		err = s.rec.Flush()
+	}
+	full := n < len(batch.Packets)
+	if full {
+		s.unused, s.seen = len(batch.Packets)-n-1, batch.Packets[n].Number
+	}
+	if batch.Last || full || err != nil {
+		s.tell()
+	}
 	switch {
-	case errors.Is(err, errSpent):
-		return MinFreeReached, nil
-	case errors.Is(err, ring.ErrCorrupt):
-		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
 	case err != nil:
-		return FileFailed, fileError(err)
+		return s.fileReason(err)
 	case full:
 		return SizeExceeded, nil
 	}
 	return "", nil
 }
 
+// fileReason is the end of a capture whose files take no more.
+func (*Session) fileReason(err error) (StopReason, error) {
+	if errors.Is(err, save.ErrSpent) {
+		return MinFreeReached, nil
+	}
+	return FileFailed, save.FileError(err)
+}
+
 // wait sleeps until there are packets, for at most d if that is not negative.
 func (s *Session) wait(d time.Duration) (StopReason, error) {
-	flush := len(s.rec.buf) > 0
+	flush := s.rec.Holds()
 	if flush && (d < 0 || d > flushTime) {
 		d = flushTime
 	}
 	from := time.Now()
-	err := s.ring.Wait(d)
+	err := s.src.Wait(d)
 	switch {
-	case s.links.gone():
+	case errors.Is(err, source.ErrGone):
 		return InterfaceRemoved, nil
-	case s.rec.reserve != nil && s.rec.reserve.spent.Load():
+	case s.reserve.Spent():
 		return MinFreeReached, nil
-	case errors.Is(err, ring.ErrInterfaceDown):
-		// The kernel binds the socket again when the interface comes back; if
-		// it is gone for good, the watch hears of it and wakes us.
 	case err != nil:
-		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
+		return CaptureBroken, err
 	}
 	if flush && time.Since(from) >= flushTime {
-		err := s.rec.flushNow()
-		switch {
-		case errors.Is(err, errSpent):
-			return MinFreeReached, nil
-		case err != nil:
-			return FileFailed, fileError(err)
+		if err := s.rec.Flush(); err != nil {
+			return s.fileReason(err)
 		}
 		s.tell()
 	}
 	return "", nil
 }
 
-// drain takes the packets that are in the ring still. They came before the
-// end; if they take the file to its limit, that was reached first.
+// drain takes the packets that the source has still. They came before the end;
+// if they take the file to its limit, that was reached first.
 func (s *Session) drain(reason StopReason) (StopReason, error) {
-	if err := s.ring.Detach(); err != nil {
-		return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
+	if err := s.src.Detach(); err != nil {
+		return CaptureBroken, err
 	}
 	if reason == SizeExceeded || reason == MinFreeReached {
 		return reason, nil // there is no room for more
 	}
 	for {
-		block, err := s.ring.Next()
-		if err != nil {
-			return CaptureBroken, fault.Errorf(fault.Failed, "%w", err)
-		}
-		if block == nil {
-			return reason, nil
-		}
-		if now, err := s.record(block); now != "" || err != nil {
+		got, now, err := s.take()
+		if now != "" || err != nil {
 			return now, err
+		}
+		if !got {
+			return reason, nil
 		}
 	}
 }
 
-// countLost counts what is in the ring still when the disk takes no more.
+// countLost counts what the source has still when the disk takes no more.
 func (s *Session) countLost() {
-	if s.ring.Detach() != nil {
+	if s.src.Detach() != nil {
 		return
 	}
 	for {
-		block, err := s.ring.Next()
-		if block == nil || err != nil {
+		batch, err := s.src.Next()
+		if batch == nil || err != nil {
 			return
 		}
-		if _, err := s.rec.block(block); err != nil {
+		if _, err := s.rec.Add(batch.Packets); err != nil {
 			return
 		}
 	}
@@ -174,112 +201,71 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	close(s.ended)
 	s.beat.Wait()
 	if err != nil {
-		_ = s.ring.Detach() // so that the counters below are the last word
+		_ = s.src.Detach() // so that the counters below are the last word
 	}
-	if s.upload != nil {
-		s.upload.target.client.StopWatchingFlows() // nobody captures any more
+	s.delivery.CaptureEnded()
+	s.reason = reason
+	if s.rec.Failed() {
+		s.reason = FileFailed
 	}
-	if s.sends != nil {
-		s.sends.target.client.StopWatchingFlows()
+	if ferr := s.rec.Finish(); ferr != nil && err == nil {
+		reason, err = FileFailed, save.FileError(ferr)
+		s.reason = reason
 	}
-	ferr := s.finishFiles(end, reason)
-	if ferr != nil && err == nil {
-		reason, err = FileFailed, fileError(ferr)
-	}
+	s.guard.Close()
 	res := s.result(reason, end)
-	if cerr := errors.Join(s.links.close(), s.ring.Close()); cerr != nil && err == nil {
-		err = fault.Errorf(fault.Internal, "close the sockets: %w", cerr)
+	for _, text := range res.Source.Warnings {
+		if !slices.Contains(s.Warnings, text) { // told at the start
+			s.notes.add(text)
+		}
 	}
-	err = s.finishUpload(res, err)
-	s.fileDone(res)
+	if cerr := s.src.Close(); cerr != nil && err == nil {
+		err = cerr
+	}
 	res.Err = err
+	err = s.finishDelivery(res)
+	for _, f := range res.Files {
+		if f.Sequence == 0 {
+			s.runOnFile(f)
+		}
+	}
+	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
 }
 
-// finishFiles writes what is left to be written, and brings the files to their
-// end.
-func (s *Session) finishFiles(end time.Time, reason StopReason) error {
-	defer s.guard.Close()
-	if s.turn != nil {
-		ferr := s.rec.flush()
-		if perr := s.rec.endPacking(); perr != nil {
-			ferr = perr
-		}
-		if notSpent(ferr) != nil {
-			reason = FileFailed
-		}
-		s.reason = reason
-		full := s.rec.full(end)
-		if oerr := s.turn.end(&full); oerr != nil && (ferr == nil || errors.Is(ferr, errSpent)) {
-			ferr = oerr
-		}
-		return notSpent(ferr)
+// finishDelivery sends what is left of the files.
+func (s *Session) finishDelivery(res *Result) error {
+	err := res.Err
+	folder, _ := s.Plan.File()
+	resumeBy := ""
+	if s.options.Listed {
+		resumeBy = s.Plan.Config.Name
 	}
-	if s.rec.ng != nil {
-		e := ngEnd{end: end}
-		e.keys, e.packets = s.rec.ng.counts()
-		s.rec.appendEnd(s.statistics(&e))
+	done := s.delivery.Finish(deliver.Ended{
+		Files: res.Files, Remove: s.sink.Remove, Folder: folder, Metadata: res.Resource().Metadata(),
+		ResumeBy: resumeBy,
+	})
+	close(s.delivered)
+	s.telling.Wait()
+	s.watcher.Upload(s.delivery.Progress())
+	res.Files, res.Blobs, res.Upload = done.Files, done.Blobs, done.Status
+	for _, text := range done.Warnings {
+		s.notes.add(text)
 	}
-	ferr := notSpent(s.rec.flush())
-	if perr := s.rec.endPacking(); perr != nil {
-		ferr = perr
+	switch {
+	case done.Err == nil:
+		return err
+	case err == nil:
+		return done.Err
 	}
-	return errors.Join(ferr, s.file.Finish())
+	return fault.Errorf(fault.ClassOf(err), "%w; and %s", err, done.Err)
 }
 
-// notSpent is an error of writing; that the reserve is reached is none.
-func notSpent(err error) error {
-	if errors.Is(err, errSpent) {
-		return nil
-	}
-	return err
-}
+// Uploading is closed when the capture has ended and what is left of it is
+// being sent; nil for a capture that goes to a file only.
+func (s *Session) Uploading() <-chan struct{} { return s.delivery.Ending() }
 
-// statistics are what stands behind the packets of a pcapng file.
-func (s *Session) statistics(e *ngEnd) []byte {
-	st, _ := s.ring.Stats()
-	e.start, e.links, e.byKernel = s.Started, s.links.dropped(), st.Dropped
-	return appendStatistics(nil, e)
-}
-
-func (s *Session) trailer(f *ringFile) []byte { return s.statistics(&f.end) }
-
-// ringFileDone runs the command for a file of the ring. Those that were full
-// before the session ended are told no stop reason.
-func (s *Session) ringFileDone(f *ringFile) {
-	done := finished{
-		path: f.Path, size: f.Size, packets: f.Packets, sequence: f.Sequence, started: f.Started, session: s.Plan.Config,
-	}
-	if f.last {
-		done.reason = s.reason
-	}
-	s.warnings.add(s.onFile.run(&done))
-}
-
-// fileDone runs the command for the one file of the session, if it is there
-// still: a spool goes when its blob is complete.
-func (s *Session) fileDone(res *Result) {
-	if s.turn == nil && len(res.Files) == 1 {
-		s.warnings.add(s.onFile.run(&finished{
-			path: res.Files[0].Path, size: res.Files[0].Size, packets: res.Packets, sequence: 1, started: s.Started,
-			session: s.Plan.Config, reason: res.StopReason,
-		}))
-	}
-	for _, note := range s.links.notes() {
-		s.warnings.add(note)
-	}
-	res.Warnings = s.warnings.list()
-}
-
-// files are what the session has written and not taken away again.
-func (s *Session) files() []SavedFile {
-	if s.turn == nil {
-		return []SavedFile{{Path: s.file.Path(), Size: s.file.Size()}}
-	}
-	ring := s.turn.files()
-	list := make([]SavedFile, len(ring))
-	for i, f := range ring {
-		list[i] = SavedFile{Path: f.Path, Size: f.Size, Ring: &ring[i]}
-	}
-	return list
-}
+// AbandonUpload ends the upload without waiting any longer. What was sent stays
+// with the service, and `pcapctl upload` goes on with it. It is false when there
+// is none to end: before the capture has ended the file is not complete.
+func (s *Session) AbandonUpload() bool { return s.delivery.Abandon() }

@@ -40,3 +40,9 @@ func (w *warnings) list() []string {
 	}
 	return list
 }
+
+func (w *warnings) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts, w.more = nil, 0
+}

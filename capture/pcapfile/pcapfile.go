@@ -117,6 +117,13 @@ func Whole(b []byte) (records, size int) {
 	return records, size
 }
 
+// What cooked headers say of a packet that pcapctl goes by: the packet type of
+// packet(7), and the device type, ARPHRD_* of include/uapi/linux/if_arp.h.
+const (
+	PacketOutgoing = 4
+	LoopbackDevice = 772
+)
+
 // SLL2Header is the cooked header that takes the place of the link layer where
 // packets of several interfaces share a file. LINKTYPE_LINUX_SLL2.
 type SLL2Header struct {

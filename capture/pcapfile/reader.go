@@ -12,7 +12,7 @@ import (
 
 // Packet is a packet of a file.
 type Packet struct {
-	Data   []byte // valid until the next call of Next; at most MaxSnapLen bytes
+	Data   []byte // valid until the next call of Next, or as long as the memory given to Buffer; at most MaxSnapLen bytes
 	Length int    // on the wire; never less than len(Data)
 
 	// LinkType says what Data begins with.
@@ -160,6 +160,10 @@ func (r *Reader) Next(p *Packet) error {
 	*p = Packet{}
 	return r.next(p)
 }
+
+// Buffer gives the memory for the bytes of the next packet. Without it, and for
+// a packet that does not fit, the reader has memory of its own.
+func (r *Reader) Buffer(b []byte) { r.data = b[:0:len(b)] }
 
 func (r *Reader) malformed(format string, args ...any) error {
 	return &FormatError{Offset: r.at, Reason: fmt.Sprintf(format, args...)}

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 	"pcapctl/storage"
 )
 
@@ -242,15 +245,15 @@ func (c *Claim) Begin(start time.Time, path string) {
 func (c *Claim) Progress(now capture.Progress) { c.page.progress(&now) }
 
 // Interfaces is a method of capture.Watcher.
-func (c *Claim) Interfaces(elapsed time.Duration, list []capture.LinkDrops) {
+func (c *Claim) Interfaces(elapsed time.Duration, list []source.Link) {
 	c.page.links(elapsed, list)
 }
 
 // Upload is a method of capture.Watcher.
-func (c *Claim) Upload(now capture.UploadProgress) { c.page.upload(now) }
+func (c *Claim) Upload(now deliver.Progress) { c.page.upload(now) }
 
 // File is a method of capture.Watcher.
-func (c *Claim) File(f capture.RingFile) { c.files.note(f) }
+func (c *Claim) File(f save.File) { c.files.note(f) }
 
 // Resource is the API's answer to the creation of a session that has begun to
 // capture at start.

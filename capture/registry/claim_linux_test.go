@@ -14,8 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/save"
 )
 
 func must(t testing.TB, err error) {
@@ -168,8 +170,8 @@ func TestUnlisted(t *testing.T) {
 	var w capture.Watcher = u
 	w.Progress(capture.Progress{})
 	w.Interfaces(0, nil)
-	w.Upload(capture.UploadProgress{})
-	w.File(capture.RingFile{})
+	w.Upload(deliver.Progress{})
+	w.File(save.File{})
 	u.Begin(time.Now(), "")
 	u.Abandon()
 	must(t, u.End(nil, errors.New("of the session, which the registry does not judge")))

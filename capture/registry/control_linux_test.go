@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/registry"
 )
 
@@ -66,7 +67,7 @@ func TestChangesWaitForEachOther(t *testing.T) {
 			return err
 		},
 		"uploaded": func(ctx context.Context) error {
-			return r.Uploaded(ctx, "one", file, nil, capture.UploadResult{State: capture.UploadComplete})
+			return r.Uploaded(ctx, "one", file, nil, deliver.Status{State: deliver.Complete})
 		},
 	} {
 		release := holdForChange(t, filepath.Join(r.Dir(), "one", "lock"))
@@ -77,7 +78,7 @@ func TestChangesWaitForEachOther(t *testing.T) {
 		cancel()
 		release()
 	}
-	must(t, r.Uploaded(t.Context(), "one", file, nil, capture.UploadResult{State: capture.UploadComplete}))
+	must(t, r.Uploaded(t.Context(), "one", file, nil, deliver.Status{State: deliver.Complete}))
 	s, err := r.Get("one")
 	must(t, err)
 	if blobs := s.Resource().Properties.Statistics.Blobs; len(blobs) != 1 || blobs[0].Path != file.Path {

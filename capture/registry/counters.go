@@ -10,6 +10,9 @@ import (
 	"unsafe"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 	"pcapctl/storage"
 )
 
@@ -113,7 +116,7 @@ func (p *page) progress(now *capture.Progress) {
 	p.set(wordWrittenSize, uint64(now.Written.Size))
 }
 
-func (p *page) links(elapsed time.Duration, list []capture.LinkDrops) {
+func (p *page) links(elapsed time.Duration, list []source.Link) {
 	if !p.usable() {
 		return
 	}
@@ -131,7 +134,7 @@ func (p *page) links(elapsed time.Duration, list []capture.LinkDrops) {
 	p.set(wordElapsed, uint64(elapsed))
 }
 
-func (p *page) upload(now capture.UploadProgress) {
+func (p *page) upload(now deliver.Progress) {
 	if !p.usable() {
 		return
 	}
@@ -187,10 +190,10 @@ func decodeCounters(b *[liveSize]byte) counters {
 			Dropped: capture.Drops{
 				ByKernel: word(wordByKernel), ByInterface: word(wordByInterface), ByFile: word(wordByFile),
 			},
-			Written: capture.Written{
+			Written: save.Written{
 				Packets: word(wordWrittenPackets), Bytes: word(wordWrittenBytes), Size: size(wordWrittenSize),
 			},
-			Upload: capture.UploadProgress{
+			Upload: deliver.Progress{
 				Staged: size(wordStaged), Retries: size(wordRetries),
 			},
 		},

@@ -11,6 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 	"pcapctl/storage"
 )
 
@@ -21,12 +24,12 @@ func TestLiveCounters(t *testing.T) {
 	c.Begin(start, filepath.Join(r.Dir(), "live", recordName))
 	p := capture.Progress{
 		Elapsed: 3 * time.Second, Packets: 1, Bytes: 2, Size: 3, Received: 4, Freezes: 5,
-		Dropped: capture.Drops{ByKernel: 6, ByInterface: 9, ByFile: 8}, Written: capture.Written{Packets: 10, Bytes: 11, Size: 12},
+		Dropped: capture.Drops{ByKernel: 6, ByInterface: 9, ByFile: 8}, Written: save.Written{Packets: 10, Bytes: 11, Size: 12},
 	}
 	if n := testing.AllocsPerRun(100, func() { c.Progress(p) }); n != 0 {
 		t.Errorf("%v allocations for each block of packets", n)
 	}
-	c.Interfaces(3*time.Second, []capture.LinkDrops{{Name: "eth0", Index: 2, Dropped: 4}, {Name: "eth1", Index: 3, Dropped: 5}})
+	c.Interfaces(3*time.Second, []source.Link{{Name: "eth0", Index: 2, Dropped: 4}, {Name: "eth1", Index: 3, Dropped: 5}})
 	text, err := os.ReadFile(filepath.Join(r.Dir(), "live", liveName))
 	must(t, err)
 	l := decodeCounters((*[liveSize]byte)(text))
@@ -43,9 +46,9 @@ func TestLiveCounters(t *testing.T) {
 		t.Errorf("the clocks differ by %v", d)
 	}
 	// More interfaces than there is room for are counted all the same.
-	many := make([]capture.LinkDrops, 1000)
+	many := make([]source.Link, 1000)
 	for i := range many {
-		many[i] = capture.LinkDrops{Index: i, Dropped: 1}
+		many[i] = source.Link{Index: i, Dropped: 1}
 	}
 	c.Interfaces(0, many)
 	text, err = os.ReadFile(filepath.Join(r.Dir(), "live", liveName))
@@ -86,12 +89,12 @@ func FuzzCountersAreReadBack(f *testing.F) {
 		want.Progress = capture.Progress{
 			Elapsed: time.Duration(positive()), Packets: next(), Bytes: next(), Size: positive(), Received: next(), Freezes: next(),
 			Dropped: capture.Drops{ByKernel: next(), ByFile: next()},
-			Written: capture.Written{Packets: next(), Bytes: next(), Size: positive()},
-			Upload:  capture.UploadProgress{Staged: positive(), Retries: positive()},
+			Written: save.Written{Packets: next(), Bytes: next(), Size: positive()},
+			Upload:  deliver.Progress{Staged: positive(), Retries: positive()},
 		}
-		var links []capture.LinkDrops
+		var links []source.Link
 		for i := range min(len(data)/8, 2*maxLinks) {
-			l := capture.LinkDrops{Index: i + 1, Dropped: next()}
+			l := source.Link{Index: i + 1, Dropped: next()}
 			links = append(links, l)
 			want.Dropped.ByInterface += l.Dropped
 			if i < maxLinks {
@@ -123,7 +126,7 @@ func FuzzCounters(f *testing.F) {
 			!c.start.IsZero() && c.start.Year() < 1970 {
 			t.Errorf("%+v", c)
 		}
-		st := &capture.Statistics{Interfaces: make([]capture.InterfaceResult, 3), Files: make([]capture.FileResult, 1), Upload: &capture.UploadResult{}}
+		st := &capture.Statistics{Interfaces: make([]capture.InterfaceResult, 3), Files: make([]capture.FileResult, 1), Upload: &deliver.Status{}}
 		c.fill(st, c.Size)
 		if st.DurationInSeconds < 0 || st.Files[0].SizeInBytes < 0 || st.Upload.BytesBehind < 0 {
 			t.Errorf("%+v", st)

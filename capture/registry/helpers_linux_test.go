@@ -7,6 +7,8 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 )
 
 func must(t testing.TB, err error) {
@@ -32,8 +34,8 @@ func SampleConfig(t testing.TB, name string) *request.Config {
 func SampleRecord(t testing.TB, name string) Record {
 	t.Helper()
 	res := (&capture.Result{
-		Config: SampleConfig(t, name), Interfaces: []capture.LinkDrops{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}},
-		Files: []capture.SavedFile{{Path: "/var/captures/" + name + ".cap"}},
+		Config: SampleConfig(t, name), Source: source.Report{Links: []source.Link{{Name: "eth0", Index: 2}, {Name: "eth1", Index: 3}}},
+		Files: []save.File{{Path: "/var/captures/" + name + ".cap"}},
 	}).Resource()
 	return Record{Name: name, Created: time.Now(), Resource: res}
 }

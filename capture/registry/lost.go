@@ -7,7 +7,9 @@ import (
 	"os"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/save"
 )
 
 // finishLost finds out what a session came to whose process has ended and wrote
@@ -51,14 +53,14 @@ func (f *folder) finishLost(rec *Record) *Record {
 
 // repairRotation repairs the files of a rotation whose process was killed, and
 // tells what is in them. final is false while another process has one of them.
-func repairRotation(list []rotatedFile, now capture.Written) (files []capture.FileResult, packets uint64, final bool) {
+func repairRotation(list []rotatedFile, now save.Written) (files []capture.FileResult, packets uint64, final bool) {
 	final = true
 	for _, r := range list {
 		if _, err := os.Lstat(r.Path); errors.Is(err, fs.ErrNotExist) {
 			continue // the rotation has removed it, or somebody else
 		}
 		if !r.Complete {
-			kept, done := repair(r.Path, r.id, capture.Written{})
+			kept, done := repair(r.Path, r.id, save.Written{})
 			r.Packets, r.Size = kept.Packets, kept.Size
 			if kept.Packets == 0 && r.Sequence == list[len(list)-1].Sequence {
 				r.Packets = now.Packets - min(now.Packets, r.Before) // compressed: as far as the counters know
@@ -66,14 +68,14 @@ func repairRotation(list []rotatedFile, now capture.Written) (files []capture.Fi
 			final = final && done
 		}
 		packets = r.Before + r.Packets
-		files = append(files, r.Result())
+		files = append(files, capture.FileResultOf(r.File))
 	}
 	return files, packets, final
 }
 
 // describeLost makes rec the record of a session that was lost, with kept in its
 // file.
-func describeLost(rec *Record, c *counters, kept capture.Written) {
+func describeLost(rec *Record, c *counters, kept save.Written) {
 	p := &rec.Resource.Properties
 	p.ProvisioningState, p.PacketCaptureStatus = capture.StateFailed, capture.StatusError
 	p.PacketCaptureError = []string{CodeAgentStopped}
@@ -82,7 +84,7 @@ func describeLost(rec *Record, c *counters, kept capture.Written) {
 	c.Packets, c.Bytes = kept.Packets, kept.Bytes
 	c.fill(p.Statistics, kept.Size)
 	if u := p.Statistics.Upload; u != nil {
-		u.State = capture.UploadFailed
+		u.State = deliver.Failed
 		next := rec.Name
 		if rotationCount(rec) > 0 {
 			next = "FILE --storage-path URL"

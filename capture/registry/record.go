@@ -12,6 +12,7 @@ import (
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/live"
 )
 
 // recordVersion is the format that this program writes and the newest that it
@@ -28,7 +29,7 @@ type Record struct {
 	// Whether a session runs is told by its lock alone.
 	PID         int            `json:"pid"`
 	BootID      string         `json:"bootId"`
-	Source      capture.Source `json:"source"`
+	Source      live.Options   `json:"source"`
 	Output      request.Output `json:"output,omitzero"`
 	FailOnDrops bool           `json:"failOnDrops,omitempty"`
 	// Resource is as the session was made, and once there is an Outcome, as the

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/save"
 )
 
 func TestDecodeRecord(t *testing.T) {
@@ -93,7 +93,7 @@ func FuzzRecord(f *testing.F) {
 			t.Error(err)
 		}
 		c := counters{start: time.Now(), links: map[int]uint64{1: 1}}
-		describeLost(rec, &c, capture.Written{})
+		describeLost(rec, &c, save.Written{})
 		if _, err := rec.encode(); err != nil || len(rec.Where()) > len(text)*4 {
 			t.Error(err)
 		}

@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"pcapctl/capture"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
@@ -20,7 +20,7 @@ const guardWait = 300 * time.Millisecond
 // its last complete record, if the guard was killed as well and could not do it.
 // It tells what is in the file then; known is what the session last said of it.
 // final is false while another process has the file, so that it may change.
-func repair(path string, made storage.FileID, known capture.Written) (kept capture.Written, final bool) {
+func repair(path string, made storage.FileID, known save.Written) (kept save.Written, final bool) {
 	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Who may not write to the file may not repair it, another user perhaps
@@ -47,7 +47,7 @@ func repair(path string, made storage.FileID, known capture.Written) (kept captu
 
 // cut cuts the file behind its last complete record. What is known to be written
 // is not read again, unless the file is shorter because the machine went down.
-func cut(file *os.File, known capture.Written) (kept capture.Written, final bool) {
+func cut(file *os.File, known save.Written) (kept save.Written, final bool) {
 	st, err := file.Stat()
 	if err != nil {
 		return known, false
@@ -62,7 +62,7 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 			known.Size = st.Size()
 			return known, true
 		}
-		known = capture.Written{Size: start}
+		known = save.Written{Size: start}
 	}
 	if st.Size() <= known.Size {
 		known.Size = st.Size()
@@ -83,7 +83,7 @@ func cut(file *os.File, known capture.Written) (kept capture.Written, final bool
 // cutCompressed cuts a compressed file where it is known to be complete. What is
 // behind that could only be told by decompressing all of it. Of a file of a
 // rotation nothing is known, and it stays as it is: readers read what they can.
-func cutCompressed(file *os.File, size int64, known capture.Written) (kept capture.Written, final bool) {
+func cutCompressed(file *os.File, size int64, known save.Written) (kept save.Written, final bool) {
 	if known.Size > 0 && size > known.Size {
 		return known, errors.Join(file.Truncate(known.Size), file.Sync()) == nil
 	}
@@ -114,7 +114,7 @@ func formatOf(file io.ReaderAt) (start int64, whole countWhole) {
 }
 
 // count adds to w the complete records or blocks that are behind it.
-func count(file io.ReaderAt, w capture.Written, whole countWhole) (capture.Written, error) {
+func count(file io.ReaderAt, w save.Written, whole countWhole) (save.Written, error) {
 	buf := make([]byte, 1<<20) // more than the longest record
 	for {
 		n, err := file.ReadAt(buf, w.Size)

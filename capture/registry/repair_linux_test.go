@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pcapctl/capture"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
@@ -29,23 +29,23 @@ func capFile(t *testing.T, records int, tail string) string {
 }
 
 func TestRepair(t *testing.T) {
-	at := func(n int) capture.Written {
-		return capture.Written{Packets: uint64(n), Bytes: uint64(100 * n), Size: int64(24 + 116*n)}
+	at := func(n int) save.Written {
+		return save.Written{Packets: uint64(n), Bytes: uint64(100 * n), Size: int64(24 + 116*n)}
 	}
 	garbage := strings.Repeat("\xff", 300)
 	for _, test := range []struct {
 		name    string
 		records int
 		tail    string
-		known   capture.Written
-		want    capture.Written
+		known   save.Written
+		want    save.Written
 	}{
 		{"whole", 5, "", at(5), at(5)},
 		{"more than was known", 5, "", at(3), at(5)},
 		{"cut in a header", 5, "\x01\x00\x00", at(3), at(5)},
 		{"cut in a header, nothing more known", 5, "\x01\x00\x00", at(5), at(5)},
 		{"garbage", 5, garbage, at(2), at(5)},
-		{"nothing known", 5, garbage, capture.Written{}, at(5)},
+		{"nothing known", 5, garbage, save.Written{}, at(5)},
 		{"less than was known", 5, garbage, at(50), at(5)},
 		{"many", 30_000, garbage, at(1), at(30_000)}, // several buffers
 		{"none", 0, "", at(0), at(0)},
@@ -63,7 +63,7 @@ func TestRepair(t *testing.T) {
 }
 
 func TestRepairLeavesAlone(t *testing.T) {
-	known := capture.Written{Packets: 1, Bytes: 100, Size: 140}
+	known := save.Written{Packets: 1, Bytes: 100, Size: 140}
 	path := capFile(t, 2, "tail")
 	id, err := storage.IdentifyPath(path)
 	must(t, err)

@@ -9,6 +9,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
@@ -26,7 +27,7 @@ const (
 
 // rotatedFile is what is known of one file of a rotation.
 type rotatedFile struct {
-	capture.RingFile
+	save.File
 	id storage.FileID // zero when it could not be told
 }
 
@@ -74,13 +75,13 @@ func rotationCount(rec *Record) int64 {
 // fileNotes is where a claim notes the files that its session begins and
 // completes.
 type fileNotes interface {
-	note(capture.RingFile)
+	note(save.File)
 }
 
 // noFileNotes is for a session of one file, whose path is in the record.
 type noFileNotes struct{}
 
-func (noFileNotes) note(capture.RingFile) {}
+func (noFileNotes) note(save.File) {}
 
 // rotationNotes are the slots of a rotation.
 type rotationNotes struct {
@@ -88,8 +89,8 @@ type rotationNotes struct {
 	count int64 // slots, at least 1
 }
 
-func (n rotationNotes) note(f capture.RingFile) {
-	r := rotatedFile{RingFile: f}
+func (n rotationNotes) note(f save.File) {
+	r := rotatedFile{File: f}
 	r.id, _ = storage.IdentifyPath(f.Path) // without it a lost file is not repaired
 	// When the state folder fails the list is lost, and the capture goes on.
 	_, _ = n.file.WriteAt(r.encode(), int64(f.Sequence-1)%n.count*slotSize)
@@ -126,13 +127,13 @@ func (f *folder) rotatedFiles(rec *Record) []rotatedFile {
 
 // results are the files as statistics have them. Of the one that is being
 // written the counters of the session tell more than its slot.
-func results(list []rotatedFile, now capture.Written) []capture.FileResult {
+func results(list []rotatedFile, now save.Written) []capture.FileResult {
 	files := make([]capture.FileResult, 0, len(list))
 	for i, r := range list {
 		if !r.Complete && i == len(list)-1 {
 			r.Size, r.Packets = now.Size, now.Packets-min(now.Packets, r.Before)
 		}
-		files = append(files, r.Result())
+		files = append(files, capture.FileResultOf(r.File))
 	}
 	return files
 }

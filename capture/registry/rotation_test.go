@@ -8,13 +8,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pcapctl/capture"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
 func TestSlotIsReadBack(t *testing.T) {
 	const first = "/var/captures/x_20310203T140506.789Z_000001.cap.zst"
 	want := rotatedFile{
-		RingFile: capture.RingFile{
+		File: save.File{
 			Sequence: 1_234_567, Path: "/var/captures/x_20310203T140506.789Z_1234567.cap.zst", Started: time.Unix(0, 1_700_000_000_123_456_789),
 			Before: 5, Packets: 7, Size: 1 << 33, Complete: true,
 		},
@@ -50,7 +51,7 @@ func FuzzSlot(f *testing.F) {
 		if r.Sequence <= 0 || r.Path == "" || r.Size < 0 || r.Started.Year() < 1970 {
 			t.Errorf("%+v", r)
 		}
-		_ = r.Result()
+		_ = capture.FileResultOf(r.File)
 		again, ok := decodeSlot(append(r.encode(), make([]byte, slotSize)...), first)
 		if d := cmp.Diff(r, again, cmp.AllowUnexported(rotatedFile{})); !ok || d != "" {
 			t.Error(d)

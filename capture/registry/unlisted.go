@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source"
 )
 
 // Unlisted stands for a Claim when a capture goes on although the registry
@@ -20,13 +23,13 @@ func (Unlisted) Begin(time.Time, string) {}
 func (Unlisted) Progress(capture.Progress) {}
 
 // Interfaces does nothing.
-func (Unlisted) Interfaces(time.Duration, []capture.LinkDrops) {}
+func (Unlisted) Interfaces(time.Duration, []source.Link) {}
 
 // Upload does nothing.
-func (Unlisted) Upload(capture.UploadProgress) {}
+func (Unlisted) Upload(deliver.Progress) {}
 
 // File does nothing.
-func (Unlisted) File(capture.RingFile) {}
+func (Unlisted) File(save.File) {}
 
 // End does nothing and never fails.
 func (Unlisted) End(*capture.Result, error) error { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 )
 
@@ -14,7 +15,7 @@ import (
 //
 // Error classes: NotFound, Forbidden, Conflict (ErrRunning), Internal; or the
 // error of ctx.
-func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileResult, files []capture.FileResult, up capture.UploadResult) error {
+func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileResult, files []capture.FileResult, up deliver.Status) error {
 	f, err := r.find(name)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 )
 
 type createOptions struct {
@@ -55,7 +56,6 @@ wait and delete.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	uploadFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
@@ -137,7 +137,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 }
 
 // createHere captures in this process.
-func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness, mustClaim bool) error {
+func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
 	var keeper recordKeeper = registry.Unlisted{}
 	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
@@ -147,8 +147,8 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 	case isTaken(err) || mustClaim:
 		return err
 	default:
-		// The packets matter more than the record of them.
-		a.warn(withCure(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+		// A capture matters more than its entry in the registry.
+		a.warn(withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
 	}
 	session, err := startSession(ctx, ord, plan, keeper)
 	if err != nil {
@@ -156,9 +156,9 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *capture.Plan, re
 		return err
 	}
 	defer a.watchUpload(session)()
-	a.warn(plan.Warnings...)
-	a.say("capturing on %s", announce(plan, "Ctrl-C"))
-	ready.tell("capturing on " + plan.On())
+	a.warn(session.Warnings...)
+	a.say("capturing on %s", announce(plan.Plan, "Ctrl-C"))
+	ready.tell("capturing on " + plan.Source.Name())
 
 	bar, endStatus := a.startProgress(session), keepStatus(session)
 	result, err := session.Run(ctx)
@@ -183,16 +183,16 @@ type recordKeeper interface {
 
 // startSession begins to capture. When it fails, the session's record is gone.
 // ctx ends the look at the blob.
-func startSession(ctx context.Context, ord *order, plan *capture.Plan, keeper recordKeeper) (*capture.Session, error) {
+func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
 	o := capture.Options{Guard: guardProgram(), Watcher: keeper, Listed: keeper.Listed(), MinFree: ord.MinFree, OnFile: ord.OnFile}
 	var err error
-	if o.Blob, err = plan.OpenBlob(ctx); err != nil {
+	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()
 		return nil, err
 	}
-	session, err := capture.Start(plan, o)
+	session, err := capture.Start(plan.Plan, o)
 	if err != nil {
-		o.Blob.Close()
+		o.Delivery.Discard()
 		keeper.Abandon()
 		return nil, err
 	}
@@ -215,12 +215,12 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 		a.warn(cerr.Error())
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(slices.Concat(result.Files, result.Blobs)))
+		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, result.Blobs))
 	return err
 }
 
 // plan checks everything that can be checked before anything is touched.
-func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, error) {
+func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, error) {
 	ord := &order{Host: a.settings.host(), LogFormat: a.log.format}
 	given, config, err := a.config(cmd, r, ord.Host)
 	if err := fault.Join(err, a.settings.order(ord)); err != nil {
@@ -229,7 +229,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	if err := checkCapturesDir(config); err != nil {
 		return nil, nil, err
 	}
-	ord.given, ord.Request = given, resolved(config)
+	ord.setConfig(config, given)
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)
@@ -237,14 +237,15 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *capture.Plan, 
 	return ord, plan, err
 }
 
-// checkCapturesDir finds a captures folder that is none before anything is made.
+// checkCapturesDir finds a captures folder that is not a folder before anything is
+// made.
 func checkCapturesDir(c *request.Config) error {
 	if c.FilePath == "" {
 		return nil
 	}
 	st, err := os.Stat(c.CapturesDir)
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !st.IsDir() {
-		return wrongSetting(setCapturesDir, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
+		return wrongSetting(setCapturesDir.key, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
 	}
 	return nil
 }
@@ -309,7 +310,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
 func announce(p *capture.Plan, end string) string {
-	return announceFrom(p.On(), p.Config, end)
+	return announceFrom(p.Source.Name(), p.Config, end)
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
@@ -347,12 +348,18 @@ func lost(d capture.Drops) string {
 	return plural(d.Total(), "packet") + " dropped: " + strings.Join(by, ", ")
 }
 
-func describeFiles(files []capture.SavedFile) string {
+func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	var size int64
-	paths, list := make([]string, len(files)), make([]string, len(files))
-	for i, f := range files {
-		size += f.Size
-		paths[i], list[i] = f.Path, fmt.Sprintf("%s (%s)", f.Path, humanize.IBytes(uint64(f.Size)))
+	var paths, list []string
+	add := func(path string, n int64) {
+		size += n
+		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, humanize.IBytes(uint64(n))))
+	}
+	for _, f := range files {
+		add(f.Path, f.Size)
+	}
+	for _, b := range blobs {
+		add(b.URL, b.Size)
 	}
 	if ring := capture.RingSummary(paths); ring != "" {
 		return fmt.Sprintf("%s (%s)", ring, humanize.IBytes(uint64(size)))

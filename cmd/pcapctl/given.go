@@ -12,9 +12,9 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// emptyFlags refuses flags that were given without a value, all at once. It is
-// an unset variable of a shell more often than not, and to take it for a flag
-// that was not given would capture more than was asked for, or elsewhere.
+// emptyFlags refuses flags whose value is empty, all in one error. Mostly it is an
+// unset variable of a shell. If such a flag counted as not given, more would be
+// captured than the user wanted, or in another place.
 func emptyFlags(cmd *cobra.Command) error {
 	var faults []fault.Detail
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -35,9 +35,16 @@ func isEmpty(v pflag.Value) bool {
 	return v.Type() == "string" && isBlank(v.String())
 }
 
-// settleAliases gives the flags the values that were given by their other names.
-// Two values for one flag are a mistake, whichever of them would win.
-func settleAliases(cmd *cobra.Command) error {
+// aliases are the names of the older family of az flags.
+var aliases = map[string]string{
+	"capture-limit": setTotal.key,
+	"capture-size":  setPerPacket.key,
+	"time-limit":    setTime.key,
+}
+
+// applyAliases gives the flags the values that were given by their other names.
+// Two different values for one flag are a mistake.
+func applyAliases(cmd *cobra.Command) error {
 	var faults []fault.Detail
 	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
 		name := aliases[alias]
@@ -49,7 +56,7 @@ func settleAliases(cmd *cobra.Command) error {
 		if to.Changed && to.Value.String() != value {
 			faults = append(faults, fault.Detail{
 				Code: fault.CodeInvalidValue, Target: "--" + alias,
-				Message: fmt.Sprintf("%s given, and %s by its other name, --%s: leave one of them out", value, to.Value, name),
+				Message: fmt.Sprintf("%s given, and %s by its other name, --%s: leave one of them out", fault.Quote(value), fault.Quote(to.Value.String()), name),
 			})
 			continue
 		}
@@ -62,9 +69,9 @@ func settleAliases(cmd *cobra.Command) error {
 
 func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
 
-// commaLists takes lists apart that were given with commas in them. Such flags
-// are arrays and not pflag's slices, which lose an empty value.
-func commaLists(given []string) []string {
+// splitCommas splits values at their commas. Flags with lists are pflag's arrays
+// and not its slices, which lose an empty value.
+func splitCommas(given []string) []string {
 	var list []string
 	for _, g := range given {
 		for item := range strings.SplitSeq(g, ",") {

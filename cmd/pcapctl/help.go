@@ -11,50 +11,59 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// failed keeps the first error of a writer: cobra does not look at them, and
-// help that a full disk has swallowed must not look like success.
-type failed struct {
+// errorKeeper keeps the first error of a writer. cobra ignores them, and help
+// that could not be written must not look like success.
+type errorKeeper struct {
 	io.Writer
 	err error
 }
 
-func (f *failed) Write(p []byte) (int, error) {
-	n, err := f.Writer.Write(p)
-	if f.err == nil {
-		f.err = err
+func (k *errorKeeper) Write(p []byte) (int, error) {
+	n, err := k.Writer.Write(p)
+	if k.err == nil {
+		k.err = err
 	}
 	return n, err
 }
 
-// mendHelp has help and completion refuse what they do not know. cobra's own
-// print their help then and end with 0.
-func (a *app) mendHelp(root *cobra.Command) {
-	root.SetHelpCommand(&cobra.Command{
+// helpCommand is `help`. Unlike cobra's own it refuses a command that it does not
+// know, instead of showing the program's help and ending with 0.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Help about any command",
-		// Help must be had whatever the configuration file says.
+		// Help works whatever the configuration file says.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			var names []string
-			for _, c := range cmd.Root().Commands() {
-				if len(args) == 0 && c.IsAvailableCommand() {
-					names = append(names, c.Name()+"\t"+c.Short)
-				}
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			about, rest, err := cmd.Root().Find(args)
-			if err != nil {
-				return fault.Errorf(fault.Invalid, "%w", err)
-			}
-			if err := noArguments(about, rest); err != nil {
-				return err
-			}
-			about.InitDefaultHelpFlag()
-			return about.Help()
-		},
-	})
+		ValidArgsFunction: completeCommands,
+		RunE:              showHelp,
+	}
+}
+
+func completeCommands(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, c := range cmd.Root().Commands() {
+		if len(args) == 0 && c.IsAvailableCommand() {
+			names = append(names, c.Name()+"\t"+c.Short)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func showHelp(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return fault.Errorf(fault.Invalid, "%w", err)
+	}
+	if err := noArguments(about, rest); err != nil {
+		return err
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+// strictCompletion makes `completion` refuse a shell that it does not know.
+// cobra's own shows its help then and ends with 0.
+func strictCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	completion, _, err := root.Find([]string{"completion"})
 	if err != nil {
@@ -62,20 +71,17 @@ func (a *app) mendHelp(root *cobra.Command) {
 	}
 	completion.Args = cobra.ArbitraryArgs
 	completion.RunE = func(cmd *cobra.Command, args []string) error {
-		var shells []string
-		for _, c := range cmd.Commands() {
-			shells = append(shells, c.Name())
-		}
+		shells := commandNames(cmd)
 		list := strings.Join(shells, ", ")
 		if len(args) == 0 {
 			return fault.Errorf(fault.Invalid, "%s needs the name of a shell; allowed: %s", cmd.CommandPath(), list)
 		}
-		return fault.Errorf(fault.Invalid, "unknown shell %q%s; allowed: %s", args[0], didYouMean(args[0], "", shells), list)
+		return fault.Errorf(fault.Invalid, "unknown shell %s%s; allowed: %s", fault.Quote(args[0]), didYouMean(args[0], "", shells), list)
 	}
 }
 
-// plainUsage takes from the flags' descriptions the backticks that mark the
-// name of a value: help shows them as that, completion as they are.
+// plainUsage removes the backticks from the flags' descriptions. They mark the
+// name of a value for help; completion would show them.
 func plainUsage(root *cobra.Command) {
 	plain := func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") }
 	for _, cmd := range slices.Concat([]*cobra.Command{root}, root.Commands()) {

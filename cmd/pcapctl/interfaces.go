@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
 	"pcapctl/capture/netif"
+	"pcapctl/capture/source/live"
 )
 
 func (a *app) interfacesCommand() *cobra.Command {
@@ -17,19 +17,15 @@ func (a *app) interfacesCommand() *cobra.Command {
 		Short: "List the network interfaces and which of them are captured on by default",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := capture.Interfaces(a.settings.v.GetString(setNetns))
+			all, err := live.Interfaces(setNetns.text(&a.settings))
 			if err != nil {
 				return err
 			}
 			return a.print(describeInterfaces(all))
 		},
 	}
-	netnsFlag(cmd)
+	addSettingFlags(cmd, interfacesCommand)
 	return cmd
-}
-
-func netnsFlag(cmd *cobra.Command) {
-	cmd.Flags().String(setNetns, "", "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same")
 }
 
 // interfaceView is an interface as it is printed.
@@ -97,12 +93,12 @@ func (l interfaceList) table() (head []string, rows [][]string) {
 }
 
 func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	netns, _ := cmd.Flags().GetString(setNetns)
-	all, err := capture.Interfaces(netns)
+	netns, _ := cmd.Flags().GetString(setNetns.key)
+	all, err := live.Interfaces(netns)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	names := []string{capture.AnyInterface + "\tevery interface"}
+	names := []string{live.AnyInterface + "\tevery interface"}
 	for _, i := range all {
 		about := "captured on by default"
 		if why := i.Skipped(); why != "" {

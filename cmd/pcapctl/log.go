@@ -1,13 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"time"
-
-	"pcapctl/capture/fault"
 )
 
 // The formats of log lines on stderr.
@@ -18,33 +17,29 @@ const (
 
 var logFormats = []string{logText, logJSON}
 
-// logger writes the lines that tell how the program gets on.
+// logger writes messages to stderr.
 type logger struct {
 	format  string // "" is text
-	times   bool   // text lines begin with the time: nobody else puts it there
-	journal bool   // stderr leads to the journal, which wants to know how bad it is
+	times   bool   // text lines begin with the time, as in a log file
+	journal bool   // stderr leads to the journal: text lines begin with their priority
 }
 
-// open settles the format before the first line is written.
-func (l *logger) open(format string, errs io.Writer) error {
-	switch format {
-	case "", logText:
-		l.format, l.journal = logText, isJournal(errs)
-	case logJSON:
+// open sets the format, "" for text, before the first line is written.
+func (l *logger) open(format string, errs io.Writer) {
+	if format == logJSON {
 		l.format = logJSON
-	default:
-		return &fault.Error{Class: fault.Invalid, Target: setLogFormat, Message: fmt.Sprintf("%q given; allowed: %s", format, strings.Join(logFormats, ", "))}
+		return
 	}
-	return nil
+	l.format, l.journal = logText, isJournal(errs)
 }
 
-// plain says that lines are written for whoever reads stderr, and not for a
+// plain tells whether messages are for a person who reads stderr, and not for a
 // log.
 func (l *logger) plain() bool { return l.format != logJSON && !l.times && !l.journal }
 
 func (l *logger) write(w io.Writer, level slog.Level, msg string) {
 	if l.format == logJSON {
-		l.json(w).Log(nil, level, msg) //nolint:staticcheck // SA1012: there is no context, and the handler asks for none
+		l.json(w).Log(context.Background(), level, msg)
 		return
 	}
 	prefix := ""
@@ -88,7 +83,7 @@ func priority(level slog.Level) string {
 	}
 }
 
-// say writes a line for people to stderr.
+// say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
 	defer a.aside()()
 	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))

@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// isJournal says whether a stream leads to the systemd journal. systemd tells
-// which file that is by device and inode, since a variable alone is inherited
-// by programs that write elsewhere. systemd.exec(5), $JOURNAL_STREAM.
+// isJournal tells whether a stream leads to the systemd journal. The variable has
+// the device and the inode of the journal's stream: a program that inherits it
+// may write to another file. systemd.exec(5), $JOURNAL_STREAM.
 func isJournal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {

@@ -10,14 +10,13 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// readiness tells whoever started the program when packets are being captured:
-// a service manager by sd_notify(3), anybody by a descriptor that he has
-// opened.
+// readiness tells the caller of the program when packets are being captured: a
+// service manager by sd_notify(3), any other by a descriptor that it has opened.
 type readiness struct{ file *os.File }
 
 const noReadyFD = -1
 
-// openReadiness takes the descriptor over.
+// openReadiness takes over the descriptor of --ready-fd, noReadyFD for none.
 func openReadiness(fd int) (*readiness, error) {
 	if fd == noReadyFD {
 		return &readiness{}, nil
@@ -34,8 +33,8 @@ func openReadiness(fd int) (*readiness, error) {
 	return &readiness{os.NewFile(uintptr(fd), "--ready-fd")}, nil
 }
 
-// tell says that packets are being captured. The line feed is how s6 and others
-// want it.
+// tell says that packets are being captured. The line feed is what s6 and others
+// expect.
 func (r *readiness) tell(status string) {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
 	if r.file != nil {

@@ -7,61 +7,87 @@ import (
 	"slices"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source/live"
+	"pcapctl/storage/secret"
 )
 
-// order is everything that makes a session, so that another process can make
-// the same. It may hold a secret and goes from one to the other by a pipe.
+// order is everything that makes a session, so that another process, the
+// worker, can make the same one.
 type order struct {
-	Request     *request.Request `json:"request"` // with nothing left to fill in
+	Request     *request.Request `json:"request"` // with its defaults filled in, and without its SAS
 	Host        request.Host     `json:"host"`
-	Source      capture.Source   `json:"source"`
+	Source      live.Options     `json:"source"`
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
 
-	MinFree   *int64                 `json:"minFree,omitempty"`
-	OnFile    capture.OnFile         `json:"onFile,omitzero"`
-	Upload    capture.UploadSettings `json:"upload"`
-	LogFormat string                 `json:"logFormat"`
+	MinFree   *int64           `json:"minFree,omitempty"`
+	OnFile    save.OnFile      `json:"onFile,omitzero"`
+	Upload    deliver.Settings `json:"upload"`
+	LogFormat string           `json:"logFormat"`
 
+	sas   secret.Text      // of the blob; only forWorker reveals it
 	given *request.Request // as it was before anything was filled in
 }
 
-// order fills in what of an order is settings of the host. Its error has all
-// their faults.
+// order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
 	errs := make([]error, 5)
 	o.Source, errs[0] = s.source()
 	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
 		o.Upload, errs[2] = s.upload(o.StateDir)
 	}
-	o.MinFree, errs[3] = s.minFree()
+	o.MinFree, errs[3] = setMinFree.value(s)
 	o.OnFile, errs[4] = s.onFile()
 	return fault.Join(errs...)
 }
 
+// livePlan is the plan of a capture on interfaces.
+type livePlan struct {
+	*capture.Plan
+	spec *live.Spec
+}
+
 // plan makes the plan of the order's config.
-func (o *order) plan(config *request.Config) (*capture.Plan, error) {
-	plan, err := capture.NewPlan(config, o.Source)
+func (o *order) plan(config *request.Config) (*livePlan, error) {
+	if o.Source.NoICMPErrors {
+		config = config.WithoutICMPErrors()
+	}
+	spec, err := live.NewSpec(config, o.Source)
 	if err != nil {
 		return nil, err
 	}
-	return plan, plan.SaveBy(o.Upload)
+	plan := capture.NewPlan(config, spec)
+	return &livePlan{plan, spec}, plan.SaveBy(o.Upload)
 }
 
-// resolved is the request that makes the config again, its secret included.
-func resolved(c *request.Config) *request.Request {
-	req := c.Request()
-	if c.Blob != nil && !c.Blob.SAS.IsZero() {
-		req.Properties.StorageLocation.StoragePath = new(c.Blob.StoragePath())
+// setConfig makes the order one for the session of a config, which was made of
+// the given request.
+func (o *order) setConfig(config *request.Config, given *request.Request) {
+	o.Request, o.given = config.Request(), given
+	if config.Blob != nil {
+		o.sas = config.Blob.SAS
 	}
-	return req
+}
+
+// forWorker is the order as the worker reads it from its pipe. The text has the
+// SAS in it: it goes into that pipe and nowhere else.
+func (o *order) forWorker() ([]byte, error) {
+	full := *o
+	if !o.sas.IsZero() {
+		req, p, l := *o.Request, *o.Request.Properties, *o.Request.Properties.StorageLocation
+		l.StoragePath = new(*l.StoragePath + "?" + o.sas.Reveal())
+		p.StorageLocation, req.Properties, full.Request = &l, &p, &req
+	}
+	return json.Marshal(full)
 }
 
 // record is what the registry keeps of the session.
-func (o *order) record(plan *capture.Plan) registry.Record {
+func (o *order) record(plan *livePlan) registry.Record {
 	return registry.Record{
 		Name:        plan.Config.Name,
 		Created:     o.Host.Now,
@@ -72,10 +98,9 @@ func (o *order) record(plan *capture.Plan) registry.Record {
 	}
 }
 
-// same tells whether the order's request is the one that made the session:
-// whether it would be the same session, had it been given when that was. So
-// {startTime} in a path is no difference, and a default that is written out is
-// none.
+// same tells whether the order's request is the one that made the session: whether
+// it would have made the same session at the same time. So {startTime} in a path
+// is not a difference, nor is a default that is written out.
 func (o *order) same(rec *registry.Record) bool {
 	host, req := o.Host, *o.given
 	host.Now, req.Name = rec.Created, &rec.Name
@@ -89,9 +114,9 @@ func (o *order) same(rec *registry.Record) bool {
 		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && sameSource(o.Source, rec.Source)
 }
 
-func sameSource(a, b capture.Source) bool {
+func sameSource(a, b live.Options) bool {
 	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns && a.NoICMPErrors == b.NoICMPErrors &&
-		cmp.Or(a.BufferSize, capture.DefaultBufferSize) == cmp.Or(b.BufferSize, capture.DefaultBufferSize) &&
+		cmp.Or(a.BufferSize, live.DefaultBufferSize) == cmp.Or(b.BufferSize, live.DefaultBufferSize) &&
 		slices.Equal(names(a.Interfaces), names(b.Interfaces))
 }
 

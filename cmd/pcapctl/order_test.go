@@ -2,16 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
-	"pcapctl/filter"
+	"pcapctl/capture/source"
 )
 
-// The secret of a request goes to the worker by its pipe and into no record.
+// The SAS of a request goes to the worker by its pipe, and is nowhere else: not
+// in the order of a capture in the foreground and not in a session's record.
 func TestSecretOfAnOrder(t *testing.T) {
 	const sas = "sv=2024-01-01&sig=TOPSECRET"
 	ord := &order{Host: request.Host{Name: "h", Now: time.Now()}}
@@ -24,8 +26,14 @@ func TestSecretOfAnOrder(t *testing.T) {
 		},
 	}}, ord.Host)
 	must(t, err)
-	ord.Request = resolved(config)
-	text, err := json.Marshal(ord)
+	ord.setConfig(config, &request.Request{})
+	shown, err := json.Marshal(ord)
+	must(t, err)
+	shown = fmt.Appendf(shown, "%+v %s", ord, *ord.Request.Properties.StorageLocation.StoragePath)
+	if strings.Contains(string(shown), "TOPSECRET") {
+		t.Errorf("the order of a capture in the foreground: %s", shown)
+	}
+	text, err := ord.forWorker()
 	must(t, err)
 	var got order
 	must(t, json.Unmarshal(text, &got))
@@ -34,12 +42,21 @@ func TestSecretOfAnOrder(t *testing.T) {
 	if again.Blob.SAS.Reveal() != sas || again.FilePath != config.FilePath || again.Blob.Address != config.Blob.Address {
 		t.Errorf("the worker is ordered %s", text)
 	}
-	record, err := json.Marshal(ord.record(&capture.Plan{Config: config, Program: &filter.Program{}}))
+	if *ord.Request.Properties.StorageLocation.StoragePath != config.Blob.Address.String() {
+		t.Error("the order itself has got the SAS")
+	}
+	record, err := json.Marshal(ord.record(&livePlan{Plan: capture.NewPlan(config, noSource{})}))
 	must(t, err)
 	if strings.Contains(string(record), "TOPSECRET") || !strings.Contains(string(record), "container/x.cap") {
 		t.Errorf("the record: %s", record)
 	}
 }
+
+// noSource is a source of which nothing is known.
+type noSource struct{ source.Spec }
+
+func (noSource) Report() source.Report { return source.Report{} }
+func (noSource) Warnings() []string    { return nil }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/jmespath/go-jmespath"
 	"github.com/spf13/pflag"
@@ -33,7 +31,7 @@ func (o *output) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.query, "query", "", "JMESPath query of the result")
 }
 
-// peek takes the format from flags that are only partly parsed.
+// peek tells whether the format was given, when only some flags are parsed.
 func (o *output) peek(flags *pflag.FlagSet) {
 	if f := flags.Lookup("output"); f != nil {
 		o.asked = f.Changed
@@ -44,32 +42,20 @@ func (o *output) check() error {
 	if !slices.Contains(outputFormats, o.format) {
 		given := o.format
 		o.format = outputFormats[0]
-		return fault.Errorf(fault.Invalid, "output format %q given; allowed: %s", given, strings.Join(outputFormats, ", "))
+		return fault.Errorf(fault.Invalid, "output format %s given; allowed: %s", fault.Quote(given), strings.Join(outputFormats, ", "))
 	}
 	if o.query == "" {
 		return nil
 	}
 	expr, err := jmespath.Compile(o.query)
 	if err != nil {
-		return fault.Errorf(fault.Invalid, "--query %q is no JMESPath expression: %w", o.query, err)
+		return fault.Errorf(fault.Invalid, "--query %s is not a valid JMESPath expression: %w", fault.Quote(o.query), err)
 	}
 	o.expr = expr
 	return nil
 }
 
 func (o *output) isJSON() bool { return o.format == "json" || o.format == "jsonc" }
-
-// tabler is a result with a table of its own. Others are shown by their scalar
-// members.
-type tabler interface {
-	table() (head []string, rows [][]string)
-}
-
-// lister is a list that is wrapped in an object. Where lines are printed there
-// is one for each item.
-type lister interface {
-	items() any
-}
 
 // print writes v, which encoding/json can marshal.
 func (o *output) print(w io.Writer, v any) error {
@@ -108,27 +94,6 @@ func (o *output) print(w io.Writer, v any) error {
 	}
 }
 
-// errQuery is a query that is well-formed and does not go with the result.
-var errQuery = errors.New("--query cannot be applied to this result")
-
-func search(expr *jmespath.JMESPath, v any) (any, error) {
-	text, err := marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	// Numbers stay as they are: float64 would round counters.
-	var plain any
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := dec.Decode(&plain); err != nil {
-		return nil, err
-	}
-	found, err := expr.Search(plain)
-	if err != nil {
-		return nil, &fault.Error{Class: fault.Invalid, Message: fmt.Sprintf("%v: %v", errQuery, err), Err: errQuery}
-	}
-	return found, nil
-}
-
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -147,7 +112,8 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// ordered gives v as a tree that keeps the order of members. JSON is YAML.
+// ordered gives v as a tree that keeps the order of members. It reads the JSON
+// text as YAML, of which JSON is a part.
 func ordered(v any) (*yaml.Node, error) {
 	text, err := marshal(v)
 	if err != nil {
@@ -161,7 +127,7 @@ func ordered(v any) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// plain takes away the styles that the tree has from JSON, braces and quotes.
+// plain removes the styles of JSON from the tree, braces and quotes.
 func plain(n *yaml.Node) {
 	n.Style = 0
 	for _, c := range n.Content {
@@ -188,64 +154,4 @@ func writeNode(w io.Writer, format string, n *yaml.Node) error {
 		}
 	}
 	return nil
-}
-
-// tableOf makes a row of every element of a list, or one of anything else. The
-// columns are the scalar members, as az does it.
-func tableOf(n *yaml.Node) (head []string, rows [][]string) {
-	items := []*yaml.Node{n}
-	if n.Kind == yaml.SequenceNode {
-		items = n.Content
-	}
-	for _, item := range items {
-		var row []string
-		switch item.Kind {
-		case yaml.MappingNode:
-			for i := 0; i+1 < len(item.Content); i += 2 {
-				key, value := item.Content[i].Value, item.Content[i+1]
-				if value.Kind != yaml.ScalarNode {
-					continue
-				}
-				at := slices.Index(head, key)
-				if at < 0 {
-					at, head = len(head), append(head, key)
-				}
-				row = append(row, make([]string, max(0, at+1-len(row)))...)
-				row[at] = scalar(value)
-			}
-		case yaml.SequenceNode:
-			for _, c := range item.Content {
-				row = append(row, scalar(c))
-			}
-		default:
-			row = []string{scalar(item)}
-		}
-		rows = append(rows, row)
-	}
-	return head, rows
-}
-
-func scalar(n *yaml.Node) string {
-	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		return ""
-	}
-	return n.Value
-}
-
-func writeTable(w io.Writer, head []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	if head != nil {
-		titles, lines := make([]string, len(head)), make([]string, len(head))
-		for i, h := range head {
-			titles[i] = strings.ToUpper(h[:1]) + h[1:]
-			lines[i] = strings.Repeat("-", len(h))
-		}
-		rows = append([][]string{titles, lines}, rows...)
-	}
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(t, strings.Join(row, "\t")); err != nil {
-			return err
-		}
-	}
-	return t.Flush()
 }

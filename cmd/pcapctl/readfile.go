@@ -13,6 +13,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/source/capfile"
 )
 
 const (
@@ -41,10 +42,10 @@ func (r *readFlags) given(f *pflag.FlagSet) (bool, error) {
 
 // notWithFile are flags that mean nothing for packets of a file, and why.
 var notWithFile = []struct{ name, why string }{
-	{setInterface, "packets come either from interfaces or from a file"},
-	{setPromiscuous, "there is no interface"},
-	{setNetns, "there is no interface"},
-	{setBufferSize, "there is no packet ring"},
+	{setInterface.key, "packets come either from interfaces or from a file"},
+	{setPromiscuous.key, "there is no interface"},
+	{setNetns.key, "there is no interface"},
+	{setBufferSize.key, "there is no packet ring"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
 	{"fail-on-drops", "nothing is dropped"},
@@ -63,16 +64,16 @@ func (r *readFlags) check(a *app, given *pflag.FlagSet, requestFile string) ([]n
 		}
 	}
 	switch {
-	case r.path == capture.StandardInput && requestFile == "-":
+	case r.path == capfile.StandardInput && requestFile == "-":
 		add(flagReadFile, "standard input is the request already: name a file for one of them")
-	case r.path == capture.StandardInput && isTerminal(a.in):
+	case r.path == capfile.StandardInput && isTerminal(a.in):
 		add(flagReadFile, "standard input is a terminal: redirect a capture into it")
 	}
 	var local []netip.Prefix
-	for _, text := range commaLists(r.local) {
+	for _, text := range splitCommas(r.local) {
 		p, ok := parseLocal(text)
 		if !ok {
-			add(flagLocalAddress, "%q is no address and no prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", text)
+			add(flagLocalAddress, "%s is not a valid address or prefix; allowed: such as 10.0.0.5, 10.0.0.0/24, fd00::/64", fault.Quote(text))
 			continue
 		}
 		local = append(local, p)
@@ -93,57 +94,58 @@ func parseLocal(text string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, a.BitLen()), true
 }
 
-// planFile checks everything that can be checked before anything is made. The
-// plan is to be closed.
-func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.OfflinePlan, error) {
+// planFile checks everything that can be checked before the file is opened.
+func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
+	o := capture.Options{Guard: guardProgram()}
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
-	icmpErrors, icmpErr := a.settings.truth(setICMPErrors)
-	minFree, freeErr := a.settings.minFree()
-	onFile, onFileErr := a.settings.onFile()
+	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
+	var freeErr, onFileErr error
+	o.MinFree, freeErr = setMinFree.value(&a.settings)
+	o.OnFile, onFileErr = a.settings.onFile()
 	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
-		return nil, err
+		return nil, o, err
 	}
 	if err := checkCapturesDir(config); err != nil {
-		return nil, err
+		return nil, o, err
 	}
-	plan, err := capture.PlanOffline(config, capture.FileSource{
-		Path: r.read.path, Stdin: a.in, Local: local, NoICMPErrors: !icmpErrors,
-	})
+	if !icmpErrors {
+		config = config.WithoutICMPErrors()
+	}
+	spec, err := capfile.NewSpec(config, capfile.Options{Path: r.read.path, Stdin: a.in, Local: local})
 	if err != nil {
-		return nil, err
+		return nil, o, err
 	}
-	plan.MinFree, plan.OnFile = minFree, onFile
-	return plan, nil
+	return capture.NewPlan(config, spec), o, nil
 }
 
 // createFromFile makes a capture of packets of a file. It is no session: no
 // list has it, and its name may be taken.
 func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readiness) error {
-	plan, err := a.planFile(cmd, &o.request)
+	plan, options, err := a.planFile(cmd, &o.request)
 	if err != nil {
 		return err
 	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
-	session, err := plan.Start(guardProgram())
+	session, err := capture.Start(plan, options)
 	if err != nil {
-		_ = plan.Close()
 		return err
 	}
-	a.warn(plan.Warnings...)
-	a.say("reading %s (%s, %s)", announceFrom(plan.Name(), plan.Config, "the end of the file", "Ctrl-C"), plan.Format, plan.LinkType)
-	ready.tell("reading " + plan.Name())
+	a.warn(session.Warnings...)
+	from := session.Source()
+	a.say("reading %s (%s, %s)", announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
+	ready.tell("reading " + plan.Source.Name())
 	return a.runFile(ctx, session)
 }
 
-func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
+func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
 	a.warn(result.Warnings...)
-	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.ReadFile.PacketsRead, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files))
+	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
+		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
@@ -152,15 +154,15 @@ func (a *app) runFile(ctx context.Context, s *capture.OfflineSession) error {
 
 // startReadProgress shows how much of the file has been read. It does nothing
 // unless stderr is a terminal.
-func (a *app) startReadProgress(s *capture.OfflineSession) *progress {
-	size := s.Plan.Size()
+func (a *app) startReadProgress(s *capture.Session) *progress {
+	size := s.Source().File.Size
 	return a.startBar(size > 0, func() (string, float64) {
 		now := s.Progress()
-		text := humanize.IBytes(uint64(now.Read))
+		text := humanize.IBytes(uint64(now.BytesRead))
 		var part float64
 		if size > 0 {
 			text += " of " + humanize.IBytes(uint64(size))
-			part = min(float64(now.Read)/float64(size), 1)
+			part = min(float64(now.BytesRead)/float64(size), 1)
 		}
 		return fmt.Sprintf("%s read, %d of %s kept, %s", text, now.Packets, plural(now.PacketsRead, "packet"), humanize.IBytes(uint64(now.Size))), part
 	})
@@ -176,17 +178,22 @@ type readFileView struct {
 // validateFile shows what create would do with a file. It reads as far as the
 // file's first packet.
 func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
-	plan, err := a.planFile(cmd, &o.request)
+	plan, _, err := a.planFile(cmd, &o.request)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = plan.Close() }()
+	src, err := plan.Source.Prepare()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }()
 	if err := plan.CheckFile(); err != nil {
 		return err
 	}
-	read := &readFileView{Path: plan.Path, Format: plan.Format}
-	if size := plan.Size(); size >= 0 {
-		read.Size = &size
+	from := src.Report()
+	read := &readFileView{Path: from.File.Path, Format: from.File.Format}
+	if from.File.Size >= 0 {
+		read.Size = &from.File.Size
 	}
 	return a.print(planView{
 		Name:       plan.Config.Name,
@@ -194,12 +201,12 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 		Plan: planDetails{
 			Interfaces: []string{},
 			ReadFile:   read,
-			LinkType:   plan.LinkType.String(),
+			LinkType:   from.LinkType.String(),
 			Filter:     plan.Config.Filters.String(),
-			FilterMode: capture.FilterModeUser,
+			FilterMode: from.FilterMode,
 			Filters:    filterViews(plan.Config.Filters),
 		},
-		Warnings: append([]string{}, plan.Warnings...),
+		Warnings: append(append([]string{}, plan.Warnings...), from.Warnings...),
 		resource: &capture.Resource{Name: plan.Config.Name, Properties: capture.ResourceProperties{
 			PacketCaptureStatus: capture.StatusNotStarted,
 			Statistics:          &capture.Statistics{Files: []capture.FileResult{{Path: plan.Config.FilePath}}},

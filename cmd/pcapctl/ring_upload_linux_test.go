@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/request"
 	"pcapctl/storage/azblob/blobtest"
 )
@@ -58,7 +58,7 @@ func TestRingOfBlobs(t *testing.T) {
 		run.signal(syscall.SIGTERM)
 		run.wait(0)
 		st := run.statistics()
-		if len(st.Blobs) != 3 || st.Upload.State != capture.UploadComplete || st.PacketsCaptured != 900 || st.Warnings != nil {
+		if len(st.Blobs) != 3 || st.Upload.State != deliver.Complete || st.PacketsCaptured != 900 || st.Warnings != nil {
 			t.Fatalf("%+v, warnings %v", st, st.Warnings)
 		}
 		if local != (len(st.Files) == 3) {

@@ -25,6 +25,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/live"
 	"pcapctl/capture/testnet"
 )
 
@@ -54,7 +55,7 @@ func newHost(t *testing.T) *host {
 	h.env = append(os.Environ(), "PCAPCTL_CAPTURES_DIR="+h.path("captures"), "PCAPCTL_STATE_DIR="+h.path("state"),
 		"XDG_CONFIG_HOME="+h.path("config"), "GORACE=atexit_sleep_ms=0") // a second at each exit else
 	t.Cleanup(func() {
-		stop := exec.Command(h.path("pcapctl"), "stop", "--all") //nolint:noctx // the test's context has ended
+		stop := exec.Command(h.path("pcapctl"), "stop", "--all") // without t.Context, which has ended
 		stop.Env = h.env
 		_ = stop.Run()
 		h.nothingLeft()
@@ -574,7 +575,7 @@ func TestNobodyHearsTheAnswer(t *testing.T) {
 	}}
 	text, err := json.Marshal(order{
 		Request: req, Host: request.Host{CapturesDir: h.path("captures"), Now: time.Now()},
-		Source: capture.Source{Interfaces: []string{"v1"}}, StateDir: h.path("state"),
+		Source: live.Options{Interfaces: []string{"v1"}}, StateDir: h.path("state"),
 	})
 	must(t, err)
 	orderR, orderW, err := os.Pipe()
@@ -669,9 +670,9 @@ func TestInterruptedWhileStarting(t *testing.T) {
 		Target: new(vmID("", "vm")), StorageLocation: &request.StorageLocation{FilePath: &file},
 	}}, request.Host{CapturesDir: h.path("captures")})
 	must(t, err)
-	ord := &order{Request: resolved(config), Source: capture.Source{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
+	ord := &order{Request: config.Request(), Source: live.Options{Interfaces: []string{"lo"}}, StateDir: h.path("state")}
 	ord.Host.CapturesDir = config.CapturesDir
-	plan, err := capture.NewPlan(config, ord.Source)
+	plan, err := ord.plan(config)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

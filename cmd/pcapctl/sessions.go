@@ -3,22 +3,19 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 )
 
-// registry is the registry of the state folder that the settings name.
+// registry is the registry of sessions in the state folder.
 func (a *app) registry() (*registry.Registry, error) {
 	dir, err := a.settings.stateDir()
 	if err != nil {
@@ -27,9 +24,9 @@ func (a *app) registry() (*registry.Registry, error) {
 	return registry.New(dir), nil
 }
 
-// freshStateDir is called before something is claimed in the state folder. The
-// function that it returns takes the folder away again if it was not there yet
-// and nobody has anything in it: a refusal leaves nothing behind.
+// freshStateDir is called before a name is claimed in the state folder. The
+// function that it returns removes the folder if it did not exist before and is
+// empty: a capture that cannot start leaves nothing behind.
 func freshStateDir(dir string) (undo func()) {
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return func() {}
@@ -37,9 +34,9 @@ func freshStateDir(dir string) (undo func()) {
 	return func() { _ = os.Remove(dir) }
 }
 
-// known adds to the error of a name that does not exist the nearest one that
-// does.
-func known(reg *registry.Registry, name string, err error) error {
+// withKnownNames adds to the error of an unknown session name which names there
+// are.
+func withKnownNames(reg *registry.Registry, name string, err error) error {
 	if !errors.Is(err, registry.ErrUnknown) {
 		return err
 	}
@@ -50,28 +47,29 @@ func known(reg *registry.Registry, name string, err error) error {
 			names[i] = s.Name
 		}
 		if hint = didYouMean(name, "", names); hint == "" {
-			hint = "; `pcapctl list` shows those that there are"
+			hint = "; `pcapctl list` shows the sessions"
 		}
 	}
 	return fault.Errorf(fault.NotFound, "%w%s", err, hint)
 }
 
-// sessionArgs takes session names: at least one, and at most that many.
+// sessionArgs accepts from one to most session names.
 func sessionArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
 			return fault.Errorf(fault.Invalid, "%s needs the name of a session; `pcapctl list` shows them", cmd.CommandPath())
 		case len(args) > most:
-			return fault.Errorf(fault.Invalid, "%s takes one name, but %q was given, too", cmd.CommandPath(), args[most])
+			return fault.Errorf(fault.Invalid, "%s takes one name, but %s was given, too", cmd.CommandPath(), fault.Quote(args[most]))
 		}
 		return nil
 	}
 }
 
-const manySessions = 1 << 20
+// manySessions stands for any number of session names.
+const manySessions = math.MaxInt
 
-// completeSessions completes the names of the sessions that fit.
+// completeSessions completes up to most names of the sessions that fit.
 func (a *app) completeSessions(most int, fits func(*registry.Session) bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		const none = cobra.ShellCompDirectiveNoFileComp
@@ -98,7 +96,7 @@ func (a *app) completeSessions(most int, fits func(*registry.Session) bool) cobr
 
 func anySession(*registry.Session) bool { return true }
 
-// ended is what came of stopping, awaiting or deleting one session.
+// ended is the result of stopping, awaiting or deleting one session.
 type ended struct {
 	name    string
 	session *registry.Session
@@ -106,14 +104,14 @@ type ended struct {
 	err     error
 }
 
-// each looks up all the names before it does something to the first, and then
-// does it to all of them at once: one that takes long holds up no other. The
+// each calls do for every named session, for all of them at the same time, so that
+// none waits for a slow one. When a name is unknown do is not called at all. The
 // results are in the order of the names.
 func each(reg *registry.Registry, names []string, do func(*ended)) ([]ended, error) {
 	var results []ended
 	for _, name := range names {
 		if _, err := reg.Get(name); err != nil {
-			return nil, known(reg, name, err)
+			return nil, withKnownNames(reg, name, err)
 		}
 		if !slices.ContainsFunc(results, func(e ended) bool { return strings.EqualFold(e.name, name) }) {
 			results = append(results, ended{name: name})
@@ -125,88 +123,7 @@ func each(reg *registry.Registry, names []string, do func(*ended)) ([]ended, err
 	}
 	wg.Wait()
 	for i := range results {
-		results[i].err = known(reg, results[i].name, results[i].err)
+		results[i].err = withKnownNames(reg, results[i].name, results[i].err)
 	}
 	return results, nil
-}
-
-// describeEnd says in a line what came of a session, to go on after its name
-// and what was done to it.
-func describeEnd(s *registry.Session) string {
-	if s.Record == nil {
-		return "; its record cannot be read"
-	}
-	p := &s.Record.Resource.Properties
-	return because(p.StopReason) + ": " + plural(p.Statistics.PacketsCaptured, "packet") + " in " +
-		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
-}
-
-// because is a stop reason as it is spelt everywhere else, for scripts that
-// look for it.
-func because(r capture.StopReason) string {
-	if r == "" {
-		return ""
-	}
-	return " (" + string(r) + ")"
-}
-
-// describeSaved says where a session's packets are.
-func describeSaved(st *capture.Statistics) string {
-	saved := slices.Concat(st.Files, st.Blobs)
-	list := make([]string, 0, len(saved))
-	for _, f := range saved {
-		list = append(list, f.Path+" ("+humanize.IBytes(uint64(f.SizeInBytes))+")")
-	}
-	return strings.Join(list, ", ")
-}
-
-var sessionHead = []string{"name", "status", "reason", "started", "duration", "packets", "dropped", "size", "saved in"}
-
-// sessionRow is a session in a table for people.
-func sessionRow(s *registry.Session) []string {
-	row := resourceRow(s.Resource())
-	row[0], row[3], row[4] = s.Name, "", ""
-	if !s.Start.IsZero() {
-		row[3], row[4] = showTime(s.Start), s.Elapsed.Round(time.Second).String()
-	}
-	if s.Record != nil && row[8] != "" {
-		row[8] = s.Record.Where()
-	}
-	return row
-}
-
-func showTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
-
-// resourceRow is the same of a capture that no session is known of.
-func resourceRow(r *capture.Resource) []string {
-	p := &r.Properties
-	row := make([]string, len(sessionHead))
-	row[0], row[1], row[2] = r.Name, p.PacketCaptureStatus, string(p.StopReason)
-	if len(p.PacketCaptureError) > 0 {
-		row[1] += " (" + strings.Join(p.PacketCaptureError, ", ") + ")"
-	}
-	st := p.Statistics
-	if st == nil {
-		return row
-	}
-	if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
-		row[3] = showTime(start)
-		row[4] = time.Duration(st.DurationInSeconds * float64(time.Second)).Round(time.Second).String()
-	}
-	var size int64
-	for _, f := range st.Files {
-		size += f.SizeInBytes
-	}
-	row[5] = strconv.FormatUint(st.PacketsCaptured, 10)
-	row[6] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
-	row[7] = humanize.IBytes(uint64(size))
-	row[8] = st.Where()
-	return row
-}
-
-// resourceView is the API's resource of a capture that this process made.
-type resourceView struct{ *capture.Resource }
-
-func (v resourceView) table() (head []string, rows [][]string) {
-	return sessionHead, [][]string{resourceRow(v.Resource)}
 }

@@ -23,7 +23,8 @@ func (a *app) showCommand() *cobra.Command {
 	}
 }
 
-// session looks at a session whose record must be readable.
+// session is the session with this name; it is an error when its record cannot be
+// read.
 func (a *app) session(name string) (*registry.Session, error) {
 	reg, err := a.registry()
 	if err != nil {
@@ -31,7 +32,7 @@ func (a *app) session(name string) (*registry.Session, error) {
 	}
 	s, err := reg.Get(name)
 	if err != nil {
-		return nil, known(reg, name, err)
+		return nil, withKnownNames(reg, name, err)
 	}
 	return s, s.Err
 }

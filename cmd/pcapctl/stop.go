@@ -13,7 +13,7 @@ func (a *app) stopCommand() *cobra.Command {
 		Use:   "stop NAME… | --all",
 		Short: "End sessions; their capture files are complete when it returns",
 		Long: `stop ends sessions as Ctrl-C does and returns when their capture files are
-closed. To stop a session that has ended is no error.`,
+closed. It is not an error when a session has ended before.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all) },
 	}
@@ -23,7 +23,7 @@ closed. To stop a session that has ended is no error.`,
 		case !all:
 			return sessionArgs(manySessions)(cmd, args)
 		case len(args) > 0:
-			return fault.Errorf(fault.Invalid, "either --all or names, but %q was given with --all", args[0])
+			return fault.Errorf(fault.Invalid, "either --all or names, but %s was given with --all", fault.Quote(args[0]))
 		}
 		return nil
 	}

@@ -7,68 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
-	"pcapctl/storage/azblob"
 )
-
-var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
-
-// uploadFlags are the settings of how a capture reaches its blob.
-func uploadFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.String(setAuthMode, "", "credentials for the blob: `key`, sas, or login (default: the first there is)")
-	f.String(setGrace, "", "how long an upload may go without progress once the capture has ended (default 5m)")
-	f.String(setSpoolDir, "", "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)")
-	f.String(setSpoolSize, "", "`size` up to which such a file stays on the disk although it was sent (default 1GiB)")
-	_ = cmd.RegisterFlagCompletionFunc(setAuthMode, cobra.FixedCompletions(authModes, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// spoolFolder cannot be the name of a session, whose folders lie beside it.
-const spoolFolder = ".spool"
-
-// upload is how captures reach their blobs on this host.
-func (s *settings) upload(stateDir string) (capture.UploadSettings, error) {
-	u := capture.UploadSettings{AuthMode: s.v.GetString(setAuthMode), SpoolDir: s.v.GetString(setSpoolDir)}
-	if u.SpoolDir == "" {
-		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
-	}
-	var mode, grace, size error
-	if u.AuthMode != "" && !slices.Contains(authModes, u.AuthMode) {
-		mode = wrongSetting(setAuthMode, "%q given; allowed: %s", u.AuthMode, strings.Join(authModes, ", "))
-	}
-	if text := s.v.GetString(setGrace); text != "" {
-		if d, err := time.ParseDuration(text); err != nil || d <= 0 {
-			grace = wrongSetting(setGrace, "%q given; allowed: a duration such as 5m", text)
-		} else {
-			u.Grace = d
-		}
-	}
-	if text := s.v.GetString(setSpoolSize); text != "" {
-		if n, err := humanize.ParseBytes(text); err != nil || n == 0 || n > 1<<60 {
-			size = wrongSetting(setSpoolSize, "%q given; allowed: a size such as 1GiB", text)
-		} else {
-			u.SpoolSize = int64(n)
-		}
-	}
-	if err := fault.Join(mode, grace, size); err != nil {
-		return u, err
-	}
-	var err error
-	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
-		return u, fault.Errorf(fault.Internal, "%w", err)
-	}
-	return u, nil
-}
 
 // destinations says where a capture goes.
 func destinations(c *request.Config) string {
@@ -82,7 +31,7 @@ func destinations(c *request.Config) string {
 	return strings.Join(list, " and ")
 }
 
-func describeUpload(p capture.UploadProgress) string {
+func describeUpload(p deliver.Progress) string {
 	text := fmt.Sprintf("%s of %s uploaded", humanize.IBytes(uint64(p.Staged)), humanize.IBytes(uint64(max(p.Size, p.Staged))))
 	if p.Problem != "" {
 		text += ", trying again: " + p.Problem
@@ -146,7 +95,7 @@ AZURE_STORAGE_SAS_TOKEN.`,
 	f := cmd.Flags()
 	f.StringVar(&storagePath, "storage-path", "", "`URI` of the blob (default: the session's)")
 	f.StringVar(&account, "storage-account", "", "name or resource id of the storage account (default: the session's, or that of --storage-path)")
-	uploadFlags(cmd)
+	addSettingFlags(cmd, uploadCommand)
 	return cmd
 }
 
@@ -172,7 +121,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		return err
 	}
 	reg := registry.New(stateDir)
-	j := capture.UploadJob{Settings: settings, Host: a.settings.host(), StoragePath: storagePath, StorageID: account}
+	j := deliver.Job{Settings: settings, Host: a.settings.host(), StoragePath: storagePath, StorageID: account}
 	session, err := a.uploadOf(reg, what, &j)
 	if err != nil {
 		return err
@@ -187,7 +136,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	}
 	ctx, stop := a.untilSignal(parent)
 	defer stop()
-	res, err := capture.UploadFile(ctx, &j)
+	res, err := deliver.File(ctx, &j)
 	if err != nil {
 		return err
 	}
@@ -204,7 +153,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 			files = []capture.FileResult{}
 		}
 		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
-			capture.UploadResult{State: capture.UploadComplete, BytesStaged: res.Size, Retries: res.Retries})
+			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
 	}
 	if err == nil && spool {
 		if err := os.Remove(j.Path); err == nil {
@@ -219,7 +168,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 
 // uploadOf settles which file it is and where it goes: that of a session, or a
 // file. The session is nil for a file.
-func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob) (*registry.Session, error) {
+func (a *app) uploadOf(reg *registry.Registry, what string, j *deliver.Job) (*registry.Session, error) {
 	var session *registry.Session
 	if strings.ContainsRune(what, filepath.Separator) {
 		path, err := filepath.Abs(what)
@@ -252,7 +201,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *capture.UploadJob
 }
 
 // checkUpload finds what is missing to upload a file that no session knows.
-func checkUpload(j *capture.UploadJob) error {
+func checkUpload(j *deliver.Job) error {
 	if _, err := os.Stat(j.Path); errors.Is(err, fs.ErrNotExist) {
 		return fault.Errorf(fault.NotFound, "%w; name a session or a capture file", err)
 	}
@@ -274,7 +223,7 @@ func isRing(s *registry.Session) bool {
 
 // sessionUpload takes from a session what was not given. There is no path when
 // its blob is complete.
-func sessionUpload(s *registry.Session, j *capture.UploadJob) error {
+func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	switch {
 	case s.Alive:
 		return fault.Errorf(fault.Conflict, "session %q is still running, and uploads by itself: stop it first", s.Name)

@@ -110,24 +110,24 @@ func TestBlobFaultsThatLast(t *testing.T) {
 		name, says string
 		file       bool // there is a file of the user's besides
 		spoil      func(*blobRig)
-		mend       func(*blobRig)
+		repair     func(*blobRig)
 		to         string // the blob that upload makes
 	}{
 		{
 			name: "azurite gone for good", says: "cut",
-			spoil: func(r *blobRig) { r.a.Stop() }, mend: func(r *blobRig) { r.a.Restart() },
+			spoil: func(r *blobRig) { r.a.Stop() }, repair: func(r *blobRig) { r.a.Restart() },
 		},
 		{
 			name: "azurite gone for good, with a file", says: "cut", file: true,
-			spoil: func(r *blobRig) { r.a.Stop() }, mend: func(r *blobRig) { r.a.Restart() },
+			spoil: func(r *blobRig) { r.a.Stop() }, repair: func(r *blobRig) { r.a.Restart() },
 		},
 		{
 			name: "403 in the middle", says: "firewall",
-			spoil: func(r *blobRig) { r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood)) }, mend: func(r *blobRig) { r.p.Rule(nil) },
+			spoil: func(r *blobRig) { r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood)) }, repair: func(r *blobRig) { r.p.Rule(nil) },
 		},
 		{
 			name: "made by somebody else", says: "somebody else", to: "captures/other.cap",
-			spoil: func(r *blobRig) { r.a.Put("captures/x.cap", []byte("theirs")) }, mend: func(*blobRig) {},
+			spoil: func(r *blobRig) { r.a.Put("captures/x.cap", []byte("theirs")) }, repair: func(*blobRig) {},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestBlobFaultsThatLast(t *testing.T) {
 			sum := sumOf(t, file)
 			r.run(8, "wait", "s")
 
-			tt.mend(r)
+			tt.repair(r)
 			to := "captures/x.cap"
 			up := []string{"upload", "s"}
 			if tt.to != "" {

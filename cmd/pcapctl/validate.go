@@ -31,7 +31,6 @@ the kernel's program. It opens nothing and needs no privilege.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.validate(cmd, &o) },
 	}
 	o.request.flags(cmd)
-	uploadFlags(cmd)
 	cmd.Flags().BoolVar(&o.showProgram, "show-program", false, "show the kernel's filter program as tcpdump -d and -ddd do")
 	return cmd
 }
@@ -96,29 +95,29 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		Name:       plan.Config.Name,
 		Properties: plan.Config.Properties(),
 		Plan: planDetails{
-			AnyInterface: plan.Any,
-			LinkType:     plan.LinkType.String(),
+			AnyInterface: plan.spec.Any,
+			LinkType:     plan.spec.LinkType.String(),
 			Filter:       plan.Config.Filters.String(),
-			FilterMode:   plan.FilterMode(),
+			FilterMode:   plan.spec.FilterMode(),
 			Filters:      filterViews(plan.Config.Filters),
-			Instructions: len(plan.Program.Raw),
+			Instructions: len(plan.spec.Program.Raw),
 		},
 		Warnings: append([]string{}, plan.Warnings...),
 		resource: plan.Resource(),
 	}
-	for _, i := range plan.Interfaces {
+	for _, i := range plan.spec.Interfaces {
 		v.Plan.Interfaces = append(v.Plan.Interfaces, i.Name)
 	}
 	if o.showProgram {
-		v.Plan.Program = lines(plan.Program.Disassemble())
-		v.Plan.ProgramDDD = lines(plan.Program.DDD())
+		v.Plan.Program = lines(plan.spec.Program.Disassemble())
+		v.Plan.ProgramDDD = lines(plan.spec.Program.DDD())
 	}
 	return a.print(v)
 }
 
 // checkName tells whether the name is taken. Where the state folder is of no use
 // a capture in the foreground goes on without it, so that this is a warning.
-func checkName(ord *order, plan *capture.Plan) error {
+func checkName(ord *order, plan *livePlan) error {
 	err := registry.New(ord.StateDir).Check(plan.Config.Name)
 	switch {
 	case isTaken(err):

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -24,7 +23,7 @@ several it is that of the first one, in the order given, that has failed.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.wait(cmd, args, timeout) },
 	}
-	cmd.Flags().StringVar(&timeout, "timeout", "", "how long to wait at most, such as 90s, 2h, or a number of seconds; 0 looks once (default without end)")
+	cmd.Flags().StringVar(&timeout, "timeout", "", "how long to wait at most, such as 90s, 2h, or a number of seconds; 0 looks once (default: no limit)")
 	return cmd
 }
 
@@ -37,7 +36,7 @@ func waitTime(text string) (time.Duration, error) {
 	if err != nil || d < 0 {
 		return 0, &fault.Error{
 			Class: fault.Invalid, Target: "--timeout",
-			Message: fmt.Sprintf("%q given; allowed: a duration such as 90s or 2h, a number of seconds, or 0 to look once", text),
+			Message: notAllowed(text, "a duration such as 90s or 2h, a number of seconds, or 0 to look once").Error(),
 		}
 	}
 	return d, nil

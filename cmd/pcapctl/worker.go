@@ -42,7 +42,7 @@ type answer struct {
 }
 
 // createDetached has a worker capture and returns when it does.
-func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan, ready *readiness) error {
+func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, ready *readiness) error {
 	reg := registry.New(ord.StateDir)
 	if err := reg.Check(*ord.Request.Name); err != nil {
 		return err
@@ -62,8 +62,8 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *capture.Plan
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
-	a.say("capturing on %s; log: %s", announce(plan, byStop(name)), ans.LogFile)
-	ready.tell("capturing on " + plan.On())
+	a.say("capturing on %s; log: %s", announce(plan.Plan, byStop(name)), ans.LogFile)
+	ready.tell("capturing on " + plan.Source.Name())
 	return a.printDone(resourceView{ans.Resource})
 }
 
@@ -76,7 +76,7 @@ func callWorker(ord *order) (*answer, error) {
 	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Errorf(fault.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
 	}
-	text, err := json.Marshal(ord)
+	text, err := ord.forWorker()
 	if err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
@@ -160,16 +160,16 @@ func (a *app) worker(parent context.Context) error {
 
 	ord, session, claim, err := a.startWorker(ctx, in)
 	if err != nil {
-		report := fault.ReportOf(withCure(err))
+		report := fault.ReportOf(withHint(err))
 		_ = json.NewEncoder(out).Encode(answer{Error: &report})
 		return err
 	}
 	defer a.watchUpload(session)()
 	plan := session.Plan
-	a.warn(plan.Warnings...)
+	a.warn(session.Warnings...)
 	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
 	err = json.NewEncoder(out).Encode(answer{
-		Resource: claim.Resource(session.Started), Warnings: plan.Warnings, LogFile: claim.LogFile(),
+		Resource: claim.Resource(session.Started), Warnings: session.Warnings, LogFile: claim.LogFile(),
 	})
 	_ = out.Close()
 	if err != nil {

@@ -42,7 +42,7 @@ type Upload struct {
 	c      *Client
 	src    Source
 	o      UploadOptions
-	ctx    context.Context //nolint:containedctx // the life of the goroutines
+	ctx    context.Context // ends with the upload: the life of the goroutines
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 

@@ -1,0 +1,152 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/filter"
+	"pcapctl/storage"
+	"pcapctl/storage/azblob"
+)
+
+// single is the delivery of the one file of a session. It runs beside the packet
+// loop, which knows nothing of it but the size of the file.
+type single struct {
+	None
+	target *Target
+	grace  time.Duration
+	keep   int64 // bytes of a spool that stay on the disk although they were sent
+	spool  bool  // the file is a spool, and goes when the blob is complete
+	most   int64 // bytes that the file may have
+
+	path   string
+	size   int64 // at the start
+	source uploadFile
+
+	up      *azblob.Upload // from Start on
+	ending  chan struct{}
+	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	abandon context.CancelFunc
+}
+
+// New makes the delivery of a session with one blob, whose target was checked.
+func New(c *request.Config, s Settings, t *Target) Delivery {
+	if c.IsRing() {
+		return newRotated(c, s, t)
+	}
+	d := &single{target: t, grace: s.Grace, keep: s.SpoolSize, spool: c.FilePath == "", most: MostBytes(c), ending: make(chan struct{})}
+	d.ctx, d.abandon = context.WithCancel(context.Background())
+	return d
+}
+
+// Begun implements save.Events.
+func (d *single) Begun(f save.File) { d.path, d.size = f.Path, f.Size }
+
+// Grew implements save.Events.
+func (d *single) Grew(_ int, size int64) { d.up.Grow(size) }
+
+// Start opens the file a second time and begins to send it.
+func (d *single) Start(exclude func([]filter.Flow) error) error {
+	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(d.most)}
+	if d.spool {
+		s, err := storage.OpenSpool(d.path, d.keep)
+		if err != nil {
+			return fault.Errorf(fault.LocalFile, "%w", err)
+		}
+		d.source = s
+		// A disk that takes nothing back keeps what it has: no harm is done.
+		o.Sent = func(offset int64) { _ = s.Release(offset) }
+	} else {
+		f, err := os.Open(d.path)
+		if err != nil {
+			return fault.Errorf(fault.LocalFile, "%w", err)
+		}
+		d.source = plainFile{File: f}
+	}
+	d.up = d.target.client.Upload(d.source, o)
+	d.up.Grow(d.size)
+	return d.target.watchFlows(exclude)
+}
+
+// CaptureEnded implements Delivery.
+func (d *single) CaptureEnded() { d.target.client.StopWatchingFlows() }
+
+// Progress implements Delivery.
+func (d *single) Progress() Progress { return progressOf(d.up.Progress()) }
+
+// Ending implements Delivery.
+func (d *single) Ending() <-chan struct{} { return d.ending }
+
+// Abandon implements Delivery.
+func (d *single) Abandon() bool {
+	if !isClosed(d.ending) {
+		return false
+	}
+	d.abandon()
+	return true
+}
+
+// Discard implements Delivery.
+func (d *single) Discard() {
+	d.abandon()
+	if d.up != nil { // it has begun
+		d.up.Abort()
+		_ = d.source.Close()
+	}
+	d.target.Close()
+}
+
+// Finish implements Delivery.
+func (d *single) Finish(e Ended) Delivered {
+	close(d.ending)
+	size := e.Files[0].Size
+	d.up.Grow(size)
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { watchProgress(done, d.grace, d.up, cancel) })
+	res, err := d.up.Finish(ctx, size, e.Metadata)
+	close(done)
+	wg.Wait()
+	_ = d.source.Close()
+	d.target.Close()
+
+	p := d.Progress()
+	out := Delivered{Files: e.Files, Status: &Status{State: Complete, BytesStaged: p.Staged, BytesBehind: max(0, size-p.Staged), Retries: p.Retries}}
+	if err != nil {
+		out.Status.State, out.Status.Problem = Failed, err.Error()
+		out.Err = d.failure(&e, err)
+		return out
+	}
+	out.Blobs = []Blob{{URL: d.target.Address.String(), Size: res.Size, File: e.Files[0]}}
+	if d.spool {
+		if e.Remove(e.Files[0]) == nil {
+			out.Files = nil
+			_ = os.Remove(e.Folder) // when nobody else has something in it
+		}
+	}
+	return out
+}
+
+// failure says why the blob is not complete, where the packets are, and how to
+// go on.
+func (d *single) failure(e *Ended, err error) error {
+	what, to := e.ResumeBy, ""
+	if what == "" {
+		what, to = d.path, " --storage-path "+d.target.Address.String()
+	}
+	next := fmt.Sprintf("`pcapctl upload %s%s` goes on with it", what, to)
+	if a, ok := errors.AsType[*azblob.Error](err); ok && a.Kind == azblob.Conflict {
+		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", what)
+	}
+	return &fault.Error{Class: fault.Storage, Target: d.target.Address.String(), Err: err,
+		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), d.path, next)}
+}

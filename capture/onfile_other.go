@@ -1,9 +1,0 @@
-//go:build !linux
-
-package capture
-
-import "os/exec"
-
-// asGroup does nothing on this system: what a command has started may outlive
-// it.
-func asGroup(*exec.Cmd) {}

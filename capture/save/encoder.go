@@ -1,0 +1,131 @@
+// Package save brings packets into files: an [Encoder] lays them out as records
+// of a format, a [Sink] brings the records to the disk, and a [Recorder] keeps
+// both to the limits.
+package save
+
+import (
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
+	"pcapctl/capture/source"
+)
+
+// Encoder lays packets out as records of a file's format. It belongs to one
+// goroutine and allocates nothing for a packet.
+type Encoder interface {
+	// Begin appends what the next file begins with.
+	Begin(b []byte) []byte
+	// Append appends the records of packets until b has mark bytes or more, or
+	// the next one would take more than room bytes, those that End needs
+	// included. n is how many packets it took, and data how many bytes of them.
+	// There is room in b for mark bytes and maxRecordSize more.
+	Append(b []byte, packets []source.Packet, mark int, room int64) (out []byte, n int, data uint64)
+	// Cut makes a packet so short that it has room in an empty file with room
+	// bytes. It is false when no packet has.
+	Cut(p *source.Packet, room int64) bool
+	// Least is how many bytes a file has without a packet.
+	Least() int64
+	// End is what the file ends with whose last packet has been appended.
+	End() Trailer
+	// Whole tells the packets that b begins with, their bytes, and the bytes of
+	// their records. b begins at a record.
+	Whole(b []byte) (packets, data, size int)
+}
+
+// Trailer is what stands behind the packets of a file. It does not change when
+// the encoder goes on to the next one.
+type Trailer interface {
+	Append(b []byte, l *Losses) []byte
+}
+
+// maxRecordSize is how many bytes a record takes at the most, with what stands
+// around the packet.
+const maxRecordSize = 64 + pcapfile.MaxSnapLen
+
+// snapLen is the snap length as files have it, in bytes.
+func snapLen(c *request.Config) uint32 {
+	if c.SnapLen == 0 {
+		return pcapfile.MaxSnapLen
+	}
+	return min(c.SnapLen, pcapfile.MaxSnapLen)
+}
+
+// NewEncoder makes the encoder of a config's format for the packets of a
+// source.
+func NewEncoder(c *request.Config, src source.Source) Encoder {
+	if c.Format == pcapfile.NG {
+		return newNGEncoder(c, src)
+	}
+	return &pcapEncoder{link: src.Report().LinkType, nano: c.Format == pcapfile.Nano, snap: snapLen(c)}
+}
+
+// pcapEncoder writes classic pcap.
+type pcapEncoder struct {
+	link pcapfile.LinkType
+	nano bool
+	snap uint32
+}
+
+// Begin implements Encoder.
+func (e *pcapEncoder) Begin(b []byte) []byte {
+	format := pcapfile.Micro
+	if e.nano {
+		format = pcapfile.Nano
+	}
+	return pcapfile.AppendHeader(b, format, e.link, e.snap)
+}
+
+// Append implements Encoder.
+func (e *pcapEncoder) Append(b []byte, packets []source.Packet, mark int, room int64) ([]byte, int, uint64) {
+	var data uint64
+	for i := range packets {
+		p := &packets[i]
+		caplen := min(len(p.Prefix)+len(p.Data), int(e.snap))
+		record := pcapfile.RecordHeaderLen + caplen
+		if room -= int64(record); len(b) >= mark || room < 0 {
+			return b, i, data
+		}
+		at := len(b)
+		b = b[:at+record]
+		fraction := p.Nsec
+		if !e.nano {
+			fraction /= 1000
+		}
+		pcapfile.PutRecordHeader(b[at:], uint32(p.Sec), fraction, caplen, p.Length)
+		body := b[at+pcapfile.RecordHeaderLen:]
+		copy(body[copy(body, p.Prefix):], p.Data)
+		data += uint64(caplen)
+	}
+	return b, len(packets), data
+}
+
+// Least implements Encoder.
+func (*pcapEncoder) Least() int64 { return pcapfile.HeaderLen }
+
+// Cut implements Encoder.
+func (*pcapEncoder) Cut(p *source.Packet, room int64) bool {
+	return cut(p, room-pcapfile.RecordHeaderLen)
+}
+
+// cut makes a packet at most room bytes long.
+func cut(p *source.Packet, room int64) bool {
+	if room < int64(len(p.Prefix)) {
+		return false
+	}
+	p.Data = p.Data[:min(int64(len(p.Data)), room-int64(len(p.Prefix)))]
+	return true
+}
+
+// End implements Encoder.
+func (*pcapEncoder) End() Trailer { return noTrailer{} }
+
+// Whole implements Encoder.
+func (*pcapEncoder) Whole(b []byte) (packets, data, size int) {
+	packets, size = pcapfile.Whole(b)
+	return packets, size - packets*pcapfile.RecordHeaderLen, size
+}
+
+// noTrailer is the end of a format that has none.
+type noTrailer struct{}
+
+// Append implements Trailer.
+func (noTrailer) Append(b []byte, _ *Losses) []byte { return b }

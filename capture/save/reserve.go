@@ -1,0 +1,144 @@
+package save
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"pcapctl/capture/fault"
+	"pcapctl/storage"
+)
+
+// MinMinFree is the least disk reserve other than none, in bytes. Less than what
+// is written at once would not hold.
+const MinMinFree = heldSize + bufferSize
+
+// The default of the disk reserve: 64 MiB, and none on a disk of which that
+// would be more than a hundredth: a small disk is there to be filled.
+const (
+	mostMinFree = 64 << 20
+	minFreePart = 100
+	// How often the disk is asked, as others may fill it: while the capture
+	// writes, and while it does not.
+	lookWriting = 250 * time.Millisecond
+	lookIdle    = 2 * time.Second
+)
+
+// ErrSpent ends a capture that would take from the disk reserve.
+var ErrSpent = errors.New("the disk reserve is reached")
+
+// Reserve is the space that a capture leaves on its disk; the zero Reserve is
+// none. Who writes to the files calls wrote; the rest may be called by others.
+type Reserve struct {
+	dir   string
+	least int64 // bytes, 0 for no reserve
+	asked bool  // somebody asked for it: it is a limit like others
+	// allowed is how many bytes the capture may have written in all before the
+	// disk has to be asked again.
+	allowed atomic.Int64
+	looked  time.Time // by the writer
+	spent   atomic.Bool
+}
+
+// Open looks at the disk of the folder. minFree is in bytes, 0 for none and nil
+// for the default.
+//
+// Error class: LocalFile (the disk is fuller than that already).
+func (r *Reserve) Open(dir string, minFree *int64) error {
+	free, total, ok := storage.Space(dir)
+	var least int64
+	switch {
+	case !ok:
+	case minFree != nil:
+		least = *minFree
+	case total/minFreePart >= mostMinFree:
+		least = mostMinFree
+	}
+	if least == 0 {
+		return nil
+	}
+	if free < least {
+		return fault.Errorf(fault.LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
+			dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(least)))
+	}
+	r.dir, r.least, r.asked = dir, least, minFree != nil
+	r.look(0)
+	return nil
+}
+
+// look asks the disk, when written bytes have been written in all.
+func (r *Reserve) look(written int64) {
+	free, _, ok := storage.Space(r.dir)
+	if !ok {
+		return // it has no reserve that could be looked at
+	}
+	r.allowed.Store(written + free - r.least)
+	if free < r.least {
+		r.spent.Store(true)
+	}
+}
+
+// Spent reports whether the disk has no more than the reserve.
+func (r *Reserve) Spent() bool { return r.spent.Load() }
+
+// Watch looks at the disk while others fill it, until done is closed. It calls
+// spent, once, when the reserve is reached.
+func (r *Reserve) Watch(done <-chan struct{}, c *Counters, spent func()) {
+	if r.least == 0 {
+		return
+	}
+	tick := time.NewTicker(lookIdle)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if r.look(c.total.Load()); r.Spent() {
+			spent()
+			return
+		}
+	}
+}
+
+// Failure is the error of a session that the reserve has ended. One that was
+// asked for is a limit, and a session that reaches it is complete. Nobody asked
+// for the default: it keeps a full disk from the machine, but what was asked
+// for has not been captured.
+func (r *Reserve) Failure() error {
+	if r.asked {
+		return nil
+	}
+	return fault.Errorf(fault.LocalFile, "the capture ended before its limits, as the disk of %s has only %s left; what was captured is complete up to there: "+
+		"free some space or set smaller limits; with --min-free a reserve is a limit, 0 turns it off", r.dir, humanize.IBytes(uint64(r.least)))
+}
+
+// wrote says how many bytes have been written in all. The error is ErrSpent when
+// that is the end.
+func (r *Reserve) wrote(written int64) error {
+	if r.least == 0 {
+		return nil
+	}
+	if now := time.Now(); written > r.allowed.Load() || now.Sub(r.looked) >= lookWriting {
+		r.looked = now
+		r.look(written)
+	}
+	if r.Spent() {
+		return ErrSpent
+	}
+	return nil
+}
+
+// CheckMinFree judges the reserve that was asked for, in bytes.
+//
+// Error class: Invalid.
+func CheckMinFree(n *int64) error {
+	if n == nil || *n == 0 || *n >= MinMinFree {
+		return nil
+	}
+	return &fault.Error{Class: fault.Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, humanize.IBytes(MinMinFree))}
+}

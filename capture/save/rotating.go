@@ -1,0 +1,282 @@
+package save
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"pcapctl/capture/request"
+	"pcapctl/storage"
+)
+
+// heldSize is how many bytes of records wait in memory for the next file of a
+// rotation, before the packet loop waits with them. Memory that is never written
+// to takes no room.
+const heldSize = 4<<20 - bufferSize
+
+// rotating is the sink of a ring of files. The packet loop fills one file. When
+// that is full it says so and goes on into memory; two goroutines do the rest.
+// The opener removes the oldest file and makes the next one, in this order, so
+// that there are never more bytes than there may be. The finisher brings what is
+// full safely to the disk.
+//
+// A file stays until it is finished. So when the disk cannot keep up, the
+// opener waits for the finisher and the packet loop for the opener; packets
+// wait in the kernel's ring, and those that find it full are counted.
+type rotating struct {
+	o Options
+
+	// Of the packet loop.
+	now     *rotated
+	waiting bool // the file that comes next is not there yet
+
+	turns  chan Full
+	ready  chan next
+	finish chan *rotated
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	list   []*rotated // the oldest first
+	failed error      // what the finisher could not do
+}
+
+// rotated is a file of a rotation.
+type rotated struct {
+	File
+	file    file
+	trailer Trailer
+	done    chan struct{} // closed when it is finished and may go
+}
+
+// next is the opener's answer.
+type next struct {
+	file *rotated
+	err  error
+}
+
+// finishQueue is how many full files wait to be finished: open files, and no
+// memory to speak of.
+const finishQueue = 8
+
+func newRotating(o Options) (*rotating, error) {
+	r := &rotating{o: o, turns: make(chan Full, 1), ready: make(chan next, 1), finish: make(chan *rotated, finishQueue)}
+	var err error
+	if r.now, err = r.open(1, 0, o.Header); err != nil {
+		return nil, err
+	}
+	o.Counters.began(r.now.file.stored().Size())
+	r.wg.Go(r.openFiles)
+	r.wg.Go(func() {
+		for f := range r.finish {
+			r.complete(f)
+		}
+	})
+	return r, nil
+}
+
+// openFiles makes room and the next file, again and again.
+func (r *rotating) openFiles() {
+	defer close(r.finish)
+	for full := range r.turns {
+		last := r.fill(&full)
+		if r.o.Files == 1 {
+			r.finish <- last // it makes room itself
+		}
+		file, err := r.turn(last, &full)
+		r.ready <- next{file, err}
+		if r.o.Files > 1 {
+			// Not before: while a file is synced, a file system such as ext4
+			// removes none.
+			r.finish <- last
+		}
+	}
+}
+
+// open makes a file and puts it under guard. It appears with its header in it: a
+// kill leaves no empty one.
+func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, error) {
+	f, err := storage.CreateHidden(r.o.Folder, request.RingPath(r.o.Path, sequence))
+	if err != nil {
+		return nil, err
+	}
+	if err := r.o.Guard(f); err != nil {
+		r.o.Events.Warn(Unguarded(err))
+	}
+	out, err := newFile(f, &r.o, header)
+	if err == nil {
+		err = f.Appear()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Discard())
+	}
+	t := &rotated{
+		File: File{Sequence: sequence, Path: f.Path(), Started: time.Now(), Before: before},
+		file: out, done: make(chan struct{}),
+	}
+	r.mu.Lock()
+	r.list = append(r.list, t)
+	r.mu.Unlock()
+	told := t.File
+	told.Size = f.Size()
+	r.o.Events.Begun(told)
+	return t, nil
+}
+
+// turn makes room, and the file that comes after last.
+func (r *rotating) turn(last *rotated, full *Full) (*rotated, error) {
+	// Before anything is given up for it. Nobody has a reason to have this name.
+	path := request.RingPath(r.o.Path, last.Sequence+1)
+	if _, err := os.Lstat(path); err == nil {
+		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	for len(r.list) >= r.o.Files { // only this goroutine changes it from here on
+		oldest := r.list[0]
+		<-oldest.done
+		if err := r.failure(); err != nil {
+			return nil, err
+		}
+		r.o.Events.Leaving(oldest.File)
+		if err := oldest.file.stored().Remove(r.o.Folder); errors.Is(err, storage.ErrReplaced) {
+			r.o.Events.Warn(err.Error() + "; it was left alone")
+		} else if err != nil {
+			return nil, fmt.Errorf("remove the oldest file of the ring: %w", err)
+		}
+		r.mu.Lock()
+		r.list = slices.Delete(r.list, 0, 1)
+		r.mu.Unlock()
+	}
+	if err := r.failure(); err != nil {
+		return nil, err
+	}
+	return r.open(last.Sequence+1, full.Packets, full.Header)
+}
+
+// fill notes what is in the file that was written last.
+func (r *rotating) fill(full *Full) *rotated {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.list[len(r.list)-1]
+	last.Packets, last.trailer = full.Packets-last.Before, full.Trailer
+	return last
+}
+
+// complete brings a file to its end.
+func (r *rotating) complete(f *rotated) {
+	defer close(f.done)
+	losses := r.o.Losses()
+	err := f.file.finish(f.trailer.Append(nil, &losses))
+	if errors.Is(err, storage.ErrTampered) {
+		// Whoever keeps files for weeks may lose one of them to a tidy neighbour;
+		// the others go on.
+		r.o.Events.Warn(err.Error())
+		err = nil
+	}
+	r.mu.Lock()
+	f.Size, f.Complete = f.file.stored().Size(), true
+	if err != nil && r.failed == nil {
+		r.failed = err
+	}
+	r.mu.Unlock()
+	r.o.Events.Complete(f.File)
+}
+
+func (r *rotating) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+// Buffer implements Sink.
+func (*rotating) Buffer() []byte { return make([]byte, 0, heldSize+maxRecordSize) }
+
+// Marks implements Sink: while the next file is being made there is some room in
+// memory.
+func (*rotating) Marks() (soft, hard int) { return bufferSize, heldSize }
+
+// Ready implements Sink.
+func (r *rotating) Ready() bool { return !r.waiting || len(r.ready) > 0 }
+
+// Put implements Sink.
+func (r *rotating) Put(c Chunk) ([]byte, error) {
+	if err := r.await(); err != nil {
+		r.o.Counters.lose(c, 0, r.o.Whole)
+		return c.Buf[:0], err
+	}
+	return r.o.write(r.now.file, r.now.Sequence, c)
+}
+
+// await waits for the next file, if there is one to come.
+func (r *rotating) await() error {
+	if !r.waiting {
+		return nil
+	}
+	n := <-r.ready
+	r.waiting = false
+	if n.err != nil {
+		return n.err
+	}
+	r.now = n.file
+	r.o.Counters.began(r.now.file.stored().Size())
+	return nil
+}
+
+// Rotates implements Sink.
+func (*rotating) Rotates() bool { return true }
+
+// Rotate implements Sink. The file has packets, so that it is not waited for.
+func (r *rotating) Rotate(f Full) {
+	r.turns <- f // one at a time: Put has waited for the file before
+	r.waiting = true
+}
+
+// Finish implements Sink.
+func (r *rotating) Finish(f Full) error {
+	err := r.await()
+	close(r.turns)
+	r.wg.Wait()
+	if last := r.list[len(r.list)-1]; !last.Complete { // else there is no next one
+		last.Last = true
+		r.complete(r.fill(&f))
+	}
+	return errors.Join(err, r.failure())
+}
+
+// Discard implements Sink.
+func (r *rotating) Discard() {
+	close(r.turns)
+	r.wg.Wait()
+	for _, f := range r.list {
+		_ = f.file.stored().Discard()
+	}
+}
+
+// Files implements Sink. The size of the file that is being written is not known
+// here.
+func (r *rotating) Files() []File {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]File, len(r.list))
+	for i, f := range r.list {
+		list[i] = f.File
+	}
+	return list
+}
+
+// Remove implements Sink.
+func (r *rotating) Remove(f File) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.list {
+		if t.Sequence == f.Sequence {
+			return t.file.stored().Remove(r.o.Folder)
+		}
+	}
+	return fs.ErrNotExist
+}
+
+// Where implements Sink.
+func (r *rotating) Where() string { return "the files " + r.o.Path + " was split into" }

@@ -1,0 +1,159 @@
+// Package live is the source of packets that come by this machine's interfaces
+// now.
+package live
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/netif"
+)
+
+// AnyInterface as a name stands for all interfaces, loopback and those that
+// appear during the capture included.
+const AnyInterface = "any"
+
+// Bounds of the packet ring in bytes, and the retire time: how long a packet may
+// stay in a block that does not fill. With it and the write that follows, a
+// packet on a quiet link is in the file well within a second.
+const (
+	DefaultBufferSize = 8 << 20
+	MinBufferSize     = 1 << 20
+	MaxBufferSize     = 1 << 30
+	retireTime        = 250 * time.Millisecond
+	wholeBlock        = 2 << 20
+	minBlocks         = 2
+)
+
+// Options say which interfaces packets are captured on, and how. They are no
+// part of the API's request: the service captures on the VM as a whole.
+type Options struct {
+	// Interfaces are names; AnyInterface stands alone. Empty is the default
+	// choice: every interface that is up, is not loopback and is not enslaved
+	// to another; loopback when there is none such.
+	Interfaces []string
+	// NoICMPErrors leaves out ICMP errors that quote a packet of the filters.
+	NoICMPErrors bool
+	// Promiscuous asks for frames that are meant for other stations, too.
+	Promiscuous bool
+	// Netns is the network namespace to capture in, as netif.In takes it; "" is
+	// this process's own.
+	Netns string
+	// BufferSize is the size of the kernel's packet ring in bytes, 0 for
+	// DefaultBufferSize.
+	BufferSize int
+}
+
+// ringSize is the size of a block of the packet ring in bytes, and how many
+// there are.
+func ringSize(size int) (block, blocks int, err error) {
+	if size == 0 {
+		size = DefaultBufferSize
+	}
+	if size < MinBufferSize || size > MaxBufferSize {
+		return 0, 0, &fault.Error{Class: fault.Invalid, Target: "buffer-size", Message: fmt.Sprintf(
+			"%d bytes given; allowed: %d to %d", size, MinBufferSize, MaxBufferSize)}
+	}
+	// A block must hold a packet of the greatest length; few large ones cost
+	// the fewest wake-ups.
+	const page = 64 << 10 // the largest page size of the systems we run on
+	block = min(wholeBlock, size/minBlocks/page*page)
+	return block, size / block, nil
+}
+
+// Interfaces lists the interfaces of a network namespace, as netif.In takes
+// it.
+//
+// Error classes: NotFound and Forbidden for the namespace, Internal.
+func Interfaces(netns string) (all []netif.Interface, err error) {
+	err = netif.In(netns, func() error {
+		all, err = netif.List()
+		return err
+	})
+	if err != nil {
+		return nil, namespaceError(err)
+	}
+	return all, nil
+}
+
+// namespaceError gives errors of entering a namespace their class; those that
+// have one keep it.
+func namespaceError(err error) error {
+	var known *fault.Error
+	switch {
+	case err == nil, errors.As(err, &known):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.Errorf(fault.NotFound, "%w: name a namespace of `ip netns list`, the path of one, or a process", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fault.Errorf(fault.Forbidden, "%w: entering another network namespace needs the capability CAP_SYS_ADMIN; run pcapctl as root", err)
+	default:
+		return fault.Errorf(fault.Internal, "%w", err)
+	}
+}
+
+// choose finds the interfaces of the names among all. With "any" it gives those
+// that are up.
+func choose(all []netif.Interface, names []string) (chosen []netif.Interface, anyInterface bool, err error) {
+	if slices.Contains(names, AnyInterface) {
+		if len(names) > 1 {
+			return nil, false, &fault.Error{Class: fault.Invalid, Target: "interface", Message: fmt.Sprintf(
+				"%q already stands for every interface; name either it or single ones", AnyInterface)}
+		}
+		return slices.DeleteFunc(slices.Clone(all), func(i netif.Interface) bool { return !i.Up }), true, nil
+	}
+	var missing []string
+	for _, name := range names {
+		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Name == name })
+		switch {
+		case at < 0:
+			missing = append(missing, name)
+		case slices.ContainsFunc(chosen, func(i netif.Interface) bool { return i.Index == all[at].Index }):
+			// Named twice is as good as named once.
+		default:
+			chosen = append(chosen, all[at])
+		}
+	}
+	if missing != nil {
+		return nil, false, &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf("no interface %s on this machine; there are: %s",
+			strings.Join(missing, ", "), describeAll(all))}
+	}
+	return chosen, false, nil
+}
+
+// chooseDefault takes every interface that is worth it. The warning says that
+// it is only loopback.
+func chooseDefault(all []netif.Interface) (chosen []netif.Interface, warning string, err error) {
+	for _, i := range all {
+		if i.Skipped() == "" {
+			chosen = append(chosen, i)
+		}
+	}
+	if chosen != nil {
+		return chosen, "", nil
+	}
+	// A machine without a network still has something to look at.
+	for _, i := range all {
+		if i.Loopback && i.Up {
+			return []netif.Interface{i}, "no interface but loopback is up: capturing on " + i.Name, nil
+		}
+	}
+	return nil, "", &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf(
+		"no interface is up; there are: %s; bring one up or name it with --interface", describeAll(all))}
+}
+
+func describeAll(all []netif.Interface) string {
+	list := make([]string, len(all))
+	for i, f := range all {
+		list[i] = f.Name
+		if why := f.Skipped(); why != "" {
+			list[i] += " (" + why + ")"
+		}
+	}
+	return strings.Join(list, ", ")
+}

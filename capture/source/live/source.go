@@ -1,0 +1,313 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source"
+	"pcapctl/capture/source/tpacket"
+	"pcapctl/filter"
+)
+
+// batchLen is how many packets a batch holds: so many that what is done once for
+// each batch costs little, and so few that they stay in the processor's cache.
+const batchLen = 64
+
+// liveSource is the source of a capture on interfaces.
+type liveSource struct {
+	spec    *Spec
+	program *filter.Program // shorter than the spec's where the kernel has no room for that
+	options filter.Options
+	ring    *tpacket.Ring
+	links   *linkWatch
+
+	// Of the packet loop.
+	block   *tpacket.Block // what of it is left comes next; nil for none
+	raw     tpacket.Packet
+	batch   source.Batch
+	packets [batchLen]source.Packet
+	prefix  [batchLen][prefixLen]byte
+	failed  error // is told when what came before it has been given
+	match   filter.Packet
+	link    pcapfile.LinkType // of every packet, where the file has one
+	own     bool              // each interface has a link type of its own in the file
+	ports   ports
+}
+
+func newSource(s *Spec) *liveSource {
+	l := &liveSource{spec: s, program: s.Program, options: s.options, link: s.LinkType, own: s.perInterface(), links: newLinks(s)}
+	l.ports.begin(s, l.links)
+	for i := range l.packets {
+		l.packets[i].Timed = true
+	}
+	return l
+}
+
+// Open opens the socket, with its filter and its ring, and begins to watch the
+// interfaces.
+//
+// Error classes: NotFound (an interface has gone), Forbidden, Internal.
+func (l *liveSource) Open() error {
+	return namespaceError(netif.In(l.spec.netns, l.open))
+}
+
+func (l *liveSource) open() (err error) {
+	l.ring, err = tpacket.Open(l.spec.ringOptions(l.program))
+	for errors.Is(err, tpacket.ErrFilterTooLarge) && l.shrinkFilter() {
+		l.ring, err = tpacket.Open(l.spec.ringOptions(l.program))
+	}
+	if err != nil {
+		l.ring = nil
+		return l.openError(err)
+	}
+	if err := l.links.open(l.ring.Wake); err != nil {
+		return fault.Errorf(fault.Internal, "%w", err)
+	}
+	return nil
+}
+
+// shrinkFilter makes a shorter program, for a kernel that has no room for this
+// one. It is false when there is none.
+func (l *liveSource) shrinkFilter() bool {
+	o := l.options
+	size := len(l.program.Raw)
+	if o.MaxInstructions = size / 2; o.MaxInstructions == 0 {
+		return false
+	}
+	program, o, err := compile(l.spec.config.Filters, o)
+	if err != nil || len(program.Raw) >= size {
+		return false
+	}
+	l.program, l.options = program, o
+	return true
+}
+
+// openError tells an interface that went away since it was looked up from a
+// missing privilege.
+func (l *liveSource) openError(err error) error {
+	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
+		return fault.Errorf(fault.NotFound, "start capturing on %s: %w", l.spec.Name(), err)
+	}
+	return privilegeError(err)
+}
+
+// Start binds the socket.
+func (l *liveSource) Start() error {
+	if err := l.ring.Start(); err != nil {
+		return l.openError(err)
+	}
+	return nil
+}
+
+// Next implements source.Source. A hand-over is a block of the kernel's ring.
+func (l *liveSource) Next() (*source.Batch, error) {
+	if l.block == nil {
+		if l.failed != nil {
+			return nil, l.failed
+		}
+		block, err := l.ring.Next()
+		if err != nil {
+			return nil, fault.Errorf(fault.Failed, "%w", err)
+		}
+		if block == nil {
+			return nil, nil
+		}
+		l.block = block
+	}
+	block, n := l.block, 0
+	for n < batchLen {
+		ok, err := block.Next(&l.raw)
+		if err != nil {
+			l.failed = fault.Errorf(fault.Failed, "%w", err)
+		}
+		if !ok || err != nil {
+			l.block = nil
+			break
+		}
+		if !l.program.Exact && !l.matches() {
+			continue
+		}
+		l.layOut(&l.packets[n], &l.prefix[n])
+		n++
+	}
+	l.batch = source.Batch{Packets: l.packets[:n]}
+	if l.block == nil || block.Empty() {
+		l.batch.Last, l.batch.Quiet = true, block.Idle()
+		l.block = nil
+	}
+	return &l.batch, nil
+}
+
+// Wait implements source.Source.
+func (l *liveSource) Wait(d time.Duration) error {
+	err := l.ring.Wait(d)
+	switch {
+	case l.links.gone():
+		return source.ErrGone
+	case errors.Is(err, tpacket.ErrInterfaceDown):
+		// The kernel binds the socket again when the interface comes back; if
+		// it is gone for good, the watch hears of it and wakes us.
+		return nil
+	case err != nil:
+		return fault.Errorf(fault.Failed, "%w", err)
+	}
+	return nil
+}
+
+// Wake implements source.Source.
+func (l *liveSource) Wake() { l.ring.Wake() }
+
+// Detach implements source.Source.
+func (l *liveSource) Detach() error {
+	if err := l.ring.Detach(); err != nil {
+		return fault.Errorf(fault.Failed, "%w", err)
+	}
+	return nil
+}
+
+// Exclude implements source.Source. The kernel takes the new program at once for
+// every packet that comes after.
+func (l *liveSource) Exclude(flows []filter.Flow) error {
+	o := l.options
+	o.Exclude = flows
+	program, err := l.spec.config.Filters.Compile(o)
+	if err == nil && program.Exact != l.program.Exact {
+		err = errTooManyToExclude // Next goes by what the first program was
+	}
+	if err == nil {
+		err = l.ring.SetFilter(program.Raw)
+	}
+	if err != nil {
+		return fault.Errorf(fault.Internal, "leave the upload's own connection out of the capture: %w", err)
+	}
+	return nil
+}
+
+var errTooManyToExclude = errors.New("the filters and all its connections do not fit in one program")
+
+// Stats implements source.Source.
+func (l *liveSource) Stats() source.Stats {
+	// A socket that cannot be asked any more has dropped nothing since.
+	st, _ := l.ring.Stats()
+	return source.Stats{Received: st.Received, Dropped: st.Dropped, Freezes: st.Freezes, Lost: l.links.total()}
+}
+
+// Links implements source.Source.
+func (l *liveSource) Links() []source.Link { return l.links.dropped() }
+
+// Interfaces implements source.Source.
+func (l *liveSource) Interfaces() int { return len(l.spec.Interfaces) }
+
+// Describe implements source.Source.
+func (l *liveSource) Describe(id int) source.Interface { return l.ports.list[id].Interface }
+
+// Timeline implements source.Source.
+func (*liveSource) Timeline() source.Timeline { return source.RealTime }
+
+// Report implements source.Source.
+func (l *liveSource) Report() source.Report {
+	r := l.spec.Report()
+	r.FilterMode, r.Links = filterMode(l.program), l.links.dropped()
+	r.PerInterface = l.spec.perInterface() && r.LinkType == pcapfile.SLL2 && (l.spec.Any || len(r.Links) > 1)
+	r.Warnings = l.links.notes()
+	if !l.program.Exact && !slices.Contains(l.spec.warnings, coarseWarning) {
+		r.Warnings = append(r.Warnings, coarseWarning)
+	}
+	return r
+}
+
+// Close implements source.Source.
+func (l *liveSource) Close() error {
+	errs := []error{l.links.close()}
+	if l.ring != nil {
+		errs = append(errs, l.ring.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fault.Errorf(fault.Internal, "close the sockets: %w", err)
+	}
+	return nil
+}
+
+// ports are the interfaces of a pcapng file, which numbers them. They belong to
+// the packet loop.
+type ports struct {
+	links  *linkWatch
+	system string
+	list   []port
+	byKey  map[portKey]int
+	last   portKey // of the packet before
+	id     int
+}
+
+// portKey tells interfaces apart. One that is made anew may get the index of one
+// that is gone, and be another kind of device.
+type portKey struct {
+	index  int
+	hwType netif.HWType
+}
+
+type port struct {
+	portKey
+	source.Interface
+}
+
+func (p *ports) begin(s *Spec, links *linkWatch) {
+	p.links, p.byKey = links, map[portKey]int{}
+	_, p.system = netif.Machine()
+	for _, i := range s.Interfaces {
+		p.add(i)
+	}
+	if len(p.list) > 0 {
+		p.last = p.list[0].portKey
+	}
+}
+
+func (p *ports) add(i netif.Interface) {
+	key := portKey{i.Index, i.HWType}
+	d := source.Interface{Name: i.Name, Description: i.Alias, Index: i.Index, LinkType: linkOf(i.HWType), System: p.system}
+	if d.Description == "" {
+		d.Description = fmt.Sprintf("interface %d, MTU %d", i.Index, i.MTU)
+	}
+	p.byKey[key] = len(p.list)
+	p.list = append(p.list, port{key, d})
+}
+
+// of is the number of a packet's interface, and the link type that it has in
+// the file.
+func (p *ports) of(raw *tpacket.Packet) (id int, link pcapfile.LinkType) {
+	if key := (portKey{raw.Interface, netif.HWType(raw.HWType)}); key != p.last || len(p.list) == 0 {
+		p.turnTo(key)
+	}
+	return p.id, p.list[p.id].LinkType
+}
+
+func (p *ports) turnTo(key portKey) {
+	p.last = key
+	if _, known := p.byKey[key]; !known {
+		i, found := p.links.lookUp(key.index)
+		if !found {
+			i = netif.Interface{Name: fmt.Sprintf("if%d", key.index)}
+		}
+		i.Index, i.HWType = key.index, key.hwType
+		p.add(i)
+	}
+	p.id = p.byKey[key]
+}
+
+// linkOf is the link type that packets of a device have by themselves; those
+// of a kind that is not known get a cooked header.
+func linkOf(t netif.HWType) pcapfile.LinkType {
+	switch {
+	case t.HasMAC():
+		return pcapfile.Ethernet
+	case t.IsRawIP():
+		return pcapfile.RawIP
+	}
+	return pcapfile.SLL2
+}

@@ -1,0 +1,219 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/request"
+	"pcapctl/capture/source"
+	"pcapctl/capture/source/tpacket"
+	"pcapctl/filter"
+)
+
+// Spec is a capture on interfaces as planned: everything that can be known
+// before anything is opened.
+type Spec struct {
+	Any        bool              // all interfaces, also those to come
+	Interfaces []netif.Interface // with Any, those that are up now
+	LinkType   pcapfile.LinkType
+	Program    *filter.Program
+
+	config      *request.Config
+	options     filter.Options // that Program was made with
+	warnings    []string
+	promiscuous bool
+	netns       string
+	blockSize   int // bytes
+	blocks      int
+}
+
+// NewSpec looks at the machine, opens nothing and needs no privilege.
+//
+// Error classes: NotFound for interfaces and namespaces, Forbidden for
+// namespaces, Invalid for options.
+func NewSpec(c *request.Config, o Options) (*Spec, error) {
+	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns}
+	var err error
+	if s.blockSize, s.blocks, err = ringSize(o.BufferSize); err != nil {
+		return nil, err
+	}
+	all, err := Interfaces(o.Netns)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.Interfaces) == 0 {
+		var warning string
+		if s.Interfaces, warning, err = chooseDefault(all); warning != "" {
+			s.warnings = append(s.warnings, warning)
+		}
+	} else {
+		s.Interfaces, s.Any, err = choose(all, o.Interfaces)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fo := s.framing()
+	if c.Blob != nil {
+		fo.Exclude = []filter.Flow{} // room for the upload's own connections
+	}
+	if s.Program, s.options, err = compile(c.Filters, fo); err != nil {
+		return nil, err
+	}
+	s.warn(all)
+	return s, nil
+}
+
+// framing settles the link type of the file and what the filter has to look
+// for. One interface keeps its own framing; several share the cooked one,
+// which tells them apart.
+func (s *Spec) framing() filter.Options {
+	s.LinkType = pcapfile.SLL2
+	o := filter.Options{Framing: filter.Mixed, SnapLen: s.config.SnapLen}
+	if !s.Any && !slices.ContainsFunc(s.Interfaces, func(i netif.Interface) bool { return !i.HWType.HasMAC() }) {
+		o.Framing = filter.Ethernet
+	}
+	if len(s.Interfaces) == 1 && !s.Any {
+		switch i := s.Interfaces[0]; {
+		case i.HWType.HasMAC():
+			s.LinkType = pcapfile.Ethernet
+		case i.HWType.IsRawIP():
+			s.LinkType, o.Framing = pcapfile.RawIP, filter.RawIP
+		}
+		return o
+	}
+	if !s.Any {
+		for _, i := range s.Interfaces {
+			o.Interfaces = append(o.Interfaces, uint32(i.Index))
+		}
+	}
+	return o
+}
+
+// compile makes the kernel's program, and tells the options that it was made
+// with in the end.
+func compile(set filter.Set, o filter.Options) (*filter.Program, filter.Options, error) {
+	program, err := set.Compile(o)
+	if err == nil && !program.Exact {
+		// What the kernel lets through is looked at again here, for which it has
+		// to come whole: headers may reach far behind a short snap length.
+		o.SnapLen = 0
+		program, err = set.Compile(o)
+	}
+	switch {
+	case errors.Is(err, filter.ErrTooManyInterfaces):
+		return nil, o, fault.Errorf(fault.Invalid, "%w: name fewer, or %s", err, AnyInterface)
+	case err != nil:
+		return nil, o, fault.Errorf(fault.Internal, "%w", err)
+	}
+	return program, o, nil
+}
+
+const coarseWarning = "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU"
+
+func (s *Spec) warn(all []netif.Interface) {
+	var own []netip.Addr
+	for _, i := range all {
+		for _, a := range i.Addresses {
+			own = append(own, a.Addr())
+		}
+	}
+	s.warnings = append(s.warnings, s.config.Filters.Warnings(own)...)
+	for _, i := range s.Interfaces {
+		if !i.Up {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))
+		}
+	}
+	if s.config.MaxBytes == 0 && s.config.MaxTime == 0 {
+		s.warnings = append(s.warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
+	}
+	if !s.Program.Exact {
+		s.warnings = append(s.warnings, coarseWarning)
+	}
+}
+
+// Warnings implements source.Spec.
+func (s *Spec) Warnings() []string { return slices.Clone(s.warnings) }
+
+// Name names the interfaces, for people.
+func (s *Spec) Name() string {
+	if s.Any {
+		return "any interface"
+	}
+	names := make([]string, len(s.Interfaces))
+	for i, f := range s.Interfaces {
+		names[i] = f.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// Report implements source.Spec.
+func (s *Spec) Report() source.Report {
+	r := source.Report{LinkType: s.LinkType, FilterMode: s.FilterMode(), PerInterface: s.perInterface() && (s.Any || len(s.Interfaces) > 1) && s.LinkType == pcapfile.SLL2}
+	for _, i := range s.Interfaces {
+		r.Links = append(r.Links, source.Link{Name: i.Name, Index: i.Index})
+	}
+	return r
+}
+
+// FilterMode says who decides which packets are recorded.
+func (s *Spec) FilterMode() string { return filterMode(s.Program) }
+
+func filterMode(p *filter.Program) string {
+	if p.Exact {
+		return source.FilterKernel
+	}
+	return source.FilterCoarse
+}
+
+// RingSize is the size of the kernel's packet ring in bytes.
+func (s *Spec) RingSize() int { return s.blockSize * s.blocks }
+
+// perInterface says that the file's format has a link type for each interface.
+func (s *Spec) perInterface() bool { return s.config.Format == pcapfile.NG }
+
+func (s *Spec) ringOptions(program *filter.Program) tpacket.Options {
+	o := tpacket.Options{
+		Filter: program.Raw, Replaceable: s.config.Blob != nil, BlockSize: s.blockSize, Blocks: s.blocks, Retire: retireTime,
+	}
+	if len(s.Interfaces) == 1 && !s.Any {
+		o.Interface = s.Interfaces[0].Index
+	}
+	if s.promiscuous && !s.Any {
+		for _, i := range s.Interfaces {
+			if !i.Loopback {
+				o.Promiscuous = append(o.Promiscuous, i.Index)
+			}
+		}
+	}
+	return o
+}
+
+// Reads implements source.Spec.
+func (*Spec) Reads(string) bool { return false }
+
+// Prepare asks for the privilege to capture, so that a process without it is
+// told so, and not of a folder that it may not write to either.
+//
+// Error classes: Forbidden, Internal.
+func (s *Spec) Prepare() (source.Source, error) {
+	if err := tpacket.Privileged(); err != nil {
+		return nil, privilegeError(err)
+	}
+	return newSource(s), nil
+}
+
+// privilegeError says what to do about a packet socket that may not be opened.
+func privilegeError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fault.Errorf(fault.Forbidden, "capturing packets needs the capability CAP_NET_RAW, which this process does not have: "+
+			"run pcapctl as root, or grant it once with `sudo setcap cap_net_raw+ep \"$(command -v pcapctl)\"` (%w)", err)
+	}
+	return fault.Errorf(fault.Internal, "%w", err)
+}

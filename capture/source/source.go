@@ -1,0 +1,188 @@
+// Package source says where packets come from: one contract for the interfaces
+// of this machine and for a capture file that is read.
+//
+// A [Spec] is a source as planned: plain data, nothing is open. [Spec.Prepare]
+// makes a [Source] of it. Package sourcetest holds every implementation to the
+// contract.
+package source
+
+import (
+	"errors"
+	"time"
+
+	"pcapctl/capture/pcapfile"
+	"pcapctl/filter"
+)
+
+// Packet is one packet that matches the filters of the source, laid out for a
+// file. Its slices are valid until the next call of Next.
+type Packet struct {
+	Sec  int64  // time of capture, seconds since 1970
+	Nsec uint32 // and nanoseconds, below 1e9
+	// Flags are those of the pcapng option epb_flags: the direction, and how the
+	// packet was received. 0 says nothing.
+	Flags uint32
+	// Interface is the number of the interface, for Describe.
+	Interface int
+	Length    int // bytes on the wire, those of Prefix included
+	// Prefix comes before Data: a VLAN tag that is put back, or a cooked header.
+	Prefix []byte
+	Data   []byte
+	// Timed is false when the source has no time for the packet.
+	Timed bool
+	// Number counts the packets of a file from 1 on, those that do not match
+	// included. It is 0 on interfaces.
+	Number uint64
+}
+
+// Batch is a number of packets, in the order in which they came.
+type Batch struct {
+	Packets []Packet
+	// Last says that nothing more is there at the moment that was handed over
+	// together with these packets. Between the batches of one hand-over nobody
+	// needs to look at the clock or to tell counters.
+	Last bool
+	// Quiet says that the traffic is slow: this is a good moment to write what
+	// is held in memory, as somebody may be watching the file grow.
+	Quiet bool
+}
+
+// Timeline says by which clock a time limit is measured.
+type Timeline uint8
+
+// The timelines.
+const (
+	RealTime   Timeline = iota // packets are captured now
+	PacketTime                 // packets were captured earlier; their own times count, from the first one on
+)
+
+// Interface describes an interface for the file that its packets are written
+// to.
+type Interface struct {
+	Name, Description string
+	Index             int // of this machine, 0 for an interface of a file
+	LinkType          pcapfile.LinkType
+	System            string // the operating system that captured, if it is known
+}
+
+// Link is what one interface lost before the capture could see it.
+type Link struct {
+	Name    string
+	Index   int
+	Dropped uint64 // packets
+}
+
+// Stats count since Start.
+type Stats struct {
+	// Received is the number of packets that passed the filter of the source,
+	// those dropped included. Where the kernel filters coarsely, that is more than
+	// what matches.
+	Received uint64
+	Dropped  uint64 // passed the filter and found the ring full
+	Freezes  uint64 // how often the ring was found full
+	Lost     uint64 // packets that the interfaces lost, as last known
+	// Of a file that is read: packets looked at, and bytes.
+	Seen uint64
+	Read int64
+}
+
+// Filter modes: who decides which packets are recorded.
+const (
+	FilterKernel = "kernel"      // the kernel's filter program
+	FilterCoarse = "kernel+user" // the program lets more through, pcapctl looks again
+	FilterUser   = "user"        // pcapctl alone
+)
+
+// Report is what a source says of itself in a result.
+type Report struct {
+	LinkType   pcapfile.LinkType
+	FilterMode string
+	// PerInterface says that in a pcapng file each interface has its own link
+	// type.
+	PerInterface bool
+	Links        []Link
+	Warnings     []string // what went wrong without harm to the packets
+	File         File     // zero for interfaces
+}
+
+// File is what is known of a file that packets are read from.
+type File struct {
+	Path   string // as it was given, "-" for standard input
+	Format string // in words, such as "pcap, little-endian, microseconds"
+	Size   int64  // bytes there are to read, -1 when that is not known, as with a pipe
+}
+
+// Spec is a source as planned. It is never changed, and holds nothing open.
+type Spec interface {
+	// Name is the source for people: its interfaces, or its file.
+	Name() string
+	// Report is what is known before anything is opened.
+	Report() Report
+	// Warnings are sentences about what is allowed and probably not meant.
+	Warnings() []string
+	// Prepare finds what the source must be refused for, before anything is
+	// made: a missing privilege, a file that is not a capture. It changes
+	// nothing. The source must be closed.
+	//
+	// Errors are *fault.Error.
+	Prepare() (Source, error)
+	// Reads reports whether path names the very file that packets are read from.
+	Reads(path string) bool
+}
+
+// Source gives packets. One goroutine calls its methods, in this order:
+//
+//	Open, Start, Next and Wait again and again, Detach, Next until it is empty, Close
+//
+// Wake, Exclude, Stats, Links, Describe and Report may be called from other
+// goroutines, too. Errors are *fault.Error, but for those named here.
+type Source interface {
+	// Open opens everything that packets come from. None is captured yet.
+	Open() error
+	// Start begins. From when it returns on, every packet that matches comes in,
+	// or is counted as dropped; and none that does not match ever does.
+	Start() error
+	// Next gives the packets that are there, and nil when there are none at the
+	// moment. What it gave before is invalid from then on. It does not wait, and
+	// allocates nothing. The error is io.EOF when there will be no more packets, and
+	// ErrLate when the packets' own times have passed the time limit.
+	Next() (*Batch, error)
+	// Wait returns when there are packets, when Wake was called, or after d; a d
+	// below zero waits without end. It may return early. The error is ErrGone when
+	// all that packets came from has gone.
+	Wait(d time.Duration) error
+	// Wake ends a Wait, the one that is under way or else the next one.
+	Wake()
+	// Detach ends the capture. When it returns, nothing more comes in, and Next
+	// gives all that did, without waiting, and then nothing for good.
+	Detach() error
+	// Exclude leaves out the packets of the flows, and of no others, from now on;
+	// flows that were excluded before count no more. Sources that do not see this
+	// machine's own traffic do nothing.
+	Exclude(flows []filter.Flow) error
+	// Stats are the counters as they stand. After Close they are the last.
+	Stats() Stats
+	// Links asks the interfaces for what they lost. It is empty where there are
+	// none. The list is the caller's to keep.
+	Links() []Link
+	// Describe describes the interface of a number that a packet has, or, before
+	// the first packet, one of those known from the start, 0 to Interfaces()-1.
+	Describe(id int) Interface
+	// Interfaces is how many interfaces are known from the start.
+	Interfaces() int
+	// Timeline says by which clock a time limit goes.
+	Timeline() Timeline
+	// Report is what the source says of itself in the end.
+	Report() Report
+	// Close ends the source. It may be called at any time, and again.
+	Close() error
+}
+
+// ErrGone is returned by Wait when every interface that was captured on has
+// been removed.
+var ErrGone = errors.New("the interface was removed")
+
+// ErrLate is returned by Next of a source with PacketTime when a packet came
+// later than the time limit after the first one. The limit is the source's own
+// business there, as packets that match no filter count, too.
+var ErrLate = errors.New("a packet is later than the time limit")

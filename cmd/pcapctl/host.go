@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source/live"
+)
+
+// host is what a request is judged against on this machine.
+func (s *settings) host() request.Host {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "localhost"
+	}
+	return request.Host{
+		GOOS:          runtime.GOOS,
+		Name:          name,
+		CapturesDir:   setCapturesDir.text(s),
+		StorageSuffix: setStorageSuffix.text(s),
+		BlobEndpoint:  setBlobEndpoint.text(s),
+		Now:           time.Now(),
+		Output:        request.Output{Format: setFormat.text(s), Precision: setPrecision.text(s), Compress: setCompress.text(s)},
+		Application:   buildVersion().Version,
+	}
+}
+
+// stateDir is the state folder, as an absolute path.
+func (s *settings) stateDir() (string, error) {
+	dir := setStateDir.text(s)
+	if dir == "" {
+		var err error
+		if dir, err = defaultStateDir(); err != nil {
+			return "", &fault.Error{
+				Class: fault.Invalid, Target: setStateDir.key, Err: err,
+				Message: fmt.Sprintf("the default state folder is not known (%v): name one with --%s", err, setStateDir.key),
+			}
+		}
+	}
+	return filepath.Abs(dir)
+}
+
+func defaultStateDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/pcapctl", nil
+	}
+	if runtime.GOOS == "windows" {
+		dir, err := os.UserCacheDir()
+		return filepath.Join(dir, "pcapctl", "sessions"), err
+	}
+	// A relative path in the variable is invalid and ignored (XDG Base
+	// Directory Specification).
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "pcapctl"), nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "state", "pcapctl"), err
+}
+
+// target is the machine's own resource id, for requests made of flags.
+func (s *settings) target() string {
+	if id := setTarget.text(s); id != "" {
+		return id
+	}
+	return vmID("", s.host().Name)
+}
+
+// source is where packets come from. Its error has all faults of its settings.
+func (s *settings) source() (live.Options, error) {
+	promiscuous, err1 := setPromiscuous.value(s)
+	icmpErrors, err2 := setICMPErrors.value(s)
+	interfaces, err3 := setInterface.value(s)
+	size, err4 := setBufferSize.value(s)
+	return live.Options{
+		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
+		Netns: setNetns.text(s), BufferSize: int(size),
+	}, fault.Join(err1, err2, err3, err4)
+}
+
+// limits fills the members of the request that neither body nor flags gave.
+func (s *settings) limits(p *request.Properties) error {
+	var faults []fault.Detail
+	for _, limit := range limitsOf(p) {
+		text, given := limit.setting.given(s)
+		if *limit.member == nil && given {
+			faults = append(faults, limit.set(limit.setting.key, text)...)
+		}
+	}
+	return fault.OfRequest(faults)
+}
+
+// onFile is the command for files that are finished.
+func (s *settings) onFile() (save.OnFile, error) {
+	timeout, err := setOnFileTimeout.value(s)
+	return save.OnFile{Command: setOnFile.text(s), Timeout: timeout}, err
+}
+
+// spoolFolder is in the state folder, beside the folders of sessions; a session
+// cannot have this name.
+const spoolFolder = ".spool"
+
+// upload is how captures reach their blobs on this host.
+func (s *settings) upload(stateDir string) (deliver.Settings, error) {
+	mode, err1 := setAuthMode.value(s)
+	grace, err2 := setUploadGrace.value(s)
+	size, err3 := setSpoolSize.value(s)
+	u := deliver.Settings{AuthMode: mode, Grace: grace, SpoolDir: setSpoolDir.text(s), SpoolSize: size}
+	if err := fault.Join(err1, err2, err3); err != nil {
+		return u, err
+	}
+	if u.SpoolDir == "" {
+		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
+	}
+	var err error
+	if u.SpoolDir, err = filepath.Abs(u.SpoolDir); err != nil {
+		return u, fault.Errorf(fault.Internal, "%w", err)
+	}
+	return u, nil
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+
+	"pcapctl/capture/fault"
+)
+
+// explain says how a plan is carried out, for --verbose and --debug.
+func (a *app) explain(p *livePlan) {
+	if !a.verbose && !a.debug {
+		return
+	}
+	if a.settings.used != "" {
+		a.say("configuration file: %s", a.settings.used)
+	}
+	a.say("session %s for %s", p.Config.Name, p.Config.Target)
+	a.say("link type %s, kernel filter of %d instructions (%s), ring of %s",
+		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), humanize.IBytes(uint64(p.spec.RingSize())))
+	if a.debug {
+		for line := range strings.Lines(p.spec.Program.Disassemble()) {
+			a.say("%s", strings.TrimRight(line, "\n"))
+		}
+	}
+}
+
+// print writes a result to stdout. A result that cannot be written is an
+// error: a full disk behind a redirection must not look like success.
+func (a *app) print(v any) error {
+	if err := a.output.print(a.out, v); err != nil {
+		if fault.ClassOf(err) != fault.Internal {
+			return err
+		}
+		return fault.Errorf(fault.Internal, "write the result: %w", err)
+	}
+	return nil
+}
+
+// printDone prints the result of something that cannot be done again, such as a
+// capture. A query that cannot be applied to it neither loses the result nor
+// changes the exit code.
+func (a *app) printDone(v any) error {
+	err := a.print(v)
+	if !errors.Is(err, errQuery) {
+		return err
+	}
+	a.warn(err.Error() + "; here is the whole result")
+	a.output.expr = nil
+	return a.print(v)
+}
+
+// printError writes the API's error envelope where the output is JSON, and
+// plain lines for other outputs and for people at a terminal who did not ask
+// for JSON. Where the log is JSON, the error is a line of it.
+func (a *app) printError(err error) {
+	defer a.aside()()
+	switch {
+	case a.log.format == logJSON:
+		a.log.failure(a.err, err)
+	case a.log.plain() && a.output.isJSON() && (a.output.asked || !isTerminal(a.err)):
+		_ = writeJSON(a.err, envelopeOf(err))
+	default:
+		a.log.write(a.err, slog.LevelError, err.Error())
+	}
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+)
+
+const (
+	flagContinuous = "continuous-capture"
+	bareContinuous = "true" // the value of the flag when it has none of its own
+)
+
+// takeContinuous gives --continuous-capture its value. As in az the value may be
+// left out, so pflag does not take the next word as the value, and it comes here
+// as the first argument.
+func (r *requestFlags) takeContinuous(args []string) []string {
+	if r.continuous != bareContinuous {
+		return args
+	}
+	if len(args) > 0 && !strings.Contains(args[0], "=") && !strings.HasPrefix(args[0], "{") {
+		r.continuous, args = args[0], args[1:]
+	}
+	return args
+}
+
+func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Properties) error {
+	var faults []fault.Detail
+	if given.Changed(flagContinuous) {
+		yes, err := trueOrFalse(r.continuous)
+		if err != nil {
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: err.Error()})
+		} else {
+			p.ContinuousCapture = &yes
+		}
+	}
+	if !given.Changed("capture-settings") {
+		return fault.OfRequest(faults)
+	}
+	if strings.HasPrefix(r.captureSettings[0], "{") {
+		settings, err := request.DecodeCaptureSettings([]byte(r.captureSettings[0]))
+		p.CaptureSettings = settings
+		return fault.Join(fault.OfRequest(faults), err)
+	}
+	if p.CaptureSettings == nil {
+		p.CaptureSettings = &request.CaptureSettings{}
+	}
+	for _, word := range r.captureSettings {
+		if err := setCaptureSetting(p.CaptureSettings, word); err != nil {
+			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--capture-settings", Message: err.Error()})
+		}
+	}
+	return fault.OfRequest(faults)
+}
+
+// setCaptureSetting sets one member from name=value.
+func setCaptureSetting(to *request.CaptureSettings, word string) error {
+	names := []string{"file-count", "file-size-in-bytes", "session-time-limit-in-seconds"}
+	key, value, ok := strings.Cut(word, "=")
+	if !ok {
+		return fmt.Errorf("%s is not of the form name=value", fault.Quote(word))
+	}
+	member := map[string]**int64{
+		names[0]: &to.FileCount, names[1]: &to.FileSizeInBytes, names[2]: &to.SessionTimeLimitInSeconds,
+	}[strings.ToLower(key)]
+	if member == nil {
+		return fmt.Errorf("unknown setting %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
+	}
+	n, err := wholeNumber(value)
+	if err != nil {
+		return err
+	}
+	*member = n
+	return nil
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+	"pcapctl/filter"
+)
+
+// overrideFilters replaces the body's filters by those of --filters and
+// --filter together.
+func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properties) error {
+	if !given.Changed("filters") && !given.Changed("filter") {
+		return nil
+	}
+	p.Filters = nil
+	if given.Changed("filters") {
+		text := []byte(r.filters)
+		if name, ok := strings.CutPrefix(r.filters, "@"); ok {
+			var err error
+			if text, err = readInput("--filters", name, strings.NewReader("")); err != nil {
+				return err
+			}
+		}
+		list, err := decodeFilters(text)
+		p.Filters = list
+		if err != nil {
+			return err
+		}
+	}
+	var faults []fault.Detail
+	for i, short := range r.filter {
+		spec, err := shortFilter(short)
+		if err != nil {
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: fmt.Sprintf("--filter #%d", i+1), Message: err.Error(),
+			})
+		}
+		p.Filters = append(p.Filters, spec)
+	}
+	return fault.OfRequest(faults)
+}
+
+// decodeFilters reads the list of --filters. Its errors name the flag where those
+// of request.DecodeFilters name the request.
+func decodeFilters(text []byte) ([]filter.Spec, error) {
+	if isBlank(string(text)) {
+		return nil, fault.OfRequest([]fault.Detail{{
+			Code: fault.CodeInvalidValue, Target: "--filters", Message: `it is empty; allowed: a JSON list such as [{"protocol": "TCP"}], or @ and the name of a file that holds one`,
+		}})
+	}
+	list, err := request.DecodeFilters(text)
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return list, err
+	}
+	faults := slices.Clone(e.Details)
+	for i, f := range faults {
+		if !strings.HasPrefix(f.Target, "filters") {
+			faults[i].Target = strings.TrimSuffix("--filters, "+f.Target, ", ")
+			faults[i].Message = strings.ReplaceAll(f.Message, "the request", "the list")
+		}
+	}
+	return list, fault.OfRequest(faults)
+}
+
+// shortFilter reads one filter such as protocol=TCP,localPort=80-85. The lists in
+// its values have semicolons.
+func shortFilter(text string) (filter.Spec, error) {
+	var spec filter.Spec
+	members := map[string]**string{
+		"protocol": &spec.Protocol, "localipaddress": &spec.LocalIPAddress, "localport": &spec.LocalPort,
+		"remoteipaddress": &spec.RemoteIPAddress, "remoteport": &spec.RemotePort,
+	}
+	names := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort"}
+	for pair := range strings.SplitSeq(text, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		key = strings.TrimSpace(key)
+		to := members[strings.ToLower(key)]
+		switch {
+		case !ok:
+			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
+		case to == nil:
+			return spec, fmt.Errorf("unknown member %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
+		case *to != nil:
+			return spec, fmt.Errorf("%s is given twice", fault.Quote(key))
+		}
+		*to = new(strings.TrimSpace(value))
+	}
+	return spec, nil
+}

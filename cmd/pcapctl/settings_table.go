@@ -1,0 +1,145 @@
+package main
+
+import (
+	"github.com/dustin/go-humanize"
+
+	"pcapctl/capture/request"
+	"pcapctl/capture/save"
+	"pcapctl/capture/source/live"
+	"pcapctl/storage/azblob"
+)
+
+// maxSize bounds the sizes that a setting may ask for, in bytes.
+const maxSize = 1 << 60
+
+// The settings. Each is defined here and nowhere else: its key, its flag, its
+// default, how its value is parsed, and what the shell completes.
+// docs/commands.md describes them; a test compares both.
+var (
+	setCapturesDir = define(settingInfo{
+		key: "captures-dir", on: everyCommand,
+		usage: "the captures folder, under which every capture file lies (default /var/captures)",
+	}, anyText)
+
+	setStateDir = define(settingInfo{
+		key: "state-dir", on: everyCommand,
+		usage: "the state folder, where sessions are kept (default /var/lib/pcapctl for root, pcapctl in $XDG_STATE_HOME for others)",
+	}, anyText)
+
+	setLogFormat = define(settingInfo{
+		key: "log-format", on: everyCommand, choices: logFormats,
+		usage: "format of log lines on stderr: text, json (default text)",
+	}, oneOf(logFormats))
+
+	setTarget = define(settingInfo{
+		key: "target", on: captureCommands, ofRequest: true,
+		usage: "resource id of the VM (default: this machine)",
+	}, anyText)
+
+	setPerPacket = define(settingInfo{
+		key: "bytes-to-capture-per-packet", on: captureCommands, ofRequest: true,
+		usage: "`bytes` recorded of each packet; 0 is all (also --capture-size)",
+	}, wholeNumber)
+
+	setTotal = define(settingInfo{
+		key: "total-bytes-per-session", on: captureCommands, ofRequest: true,
+		usage: "size limit of the file in `bytes`; 0 is none (default 1073741824; also --capture-limit)",
+	}, wholeNumber)
+
+	setTime = define(settingInfo{
+		key: "time-limit-in-seconds", on: captureCommands, ofRequest: true,
+		usage: "time limit in `seconds`; 0 is none (default 18000; also --time-limit)",
+	}, wholeNumber)
+
+	setInterface = define(settingInfo{
+		key: "interface", on: captureCommands, kind: listFlag, shorthand: "i", complete: completeInterfaces,
+		usage: "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)",
+	}, commaList)
+
+	setPromiscuous = define(settingInfo{
+		key: "promiscuous", on: captureCommands, kind: boolFlag, preset: "true",
+		usage: "capture frames for other stations, too",
+	}, trueOrFalse)
+
+	setICMPErrors = define(settingInfo{
+		key: "icmp-errors", on: captureCommands, kind: boolFlag, preset: "true",
+		usage: "with filters, record the ICMP errors about their packets, too",
+	}, trueOrFalse)
+
+	setNetns = define(settingInfo{
+		key: "netns", on: captureCommands | interfacesCommand,
+		usage: "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same",
+	}, anyText)
+
+	setBufferSize = define(settingInfo{
+		key: "buffer-size", on: captureCommands,
+		usage: "`size` of the kernel's packet ring, such as 8MiB",
+	}, byteSize(live.MinBufferSize, live.MaxBufferSize,
+		"a size such as 8MiB, from "+humanize.IBytes(live.MinBufferSize)+" to "+humanize.IBytes(live.MaxBufferSize)))
+
+	setFormat = define(settingInfo{
+		key: "format", on: captureCommands, choices: []string{request.FormatPcap, request.FormatPcapng},
+		usage: "`format` of the file: pcap, pcapng (default: what the extension says, else pcap)",
+	}, anyText)
+
+	setPrecision = define(settingInfo{
+		key: "timestamp-precision", on: captureCommands, choices: []string{request.PrecisionMicro, request.PrecisionNano},
+		usage: "resolution of the times in pcap files: `micro`, nano (default micro; pcapng has nanoseconds)",
+	}, anyText)
+
+	setCompress = define(settingInfo{
+		key: "compress", on: captureCommands, choices: []string{request.CompressZstd, request.CompressGzip, request.CompressOff},
+		usage: "compress the file: `zstd`, gzip, none (default: what the extension says)",
+	}, anyText)
+
+	setMinFree = define(settingInfo{
+		key: "min-free", on: captureCommands,
+		usage: "`size` that stays free on the disk: the capture ends before it would take from it; 0 is none (default 64MiB, none on a disk of less than 6.4 GB)",
+	}, diskReserve)
+
+	setOnFile = define(settingInfo{
+		key: "on-file", on: captureCommands,
+		usage: "`command` that sh runs for every finished file, which is $PCAPCTL_FILE",
+	}, anyText)
+
+	setOnFileTimeout = define(settingInfo{
+		key: "on-file-timeout", on: captureCommands,
+		usage: "how long that may take for one file (default 1m)",
+	}, period("30s"))
+
+	setStorageSuffix = define(settingInfo{key: "storage-suffix", on: noCommand}, anyText)
+
+	setBlobEndpoint = define(settingInfo{key: "blob-endpoint", on: noCommand}, anyText)
+
+	setAuthMode = define(settingInfo{
+		key: "auth-mode", on: captureCommands | uploadCommand, choices: authModes,
+		usage: "credentials for the blob: `key`, sas, or login (default: the first there is)",
+	}, oneOf(authModes))
+
+	setUploadGrace = define(settingInfo{
+		key: "upload-grace", on: captureCommands | uploadCommand,
+		usage: "how long an upload may go without progress once the capture has ended (default 5m)",
+	}, period("5m"))
+
+	setSpoolDir = define(settingInfo{
+		key: "spool-dir", on: captureCommands | uploadCommand,
+		usage: "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)",
+	}, anyText)
+
+	setSpoolSize = define(settingInfo{
+		key: "spool-size", on: captureCommands | uploadCommand,
+		usage: "`size` up to which such a file stays on the disk although it was sent (default 1GiB)",
+	}, byteSize(1, maxSize, "a size such as 1GiB"))
+)
+
+var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
+
+// diskReserve parses the size that stays free on the disk. A pointer tells 0,
+// which is no reserve, from the default.
+func diskReserve(text string) (*int64, error) {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > maxSize || n > 0 && n < save.MinMinFree {
+		return nil, notAllowed(text, "0 (none) or a size such as 64MiB, from %s on", humanize.IBytes(save.MinMinFree))
+	}
+	return new(int64(n)), nil
+}

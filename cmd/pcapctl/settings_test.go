@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// docs/commands.md lists the settings of the table, each once and no other, and
+// names each flag.
+func TestSettingsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/commands.md")
+	must(t, err)
+	_, section, ok := strings.Cut(string(text), "\n## Settings\n")
+	if !ok {
+		t.Fatal("docs/commands.md has no section Settings")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var documented []string
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 {
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(cells[1], -1) {
+			documented = append(documented, m[1])
+		}
+	}
+	keys := settingKeys()
+	slices.Sort(keys)
+	slices.Sort(documented)
+	if !slices.Equal(keys, documented) {
+		t.Errorf("the program has the settings\n%q\nand docs/commands.md\n%q", keys, documented)
+	}
+	for _, info := range settingTable {
+		if named := strings.Contains(string(text), "--"+info.key); named != (info.on != noCommand) {
+			t.Errorf("setting %s has flags on %b; docs/commands.md names its flag: %v", info.key, info.on, named)
+		}
+	}
+}
+
+// Every setting has its flag on its commands, is read from the environment and
+// from a configuration file, and completes its choices.
+func TestSettingsAreRead(t *testing.T) {
+	commands := map[string]commandSet{"create": captureCommands, "validate": captureCommands, "upload": uploadCommand, "interfaces": interfacesCommand, "list": noCommand}
+	for _, info := range settingTable {
+		t.Run(info.key, func(t *testing.T) {
+			root := (&app{}).rootCommand(t.Output())
+			for _, cmd := range root.Commands() {
+				on, listed := commands[cmd.Name()]
+				if !listed {
+					continue
+				}
+				flag := cmd.Flags().Lookup(info.key)
+				if (flag != nil) != (info.on&on != 0) || (root.PersistentFlags().Lookup(info.key) != nil) != (info.on == everyCommand) {
+					t.Errorf("%s: the flag of a setting that is on %b: %v", cmd.Name(), info.on, flag)
+				}
+				if flag == nil {
+					continue
+				}
+				complete, ok := cmd.GetFlagCompletionFunc(info.key)
+				if ok != (info.choices != nil || info.complete != nil) {
+					t.Errorf("%s: completion: %v", cmd.Name(), ok)
+				}
+				if info.choices != nil {
+					if got, _ := complete(cmd, nil, ""); !slices.Equal(got, info.choices) {
+						t.Errorf("%s completes %q", cmd.Name(), got)
+					}
+				}
+			}
+			list, _, err := root.Find([]string{"list"})
+			must(t, err)
+			file := t.TempDir() + "/c.yaml"
+			must(t, os.WriteFile(file, []byte(info.key+": from-file\n"), 0o600))
+			s := settings{file: file}
+			must(t, s.read(list.Flags()))
+			if got := info.text(&s); got != "from-file" {
+				t.Errorf("from the file: %q", got)
+			}
+			t.Setenv("PCAPCTL_"+strings.ToUpper(strings.ReplaceAll(info.key, "-", "_")), "from-env")
+			must(t, s.read(list.Flags()))
+			if got := info.text(&s); got != "from-env" {
+				t.Errorf("from the environment: %q", got)
+			}
+		})
+	}
+}

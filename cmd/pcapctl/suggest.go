@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture/fault"
+)
+
+// didYouMean is a hint at the known name that is nearest to an unknown one, ""
+// when none is near.
+func didYouMean(given, prefix string, known []string) string {
+	near := fault.Nearest(given, known)
+	if near == "" {
+		return ""
+	}
+	return "; did you mean " + strconv.Quote(prefix+near) + "?"
+}
+
+// nearestFlag is a hint for a flag that does not exist.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+		return ""
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return didYouMean(unknown.GetSpecifiedName(), "--", known)
+}
+
+// noArguments refuses arguments, and commands that do not exist with a hint at
+// the nearest that does.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	what, hint := "argument", ""
+	if !cmd.HasParent() {
+		what, hint = "command", didYouMean(args[0], "", commandNames(cmd))
+	}
+	return fault.Errorf(fault.Invalid, "unknown %s %s%s; see %s --help", what, fault.Quote(args[0]), hint, cmd.CommandPath())
+}
+
+// commandNames are the names by which a command's own commands may be called,
+// without those that are hidden.
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(append(names, c.Name()), c.Aliases...)
+		}
+	}
+	return names
+}
