@@ -224,7 +224,7 @@ func TestOfflineSides(t *testing.T) {
 				packets[i].Direction = pcapfile.Outbound
 			}
 			if !directions {
-				packets[i].Direction = pcapfile.Untold
+				packets[i].Direction = pcapfile.UnknownDirection
 			}
 		}
 		return form.File(packets, link)

@@ -47,7 +47,7 @@ type Session struct {
 	counters save.Counters
 	reserve  save.Reserve
 	delivery deliver.Delivery
-	guard    *storage.Guard
+	guard    storage.Protector
 	notes    warnings // on the way
 
 	reason StopReason // when the files are brought to their end
@@ -129,7 +129,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		o.Delivery = deliver.None{}
 	}
 	s := &Session{
-		Plan: p, Warnings: p.Warnings, options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{},
+		Plan: p, Warnings: p.Warnings, options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
 		ended: make(chan struct{}), delivered: make(chan struct{}),
 	}
 	if err := save.CheckMinFree(o.MinFree); err != nil {
@@ -174,13 +174,15 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 func (s *Session) openFiles(e save.Encoder) (err error) {
 	p, c := s.Plan, s.Plan.Config
 	if s.options.Guard != "" {
-		if s.guard, err = storage.StartGuard(s.options.Guard); err != nil {
+		if guard, err := storage.StartGuard(s.options.Guard); err != nil {
 			s.warn(save.Unguarded(err))
+		} else {
+			s.guard = guard
 		}
 	}
 	folder, path := p.File()
 	o := save.Options{
-		Folder: folder, Path: path, Compress: c.Compress, Guard: s.protect, Events: events{s}, Reserve: &s.reserve,
+		Folder: folder, Path: path, Compress: c.Compress, Guard: s.guard.Protect, Events: events{s}, Reserve: &s.reserve,
 		Losses: s.losses, Header: e.Begin(nil), Whole: e.Whole, Counters: &s.counters,
 	}
 	if c.IsRing() {
@@ -202,14 +204,6 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 
 // warn adds to the warnings of the start.
 func (s *Session) warn(texts ...string) { s.Warnings = slices.Concat(s.Warnings, texts) }
-
-// protect puts a file under guard, where there is one.
-func (s *Session) protect(f *storage.File) error {
-	if s.guard == nil {
-		return nil
-	}
-	return f.Protect(s.guard)
-}
 
 // losses are what the source lost up to now.
 func (s *Session) losses() save.Losses {

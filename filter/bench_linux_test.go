@@ -67,7 +67,7 @@ func BenchmarkCompile(b *testing.B) {
 		b.Run(fmt.Sprintf("filters=%d", n), func(b *testing.B) {
 			var program *Program
 			for b.Loop() {
-				program = compiled(b, set, Options{NoLoopback: true})
+				program = compiled(b, set, Options{})
 			}
 			b.ReportMetric(float64(len(program.Raw)), "instructions")
 		})
@@ -133,8 +133,8 @@ func BenchmarkKernel(b *testing.B) {
 	}
 	for _, n := range benchmarkSizes {
 		set := benchmarkSet(b, n)
-		ours := compiled(b, set, Options{NoLoopback: true})
-		noErrors := compiled(b, set.WithICMPErrors(false), Options{NoLoopback: true})
+		ours := compiled(b, set, Options{})
+		noErrors := compiled(b, set.WithICMPErrors(false), Options{})
 		programs := map[string][]bpf.RawInstruction{
 			fmt.Sprintf("pcapctl/exact=%v", ours.Exact):                         ours.Raw,
 			fmt.Sprintf("pcapctl-without-icmp-errors/exact=%v", noErrors.Exact): noErrors.Raw,

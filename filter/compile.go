@@ -11,24 +11,20 @@ import (
 // MaxInstructions is how many instructions a program may have (BPF_MAXINSNS in the kernel).
 const MaxInstructions = 4096
 
-// WholePacket is the snap length of a program that keeps all of every packet; no packet is larger.
-const WholePacket = 262144
+// wholePacket is the snap length, in bytes, of a program that keeps all of every packet; no packet is larger.
+const wholePacket = 262144
 
 // Options say for which socket a program is made.
 type Options struct {
 	// Framing is what the socket's packets start with.
 	Framing Framing
 
-	// SnapLen is how many bytes of a matching packet the kernel copies; 0 is WholePacket.
+	// SnapLen is how many bytes of a matching packet the kernel copies; 0 is all of it.
 	SnapLen uint32
 
 	// Interfaces are the interface indexes to record, for one socket that listens to all. Empty: whatever the
 	// socket is bound to.
 	Interfaces []uint32
-
-	// NoLoopback promises that the socket never sees a loopback interface. The part of the program that looks
-	// at loopback packets both ways round is then left out, which can make a large set fit.
-	NoLoopback bool
 
 	// MaxInstructions is the size to stay within, for a kernel that refuses a program of full size with ENOMEM:
 	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
@@ -43,17 +39,19 @@ type Options struct {
 
 // Program is a Set made into a program for the kernel.
 type Program struct {
-	Instructions []bpf.Instruction
-	Raw          []bpf.RawInstruction // the same, as SO_ATTACH_FILTER takes it
+	// Raw is the program as SO_ATTACH_FILTER takes it, at most MaxInstructions.
+	Raw []bpf.RawInstruction
 
 	// Exact reports whether the program accepts just what the Set matches. When false the Set was too large for
 	// one program: the program accepts all of that and more, and the caller must run Set.Match on what it gets.
 	Exact bool
+
+	instructions []bpf.Instruction // the same as Raw
 }
 
 var (
 	// ErrFraming is for an Options.Framing that is not one of the constants.
-	ErrFraming = errors.New("no such framing")
+	ErrFraming = errors.New("unknown framing")
 	// ErrTooManyInterfaces is for a list of interfaces that does not fit in a program, even without filters:
 	// listen to fewer, or to all.
 	ErrTooManyInterfaces = errors.New("too many interfaces for one kernel program")
@@ -66,7 +64,7 @@ func (s Set) Compile(o Options) (*Program, error) {
 		return nil, fmt.Errorf("compile filters: %w: %d", ErrFraming, o.Framing)
 	}
 	if o.SnapLen == 0 {
-		o.SnapLen = WholePacket
+		o.SnapLen = wholePacket
 	}
 	if o.MaxInstructions <= 0 || o.MaxInstructions > MaxInstructions {
 		o.MaxInstructions = MaxInstructions
@@ -84,7 +82,7 @@ func (s Set) Compile(o Options) (*Program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile filters: %w", err)
 		}
-		return &Program{Instructions: instructions, Raw: raw, Exact: exact}, nil
+		return &Program{Raw: raw, Exact: exact, instructions: instructions}, nil
 	}
 	return nil, fmt.Errorf("compile filters: %w: %d", ErrTooManyInterfaces, len(o.Interfaces))
 }
@@ -132,10 +130,7 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 		v4 := c.packets(ipv4)
 		start = c.network(v4, v6)
 	}
-	if !c.NoLoopback {
-		start = c.loopbackOnce(start)
-	}
-	start = c.interfaces(start)
+	start = c.interfaces(c.loopbackOnce(start))
 	program := c.program(start)
 	return program, !c.tooLarge && len(program) <= limit
 }

@@ -20,7 +20,7 @@ type Flow struct {
 // MaxFlows is how many flows a program can leave out.
 const MaxFlows = 96
 
-// ErrTooManyFlows is for more than MaxFlows.
+// ErrTooManyFlows is for more flows than MaxFlows.
 var ErrTooManyFlows = errors.New("too many flows to leave out")
 
 // flowRoom is how many instructions are kept for leaving out flows, so that how exact a program is does not
@@ -127,7 +127,10 @@ func (c *compiler) excludeIPv6(flows []Flow, recorded label) label {
 	}
 	next := c.seq(c.excludePorts(checks, recorded), bpf.LoadIndirect{Off: 40, Size: 4})
 	next = c.test(bpf.JumpEqual, protoTCP, next, recorded)
-	return c.seq(next, bpf.LoadIndirect{Off: 6, Size: 1})
+	next = c.seq(next, bpf.LoadIndirect{Off: 6, Size: 1})
+	// An EtherType of IPv6 does not make the header one: what has another version is not a packet of the flow.
+	next = c.test(bpf.JumpEqual, 6, next, recorded)
+	return c.seq(next, bpf.LoadIndirect{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
 }
 
 // excludeFrom writes the search for the IP header.
@@ -204,7 +207,7 @@ func (e *excluder) cooked() label {
 }
 
 // byTagRest tells the two apart by what is where a tag's EtherType would be. In an IP header that is a length,
-// and a TCP packet of 0x8100 bytes, say, then counts as none: it is recorded, never lost.
+// and a TCP packet of 0x8100 bytes, say, is then not recognised as one: it is recorded, never lost.
 func (e *excluder) byTagRest(rest label) label {
 	raw := e.raw(e.recorded)
 	isType := e.oneOf(rest, raw, etherIPv4, etherIPv6)

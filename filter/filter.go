@@ -1,11 +1,11 @@
-// Package filter says which packets are recorded.
+// Package filter decides which packets are recorded.
 //
 // A [Spec] is a filter in the notation of the API. [Parse] checks it and makes a [Filter]; a [Set] of
 // filters records a packet that any of them matches. A Set is put to work in two independent ways: [Set.Match]
 // looks at a packet in plain Go, and [Set.Compile] makes the classic BPF program that the kernel runs. The two
-// share no parsing of packets, so that each is a check of the other.
+// share no parsing of packets, so that each can be checked against the other.
 //
-// What a filter means on which packet is told in docs/filters.md.
+// docs/filters.md describes what a filter matches on each kind of packet.
 package filter
 
 import (
@@ -27,7 +27,7 @@ const (
 // String is the API's spelling.
 func (p protocol) String() string { return [...]string{"Any", "TCP", "UDP"}[p] }
 
-// number is the IP protocol number; of Any there is none.
+// number is the IP protocol number; 0 for Any.
 func (p protocol) number() uint8 { return [...]uint8{0, protoTCP, protoUDP}[p] }
 
 // end is what a filter says of one end of a conversation. A nil set is not named: it lets everything through.
@@ -59,7 +59,7 @@ func (f Filter) matchesAll() bool { return f.Equal(Filter{}) }
 // hasPorts reports whether f names a port, so that only protocols with ports can match.
 func (f Filter) hasPorts() bool { return f.local.ports != nil || f.remote.ports != nil }
 
-// addressDecides reports whether f tells the local end by its address, and so matches a packet that fits
+// addressDecides reports whether f recognises the local end by its address, and so matches a packet that fits
 // either way round, whatever its direction.
 func (f Filter) addressDecides() bool { return f.local.addrs != nil }
 
@@ -192,7 +192,7 @@ func (s Set) recordsAll() bool {
 	return len(s.filters) == 0 || s.all
 }
 
-// families tells which IP versions an end lets through.
+// families reports which IP versions an end lets through.
 func (e end) families() (v4, v6 bool) {
 	if e.addrs == nil {
 		return true, true

@@ -86,9 +86,9 @@ func vethPair(t testing.TB, a, b string) (int, int) {
 	return indexOf(t, a), indexOf(t, b)
 }
 
-// waitRunning waits until a device does not just drop what is sent: after it is up, that takes a moment.
+// waitRunning waits until a device has a carrier: before that it drops what is sent.
 func waitRunning(name string) error {
-	for range 500 {
+	for range 3000 {
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return err
@@ -215,8 +215,8 @@ func (s *seen) packet(framing Framing) Packet {
 // view is a place where packets are watched by two sockets alike, one of them with a filter.
 type view struct {
 	name string
-	// A cooked socket of newer kernels tells the protocol behind all tags; the program sees the outermost. The
-	// view of the same packets by a raw socket, which tells that, is looked at before.
+	// A cooked socket of newer kernels gives the protocol behind all tags; the program sees the outermost. The
+	// view of the same packets by a raw socket, which gives that, is looked at before.
 	raw            *view
 	program        Framing // what the program is made for
 	batch          []seen  // the last one
@@ -234,7 +234,7 @@ func newView(t testing.TB, name string, framing, program Framing, index, sentine
 	v := &view{name: name, framing: framing, program: program, sentinels: sentinels,
 		bare: packetSocket(t, kind, index), filtered: packetSocket(t, kind, index)}
 	// Without any filter the kernel does not show packets that have nothing behind their MAC header.
-	attach(t, v.bare, []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: WholePacket}})
+	attach(t, v.bare, []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: wholePacket}})
 	return v
 }
 
@@ -255,7 +255,7 @@ func (v *view) check(t testing.TB, set Set) {
 			left--
 		}
 		v.batch = append(v.batch, s)
-		told := s.protocol
+		given := s.protocol
 		if v.raw != nil {
 			s.protocol = v.raw.batch[len(v.batch)-1].protocol
 		}
@@ -265,7 +265,7 @@ func (v *view) check(t testing.TB, set Set) {
 		v.cases++
 		if p := s.packet(v.framing); set.Match(&p) {
 			v.matches++
-			s.protocol = told
+			s.protocol = given
 			want = append(want, s)
 		}
 	}

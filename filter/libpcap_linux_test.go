@@ -68,7 +68,7 @@ func withExtensions(raw []bpf.RawInstruction) []bpf.Instruction {
 	return out
 }
 
-// plain is a packet that both a filter and its expression can judge: whole and well formed, on Ethernet, without
+// plain is a packet that both a filter and its expression can match: whole and well formed, on Ethernet, without
 // tags, extension headers and fragments, of a protocol whose ports libpcap knows.
 func (r random) plain() Packet {
 	protocol := pick[uint8](r, protoTCP, protoTCP, protoUDP, protoUDP, protoSCTP, 47)
@@ -99,7 +99,7 @@ func TestPcapExpressionIsMatch(t *testing.T) {
 	needTcpdump(t)
 	r := newRandom(t)
 	want := propertyCases(t, 20_000)
-	packets := max(200, want/500) // starting tcpdump takes longer than judging many packets
+	packets := max(200, want/500) // starting tcpdump takes longer than matching many packets
 	cases, matches, skipped := 0, 0, 0
 	for cases < want {
 		var exprs []string

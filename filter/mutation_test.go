@@ -119,7 +119,7 @@ func TestPlantedMistakesAreCaught(t *testing.T) {
 			r := newRandom(t)
 			for tries := 1; tries <= 400; tries++ {
 				set := r.set(t)
-				program := slices.Clone(compiled(t, set, Options{}).Instructions)
+				program := slices.Clone(compiled(t, set, Options{}).instructions)
 				changed := 0
 				for i := range program {
 					if wrong := m.plant(program[i]); wrong != program[i] {
@@ -166,15 +166,19 @@ func wrongs(i bpf.Instruction) map[string]bpf.Instruction {
 
 // Nearly every single wrong instruction in a program is noticed. What is not is without effect: a check that
 // another one repeats, or a constant that only has to differ from all others.
+//
+// The packets are the same in every run: how many instructions are noticed depends on them, and the threshold is
+// what these packets notice, rounded down.
 func TestAlmostEveryWrongInstructionIsCaught(t *testing.T) {
-	r := newRandom(t)
+	const seed, atLeast = 1, 85 // percent
+	r := random{Rand: newSource(seed)}
 	set := NewSet(
 		parsed(t, "protocol=TCP", "localPort=80-85", "remoteIPAddress=10.0.0.1-10.0.0.3"),
 		parsed(t, "protocol=UDP", "remotePort=443;8443", "localIPAddress=10.0.0.2;2001:db8::1"),
 		parsed(t, "remoteIPAddress=2001:db8::1-2001:db8::ffff:ffff", "localPort=1"),
 		parsed(t, "localIPAddress=192.168.0.1;fe80::1"),
 	)
-	program := compiled(t, set, Options{}).Instructions
+	program := compiled(t, set, Options{}).instructions
 	corpus := newCorpus(r, set, Ethernet, 60_000)
 	if corpus.catches(t, program) {
 		t.Fatal("the program is wrong as it is")
@@ -193,8 +197,9 @@ func TestAlmostEveryWrongInstructionIsCaught(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d caught; missed: %q", caught, all, missed)
-	if caught*100 < all*85 {
-		t.Errorf("only %d of %d wrong instructions were caught", caught, all)
+	slices.Sort(missed)
+	t.Logf("seed %d: %d of %d caught; missed: %q", seed, caught, all, missed)
+	if caught*100 < all*atLeast {
+		t.Errorf("seed %d: only %d of %d wrong instructions were caught, want %d %%; missed: %q", seed, caught, all, atLeast, missed)
 	}
 }

@@ -159,7 +159,6 @@ func parseProtocol(faults *[]Fault, given *string) protocol {
 	}
 	*faults = append(*faults, Fault{
 		Field: "protocol",
-		Given: *given,
 		Reason: fmt.Sprintf("%s is not a protocol a filter can name; allowed: TCP, UDP, Any%s",
 			quote(text), protocolHint(strings.ToLower(text), known)),
 	})

@@ -10,17 +10,16 @@ import (
 // question is a decision over boxes as it depends on how the packet may be looked at.
 type question struct {
 	always []box // on every packet
-	// either is looked at besides on loopback, where both ends are local: the filters that tell the local end
-	// by the direction, the other way round.
+	// either is looked at besides on loopback, where both ends are local: the filters that recognise the
+	// local end by the direction, the other way round.
 	either []box
 }
 
-func (q *question) add(f *Filter, b box, noLoopback bool) {
+func (q *question) add(f *Filter, b box) {
 	q.always = append(q.always, b)
-	switch {
-	case f.addressDecides():
+	if f.addressDecides() {
 		q.always = append(q.always, b.swapped())
-	case !noLoopback:
+	} else {
 		q.either = append(q.either, b.swapped())
 	}
 }
@@ -87,9 +86,9 @@ func (c *compiler) packets(fam family) ipLabels {
 		switch {
 		case !ok:
 		case f.protocol == anyProtocol && !f.hasPorts():
-			part.addresses.add(f, b, c.NoLoopback)
+			part.addresses.add(f, b)
 		default:
-			part.others.add(f, b, c.NoLoopback)
+			part.others.add(f, b)
 		}
 	}
 	nothing := ipLabels{c.reject, c.reject}

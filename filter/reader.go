@@ -190,7 +190,7 @@ func (r *reader) ports(at place) label {
 	return r.seq(next, bpf.LoadExtension{Num: bpf.ExtLen})
 }
 
-// setPorts puts a value that is no port into both port fields.
+// setPorts puts a value that is not a port number into both port fields.
 func (r *reader) setPorts(value uint32) label {
 	return r.seq(r.decision,
 		bpf.LoadConstant{Dst: bpf.RegA, Val: value},

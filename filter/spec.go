@@ -18,15 +18,11 @@ type Spec struct {
 // Fault is one thing wrong with a Spec.
 type Fault struct {
 	Field  string // the JSON member, such as "localPort"
-	Given  string // the member's whole value, as it was given
-	Reason string // what is wrong and what is allowed instead
+	Reason string // what is wrong and what is allowed instead; text of the Spec in it is quoted and bounded
 }
 
-// String is the fault on one line.
-func (f Fault) String() string { return f.Field + ": " + f.Reason }
-
-// Parse checks a Spec and makes the Filter it describes. All faults are told at once; the Filter is of use
-// only when there is none.
+// Parse checks a Spec and makes the Filter it describes. It returns all faults at once; the Filter is valid only
+// when there are no faults.
 func Parse(s Spec) (Filter, []Fault) {
 	var faults []Fault
 	f := Filter{
@@ -65,7 +61,7 @@ func parseMember[T point[T]](faults *[]Fault, field string, given *string, n not
 		return nil
 	}
 	fault := func(format string, args ...any) {
-		*faults = append(*faults, Fault{Field: field, Given: *given, Reason: fmt.Sprintf(format, args...)})
+		*faults = append(*faults, Fault{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
 	list := strings.Split(*given, ";")
 	if last := len(list) - 1; last > 0 && strings.TrimSpace(list[last]) == "" {

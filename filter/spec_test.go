@@ -169,10 +169,10 @@ func TestParseFaults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.pair, func(t *testing.T) {
-			field, given, _ := strings.Cut(tt.pair, "=")
+			field, _, _ := strings.Cut(tt.pair, "=")
 			var want []Fault
 			for _, reason := range tt.want {
-				want = append(want, Fault{Field: field, Given: given, Reason: reason})
+				want = append(want, Fault{Field: field, Reason: reason})
 			}
 			_, faults := Parse(spec(t, tt.pair))
 			if diff := cmp.Diff(want, faults); diff != "" {
@@ -182,7 +182,7 @@ func TestParseFaults(t *testing.T) {
 	}
 }
 
-// All faults of a request are told in one go.
+// All faults of a request are returned at once.
 func TestParseTellsEveryFault(t *testing.T) {
 	_, faults := Parse(spec(t, "protocol=icmp", "localIPAddress=x", "localPort=y", "remoteIPAddress=1.2.3;zz", "remotePort=65536"))
 	fields := make([]string, 0, len(faults))

@@ -87,7 +87,7 @@ func TestProgramIsMatch(t *testing.T) {
 		var runners [3]*runner
 		for framing := range programs {
 			programs[framing] = compiled(t, set, Options{Framing: Framing(framing)})
-			runners[framing] = newRunner(t, programs[framing].Instructions)
+			runners[framing] = newRunner(t, programs[framing].instructions)
 		}
 		for range packets {
 			p := r.packet()

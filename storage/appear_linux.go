@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CreateHidden is Create for a file that has no name before Appear, so that
-// nobody, and no kill, ever finds it without its beginning. open(2), O_TMPFILE.
-// The folder must be there. On a file system that has no such files it is
-// Create.
+// CreateHidden is Create for a file that has no name before Appear: whatever
+// happens, nobody finds a file of that name without its header. open(2),
+// O_TMPFILE. Where the file system does not have such files, or the folder does
+// not exist yet, it is Create.
 func CreateHidden(dir, path string) (*File, error) {
 	rel, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(rel) {
@@ -32,23 +32,22 @@ func CreateHidden(dir, path string) (*File, error) {
 		_ = folder.Close()
 		return Create(dir, path)
 	}
-	f := &File{path: path, f: os.NewFile(uintptr(fd), path), folder: folder}
-	f.hold()
-	f.id, _ = IdentifyFile(f.f)
-	return f, nil
+	return newFile(path, os.NewFile(uintptr(fd), path), hidden{folder}), nil
 }
 
-// Appear gives the file its name, unless there is a file of that name:
-// fs.ErrExist. linkat(2).
-func (f *File) Appear() error {
-	if f.folder == nil {
-		return nil
-	}
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(f.folder.Fd()), filepath.Base(f.path), unix.AT_SYMLINK_FOLLOW)
+// hidden is the naming of a file that has no name yet. folder is the one that it
+// will have its name in.
+type hidden struct{ folder *os.File }
+
+// appear is linkat(2), which overwrites nothing.
+func (h hidden) appear(f *File) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(h.folder.Fd()), filepath.Base(f.path), unix.AT_SYMLINK_FOLLOW)
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: f.path, Err: err}
 	}
-	err = f.folder.Close()
-	f.folder = nil
-	return err
+	_ = h.folder.Close() // nothing was written through it
+	return nil
 }
+
+// discard leaves it to the kernel: a file without a name ends when it is closed.
+func (h hidden) discard(*File) error { return h.folder.Close() }

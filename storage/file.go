@@ -1,6 +1,6 @@
-// Package storage is where captures land: files that are never overwritten,
-// never cut in the middle of a packet and never called complete before the
-// disk has them.
+// Package storage keeps captures: in files that are never overwritten, never cut
+// in the middle of a packet and never reported as complete before the disk has
+// them.
 package storage
 
 import (
@@ -23,37 +23,38 @@ var ErrOutside = errors.New("the path leads out of the captures folder through a
 // Its contents up to the last successful Write are safe from the end of the
 // process, however sudden; up to Finish, also from the end of the machine.
 type File struct {
-	f       *os.File
-	path    string
-	madeDir string   // the captures folder, if it was made for this file
-	id      FileID   // zero when it could not be told
-	folder  *os.File // that the file will have its name in; nil when it has one
-	size    int64
-	begin   []byte // the first bytes that were written
-	guard   *guardSlot
+	f          *os.File
+	path       string
+	madeDir    string // the captures folder, if it was made for this file
+	id         FileID // zero when it is not known
+	name       naming
+	size       int64
+	begin      []byte // the first bytes that were written
+	protection protection
 }
 
 // Create makes the file path, which lies under the folder dir. The folder is
 // made when it is absent, folders between the two are not. The file belongs to
 // its owner alone.
 //
-// errors.Is tells fs.ErrExist (the file is there already and was left alone),
-// fs.ErrNotExist (a folder between is missing), fs.ErrPermission, ErrOutside.
+// Errors, for errors.Is: fs.ErrExist (the file exists already and was left
+// alone), fs.ErrNotExist (a folder between the two is missing),
+// fs.ErrPermission, ErrOutside.
 func Create(dir, path string) (_ *File, err error) {
 	rel, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(rel) {
 		return nil, fmt.Errorf("%s is not under %s: %w", path, dir, ErrOutside)
 	}
-	f := &File{path: path}
+	madeDir := ""
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		f.madeDir = dir
+		madeDir = dir
 	}
 	defer func() {
 		if err != nil {
-			f.removeDir()
+			removeDir(madeDir)
 		}
 	}()
 	// A Root resolves every component beneath the folder and follows no link
@@ -65,15 +66,15 @@ func Create(dir, path string) (_ *File, err error) {
 	defer func() { _ = root.Close() }()
 	// O_EXCL: nothing is overwritten, and a link in the last place is not
 	// followed. open(2).
-	f.f, err = root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	opened, err := root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		if leadsOut(dir, path) {
 			return nil, fmt.Errorf("%s: %w", path, ErrOutside)
 		}
 		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
 	}
-	f.hold()
-	f.id, _ = IdentifyFile(f.f) // without it Remove leaves the file alone
+	f := newFile(path, opened, named{})
+	f.madeDir = madeDir
 	return f, nil
 }
 
@@ -84,9 +85,9 @@ var ErrTampered = errors.New("somebody else has removed, renamed, replaced or cu
 // ErrReplaced means that another file has come to stand where one was made.
 var ErrReplaced = errors.New("it is another file than the one that was made here")
 
-// Remove takes a file away that Create made and that is closed. It follows no
-// link and leaves alone what has taken the file's place since: ErrReplaced. A
-// file that is gone already is no error.
+// Remove removes a file that Create made and that is closed. It follows no link
+// and leaves alone what has taken the file's place since: ErrReplaced. It
+// succeeds when the file is gone already.
 func (f *File) Remove(dir string) error {
 	rel, err := filepath.Rel(dir, f.path)
 	if err != nil {
@@ -111,8 +112,8 @@ func (f *File) Remove(dir string) error {
 	return err
 }
 
-// Space is what the file system of a folder has: free bytes for us, and all.
-// ok is false where that cannot be told.
+// Space is what the file system of a folder has: the free bytes that this
+// process may use, and all bytes. ok is false where that is not known.
 func Space(dir string) (free, total int64, ok bool) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -147,13 +148,14 @@ func leadsOut(dir, path string) bool {
 // Path is the path that the file was created with.
 func (f *File) Path() string { return f.path }
 
-// Size is the number of bytes that the file is good for.
+// Size is the number of bytes up to which the file is complete.
 func (f *File) Size() int64 { return f.size }
 
-// Write appends p, which must end where the file may end. When it fails, n
-// bytes of p are in the file and Cut has to take away what must not stay.
+// Write appends p, which must end where the file may end: behind a whole record.
+// When it fails, n bytes of p are in the file and Cut has to remove what must
+// not stay.
 func (f *File) Write(p []byte) (n int, err error) {
-	// Not WriteAt, which does not tell how much of a part was written.
+	// Not WriteAt, which does not return how much of a part was written.
 	if n, err = f.f.Write(p); err != nil {
 		return n, err
 	}
@@ -161,7 +163,7 @@ func (f *File) Write(p []byte) (n int, err error) {
 		f.begin = bytes.Clone(p[:min(n, beginLen)])
 	}
 	f.size += int64(n)
-	f.guard.commit(f.size)
+	f.protection.commit(f.size)
 	return n, nil
 }
 
@@ -178,12 +180,12 @@ func (f *File) Cut(size int64) error {
 		return err
 	}
 	f.size = size
-	f.guard.commit(size)
+	f.protection.commit(size)
 	return nil
 }
 
-// Finish brings the file and its name safely to the disk and closes it. Only
-// when it returns nil is the file complete.
+// Finish syncs the file and its name to the disk and closes it. Only when it
+// returns nil is the file complete. ErrTampered: somebody else has changed it.
 func (f *File) Finish() error {
 	// The file first, then the folder that names it: a name without its bytes
 	// would look like a complete file. fsync(2) asks for both.
@@ -194,7 +196,7 @@ func (f *File) Finish() error {
 	return syncDir(filepath.Dir(f.path))
 }
 
-// verify sees that the file still stands where it was made, is as long as what
+// verify checks that the file is still where it was made, is as long as what
 // was written, and begins as it did. Tools that tidy folders up do not ask
 // whether a file is in use.
 func (f *File) verify() error {
@@ -223,24 +225,14 @@ func (f *File) sync() error {
 // Close closes the file as it is.
 func (f *File) Close() error {
 	err := f.f.Close()
-	f.guard.release()
+	f.protection.release()
 	return err
 }
 
-// Discard closes the file and takes it away again, with the captures folder
-// if that was made for it: for a capture that never began.
-func (f *File) Discard() error {
-	if f.folder != nil { // it has no name to be found by
-		return errors.Join(f.Close(), f.folder.Close())
-	}
-	err := errors.Join(f.Close(), os.Remove(f.path))
-	f.removeDir()
-	return err
-}
-
-func (f *File) removeDir() {
-	if f.madeDir != "" {
-		_ = os.Remove(f.madeDir) // fails when somebody else has put something into it, as it should
+// removeDir removes the folder that was made for a file; "" is none.
+func removeDir(dir string) {
+	if dir != "" {
+		_ = os.Remove(dir) // fails when somebody else has put something into it, as it should
 	}
 }
 

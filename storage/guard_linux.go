@@ -1,12 +1,10 @@
 package storage
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,19 +18,20 @@ import (
 // (generic_perform_write checks for a fatal signal before each of them), so
 // that no order of writes in one process can keep a file from ending in the
 // middle of a packet. The guard is a second process that does nothing but wait
-// for the end of the first; the files that it left unfinished it cuts where
-// their last complete write ended.
+// for the end of the first. It truncates each file that the first process left
+// unfinished to where its last complete write ended.
 //
-// The two share the files' descriptors, which go over a socket (unix(7),
-// SCM_RIGHTS), and for each file one word of memory: the size that the file is
-// good for, or guardDone. The end is told by the same socket: the kernel closes
-// its other end when the last thread of the process has let go of its files, so
-// that no write can come after. What was sent before that is still delivered.
+// The two share the files' descriptors, which are passed over a socket (unix(7),
+// SCM_RIGHTS), and for each file one word of memory: the size up to which the
+// file is complete, or guardDone. The guard learns from the same socket that the
+// first process has ended: the kernel closes the socket's other end when the
+// last thread of the process has closed its files, so that no write can come
+// after. What was sent before that is still delivered.
 
-// GuardName is what the guard is called in a list of processes. It runs from
-// /proc/self/exe and so carries neither the name nor the path of the program:
-// `pkill -9 pcapctl` is no reason for it to die.
-const GuardName = "pcap-guard"
+// guardName is the guard's name in a list of processes. The guard runs from
+// /proc/self/exe and so has neither the name nor the path of the program:
+// `pkill -9 pcapctl` does not kill it.
+const guardName = "pcap-guard"
 
 const (
 	guardDone    = ^uint64(0)
@@ -41,13 +40,14 @@ const (
 	guardSockFD  = 0
 	guardMemFD   = 3
 
-	// What the guard is told, followed by the number of a slot.
+	// The messages to the guard, each followed by the number of a slot.
 	guardTake = 't' // with a file's descriptor
-	guardDrop = 'd' // answered when the guard has let go of the file
+	guardDrop = 'd' // the guard answers when it has closed the file
 )
 
-// Guard is the guard process of a session's files. It is safe for concurrent
-// use.
+// Guard is the Protector that is a second process, which truncates a session's
+// files to their last complete write when the session's process is killed. It
+// has room for 64 files at a time. It is safe for concurrent use.
 type Guard struct {
 	cmd  *exec.Cmd
 	mem  []byte
@@ -56,25 +56,26 @@ type Guard struct {
 	used [guardSlots]bool
 }
 
-// guardSlot is a file under guard.
+// guardSlot is the protection of a file by a guard.
 type guardSlot struct {
 	g    *Guard
 	slot int
 }
 
-// StartGuard starts a guard. program is what to run, which must call GuardMain
-// first of all in its main. Close sends it home, when its files are closed.
+// StartGuard starts a guard. program is the path of the program to run, which
+// must call GuardMain first of all in its main. Close ends the guard; its files
+// are closed before.
 func StartGuard(program string) (_ *Guard, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("start the guard of capture files: %w", err)
 		}
 	}()
-	memFD, err := unix.MemfdCreate(GuardName, unix.MFD_CLOEXEC)
+	memFD, err := unix.MemfdCreate(guardName, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	memFile := os.NewFile(uintptr(memFD), GuardName)
+	memFile := os.NewFile(uintptr(memFD), guardName)
 	defer func() { _ = memFile.Close() }()
 	if err := memFile.Truncate(guardMemSize); err != nil {
 		return nil, err
@@ -83,7 +84,7 @@ func StartGuard(program string) (_ *Guard, err error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	theirs := os.NewFile(uintptr(socks[1]), GuardName)
+	theirs := os.NewFile(uintptr(socks[1]), guardName)
 	defer func() { _ = theirs.Close() }()
 	g := &Guard{sock: socks[0]}
 	if g.mem, err = unix.Mmap(memFD, 0, guardMemSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
@@ -91,7 +92,7 @@ func StartGuard(program string) (_ *Guard, err error) {
 	}
 	g.cmd = &exec.Cmd{
 		Path:       program,
-		Args:       []string{GuardName},
+		Args:       []string{guardName},
 		Dir:        "/",
 		Env:        []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}, // nothing of ours, least of all secrets
 		Stdin:      theirs,
@@ -106,11 +107,9 @@ func StartGuard(program string) (_ *Guard, err error) {
 	return g, nil
 }
 
-// Close sends the guard home. It is nil-safe.
+// Close ends the guard process, and waits for its end. Calls after the first do
+// nothing.
 func (g *Guard) Close() {
-	if g == nil {
-		return
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.sock < 0 {
@@ -119,14 +118,15 @@ func (g *Guard) Close() {
 	_ = unix.Close(g.sock)
 	g.sock = -1
 	if !slices.Contains(g.used[:], true) {
-		_ = g.cmd.Process.Kill() // it has nothing to do any more, and need not take its time
+		_ = g.cmd.Process.Kill() // it has nothing left to do
 	}
 	_ = g.cmd.Wait()
 	_ = unix.Munmap(g.mem)
 }
 
-// Protect puts the file under guard, from its next Write on.
-func (f *File) Protect(g *Guard) error {
+// Protect puts a file under guard, from its next Write on. It fails when the
+// guard has as many files as it has room for, is closed or was killed.
+func (g *Guard) Protect(f *File) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := &guardSlot{g: g}
@@ -142,7 +142,7 @@ func (f *File) Protect(g *Guard) error {
 		return fmt.Errorf("guard %s: %w", f.path, os.NewSyscallError("sendmsg", err))
 	}
 	g.used[s.slot] = true
-	f.guard = s
+	f.protection = s
 	return nil
 }
 
@@ -150,20 +150,13 @@ func (s *guardSlot) word() *uint64 {
 	return (*uint64)(unsafe.Pointer(&s.g.mem[8*s.slot])) //nolint:gosec // G103: memory shared with the guard
 }
 
-// commit tells the guard the size that the file is good for.
-func (s *guardSlot) commit(size int64) {
-	if s != nil {
-		atomic.StoreUint64(s.word(), uint64(size))
-	}
-}
+// commit is for the guard the size to truncate the file to.
+func (s *guardSlot) commit(size int64) { atomic.StoreUint64(s.word(), uint64(size)) }
 
-// release takes the file, which is closed, from the guard, and waits until it
-// has let go of it: a file that two hold open takes its space on the disk until
-// both have closed it.
+// release takes the file, which is closed, from the guard, and waits until the
+// guard has closed it, too: a file that two processes have open keeps its space
+// on the disk until both have closed it.
 func (s *guardSlot) release() {
-	if s == nil {
-		return
-	}
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
 	if s.g.sock < 0 || !s.g.used[s.slot] {
@@ -181,86 +174,10 @@ func (s *guardSlot) release() {
 	s.g.used[s.slot] = false
 }
 
-// GuardMain turns the process into a guard if it was started as one, and is
-// false if not. It belongs at the very start of main.
-func GuardMain() bool {
-	if len(os.Args) != 1 || os.Args[0] != GuardName {
-		return false
-	}
-	// A service manager signals every process of a unit. The guard goes when
-	// the one it guards has gone.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	keepGuard(guardSockFD, os.NewFile(guardMemFD, GuardName))
-	return true
-}
-
-// keepGuard does as it is told until the other side is gone, and then cuts what
-// files it has.
-func keepGuard(sock int, mem *os.File) {
-	var files [guardSlots]*os.File
-	buf, oob := make([]byte, 2), make([]byte, unix.CmsgSpace(4))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(sock, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil || n < len(buf) || buf[1] >= guardSlots {
-			break
-		}
-		slot := buf[1]
-		if f := files[slot]; f != nil {
-			files[slot] = nil
-			_ = f.Close()
-		}
-		switch buf[0] {
-		case guardTake:
-			files[slot] = receivedFile(oob[:oobn])
-		case guardDrop:
-			_ = unix.Sendmsg(sock, []byte{guardDrop}, nil, nil, unix.MSG_NOSIGNAL)
-		}
-	}
-	for slot, f := range files {
-		if f != nil {
-			_ = cutFile(f, mem, slot)
-		}
-	}
-}
-
-func receivedFile(oob []byte) *os.File {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(msgs) != 1 {
-		return nil
-	}
-	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil || len(fds) != 1 {
-		return nil
-	}
-	return os.NewFile(uintptr(fds[0]), "capture")
-}
-
-func cutFile(file, mem *os.File, slot int) error {
-	var word [8]byte
-	if _, err := mem.ReadAt(word[:], int64(8*slot)); err != nil {
-		return err
-	}
-	size := binary.NativeEndian.Uint64(word[:])
-	if size == guardDone {
-		return nil
-	}
-	st, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size() > int64(size) {
-		err = file.Truncate(int64(size))
-	}
-	return errors.Join(err, file.Sync())
-}
-
-// hold puts a lock on the file that stays until both the process and its guard
-// have let go of it: flock(2) locks belong to the open file description, which
-// they share. Who gets the lock knows that nobody writes to the file any more.
-// A file system without locks does without.
-func (f *File) hold() { _ = unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+// lock locks the file until both the process and its guard have closed it:
+// flock(2) locks belong to the open file description, which they share. Whoever
+// gets the lock knows that nobody writes to the file any more. Where the file
+// system does not support locks, the file stays without one.
+func (f *File) lock() { _ = unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
 func isInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }

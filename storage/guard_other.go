@@ -4,10 +4,8 @@ package storage
 
 import "errors"
 
-// Guard is not to be had on this system.
+// Guard does not exist on this system: StartGuard always fails.
 type Guard struct{}
-
-type guardSlot struct{}
 
 // StartGuard fails on this system: it has no guard.
 func StartGuard(string) (*Guard, error) { return nil, errors.ErrUnsupported }
@@ -16,12 +14,9 @@ func StartGuard(string) (*Guard, error) { return nil, errors.ErrUnsupported }
 func (*Guard) Close() {}
 
 // Protect fails on this system: it has no guard.
-func (f *File) Protect(*Guard) error { return errors.ErrUnsupported }
+func (*Guard) Protect(*File) error { return errors.ErrUnsupported }
 
-func (*File) hold() {}
-
-func (*guardSlot) commit(int64) {}
-func (*guardSlot) release()     {}
+func (*File) lock() {}
 
 // GuardMain is always false on this system.
 func GuardMain() bool { return false }

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// spoolHead is how much of the start of a spool is never given back. It tells
-// the file from others, and is a multiple of the block size of every file
+// spoolHead is how many bytes of the start of a spool are never given back. They
+// distinguish the file from others. It is a multiple of the block size of every file
 // system, so that what is given back begins exactly behind it.
 const spoolHead = 64 << 10
 
@@ -31,8 +31,8 @@ type Spool struct {
 
 // OpenSpool opens the file path. keep is how many bytes it may hold on the disk
 // although they have been sent; what is more is given back, and also what would
-// leave less free than the file takes. Whatever is kept can be sent again if
-// the service loses it.
+// leave less free space than the file takes. Whatever is kept can be sent again
+// if the service loses it.
 func OpenSpool(path string, keep int64) (*Spool, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -47,8 +47,8 @@ func OpenSpool(path string, keep int64) (*Spool, error) {
 	return s, nil
 }
 
-// Given is how far a spool has been given back, as Spool.Given; 0 for a file
-// that has no hole where a spool has one.
+// Given is how far, in bytes, the spool f has been given back, as Spool.Given; 0
+// for a file that has no hole where a spool has one.
 func Given(f *os.File) (int64, error) { return holeEnd(f, spoolHead) }
 
 // ReadAt is io.ReaderAt.
@@ -67,9 +67,9 @@ func (s *Spool) Size() (int64, error) {
 	return st.Size(), nil
 }
 
-// Release says that all before the offset sent is safe elsewhere, and gives
-// back of it what may not be kept. A file system that makes no holes is no
-// error: the file then takes the space it takes.
+// Release says that all before the offset sent is stored elsewhere, and gives
+// back of it what may not be kept. It succeeds on a file system that does not
+// support holes: the file then keeps its space.
 func (s *Spool) Release(sent int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ func holeEnd(f *os.File, offset int64) (int64, error) {
 	fd := int(f.Fd())
 	hole, err := unix.Seek(fd, offset, unix.SEEK_HOLE)
 	switch {
-	case errors.Is(err, unix.EINVAL): // a file system that cannot tell has none
+	case errors.Is(err, unix.EINVAL): // a file system that does not report holes
 		return 0, nil
 	case err != nil:
 		return 0, os.NewSyscallError("lseek SEEK_HOLE", err)

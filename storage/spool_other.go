@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// punch is not to be had on this system: a spool keeps its space.
+// punch does not exist on this system: a spool keeps its space.
 func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func holeEnd(*os.File, int64) (int64, error) { return 0, nil }

@@ -1,6 +1,6 @@
 // Command bench runs pcapctl, tcpdump and dumpcap in turn on the same traffic,
 // in a network namespace of its own, and prints what each of them cost and
-// lost. docs/performance.md tells how to read it.
+// lost. docs/performance.md explains the columns.
 //
 //	go run ./capture/bench            every case, five rounds
 //	go run ./capture/bench -rounds 1 -seconds 2 -case 64B
@@ -22,7 +22,7 @@ import (
 type scenario struct {
 	name  string
 	sizes []int // of frames, in turn
-	rate  int   // packets a second; 0 sends as fast as it can
+	rate  int   // packets a second; 0 sends as fast as it can, a negative one sends none
 	snap  int   // bytes kept of each; 0 is all
 	every int   // one of so many packets passes the filter; 0 is no filter
 	disk  bool  // to the disk instead of memory
@@ -158,6 +158,11 @@ func (o *options) compare(net *network, s scenario) error {
 			runs[t.name] = append(runs[t.name], m)
 		}
 	}
+	return table(s, present, runs)
+}
+
+// table prints the medians of a scenario, a tool a line.
+func table(s scenario, present []tool, runs map[string][]measure) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight) //nolint:forbidigo // a command of its own
 	_, _ = fmt.Fprintf(w, "%s\tsent/s\tCPU µs/packet\tto tcpdump\tCPU %%\tCPU ms in all\tto tcpdump\tlost %%\tuncounted\tRSS MiB\tstart ms\tstop ms\t\n", s.name)
 	base, baseAll := median(runs["tcpdump"], measure.perPacket), median(runs["tcpdump"], measure.inAll)

@@ -117,14 +117,14 @@ func (s *sender) send(rate int, d time.Duration) (time.Duration, error) {
 		}
 		n := batch
 		if rate > 0 {
-			due := int(took.Seconds()*float64(rate)) - s.sent
-			if due < 16 {
+			behind := int(took.Seconds()*float64(rate)) - s.sent // packets
+			if behind < 16 {
 				if rate <= 50_000 {
 					time.Sleep(100 * time.Microsecond)
 				} // else shorter than the kernel's timers can wait: spin
 				continue
 			}
-			n = min(n, due)
+			n = min(n, behind)
 		}
 		if err := s.sendBatch(n); err != nil {
 			return took, err

@@ -124,6 +124,7 @@ func (n *network) command(o *options, cpu int, program string, args ...string) *
 	return cmd
 }
 
+// measure runs a tool once while packets are sent.
 func (n *network) measure(o *options, t tool, s scenario) (m measure, err error) {
 	dir := n.memory
 	if s.disk {
@@ -132,7 +133,7 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	file, held := filepath.Join(dir, "bench.cap"), filepath.Join(dir, "held")
 	defer func() {
 		_, _ = os.Remove(file), os.Remove(held)
-		if s.disk { // what the disk still has to do is nobody else's load
+		if s.disk { // so that the next run does not pay for it
 			unix.Sync()
 			time.Sleep(time.Second)
 		}
@@ -140,65 +141,103 @@ func (n *network) measure(o *options, t tool, s scenario) (m measure, err error)
 	if err := warm(held, s.volume(o.seconds)); err != nil {
 		return m, err
 	}
-
-	cmd := n.command(o, 1, t.program(o), t.args(s, file)...)
-	said := &log{wait: t.ready, ready: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = said, said
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	r, err := n.start(o, t, s, file)
+	if err != nil {
 		return m, err
 	}
-	select {
-	case <-said.ready:
-	case <-time.After(10 * time.Second):
-		_ = cmd.Process.Kill()
-		return m, fmt.Errorf("not ready after ten seconds: %s", said)
-	}
-	m.start = time.Since(began)
+	m.start = r.took
 	time.Sleep(200 * time.Millisecond) // dumpcap says it a little early
 	if err := os.Remove(held); err != nil {
+		r.kill()
 		return m, err
 	}
-	before, from := cpuTime(cmd.Process.Pid), time.Now()
-
-	if s.rate >= 0 {
-		var out []byte
-		var self string
-		if self, err = os.Executable(); err == nil {
-			sender := n.command(o, 0, self, senderArgs(s, o.seconds)...)
-			sender.Stderr = said
-			out, err = sender.Output()
-		}
-		if err == nil {
-			var nanos int64
-			_, err = fmt.Sscan(string(out), &m.sent, &m.wanted, &nanos)
-			m.sending = time.Duration(nanos)
-		}
-	} else {
-		m.sending = time.Duration(o.seconds * float64(time.Second))
-		time.Sleep(m.sending)
-	}
-	if err != nil {
-		_ = cmd.Process.Kill()
-		return m, fmt.Errorf("send: %w: %s", err, said)
+	pid := r.cmd.Process.Pid
+	before, from := cpuTime(pid), time.Now()
+	if err := n.send(o, s, r.said, &m); err != nil {
+		r.kill()
+		return m, fmt.Errorf("send: %w: %s", err, r.said)
 	}
 	time.Sleep(500 * time.Millisecond)
-
-	m.steady, m.window = cpuTime(cmd.Process.Pid)-before, time.Since(from)
-	m.rss = peakMemory(cmd.Process.Pid)
-	stopped := time.Now()
-	_ = cmd.Process.Signal(syscall.SIGINT)
-	err = cmd.Wait()
-	m.stop = time.Since(stopped)
-	if err != nil {
-		return m, fmt.Errorf("%w: %s", err, said)
+	m.steady, m.window = cpuTime(pid)-before, time.Since(from)
+	m.rss = peakMemory(pid)
+	if err := r.stop(&m); err != nil {
+		return m, err
 	}
-	m.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	if found := t.drops.FindSubmatch(said.bytes()); found != nil {
+	if found := t.drops.FindSubmatch(r.said.bytes()); found != nil {
 		m.counted, _ = strconv.Atoi(string(found[1]))
 	}
 	m.got, err = countPackets(file)
 	return m, err
+}
+
+// running is a tool that captures.
+type running struct {
+	cmd  *exec.Cmd
+	said *log
+	took time.Duration // from its start until it was ready
+}
+
+// start starts a tool and waits until it captures.
+func (n *network) start(o *options, t tool, s scenario, file string) (*running, error) {
+	r := &running{
+		cmd:  n.command(o, 1, t.program(o), t.args(s, file)...),
+		said: &log{wait: t.ready, ready: make(chan struct{})},
+	}
+	r.cmd.Stdout, r.cmd.Stderr = r.said, r.said
+	began := time.Now()
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.said.ready:
+	case <-time.After(10 * time.Second):
+		r.kill()
+		return nil, fmt.Errorf("not ready after ten seconds: %s", r.said)
+	}
+	r.took = time.Since(began)
+	return r, nil
+}
+
+// kill ends a tool whose measurement failed.
+func (r *running) kill() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+}
+
+// stop ends the tool as a user does, and notes its times.
+func (r *running) stop(m *measure) error {
+	stopped := time.Now()
+	_ = r.cmd.Process.Signal(syscall.SIGINT)
+	err := r.cmd.Wait()
+	m.stop = time.Since(stopped)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, r.said)
+	}
+	m.cpu = r.cmd.ProcessState.UserTime() + r.cmd.ProcessState.SystemTime()
+	return nil
+}
+
+// send sends the packets of a scenario, or waits as long where it has none.
+func (n *network) send(o *options, s scenario, said *log, m *measure) error {
+	if s.rate < 0 {
+		m.sending = time.Duration(o.seconds * float64(time.Second))
+		time.Sleep(m.sending)
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	sender := n.command(o, 0, self, senderArgs(s, o.seconds)...)
+	sender.Stderr = said
+	out, err := sender.Output()
+	if err != nil {
+		return err
+	}
+	var nanos int64
+	_, err = fmt.Sscan(string(out), &m.sent, &m.wanted, &nanos)
+	m.sending = time.Duration(nanos)
+	return err
 }
 
 // cpuTime is what the threads of a process have run so far. Those that have
@@ -282,7 +321,7 @@ func countPackets(file string) (int, error) {
 	}
 }
 
-// log keeps what a tool says and tells when it says that it is ready.
+// log keeps what a tool writes, and closes ready when it writes that it is ready.
 type log struct {
 	text  strings.Builder
 	wait  string

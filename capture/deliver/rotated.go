@@ -161,7 +161,7 @@ func (u *rotatedFiles) Start(exclude func([]filter.Flow) error) error {
 }
 
 // CaptureEnded implements Delivery.
-func (u *rotatedFiles) CaptureEnded() { _ = u.target.client.WatchFlows(nil) }
+func (u *rotatedFiles) CaptureEnded() { u.target.client.StopWatchingFlows() }
 
 // next is the next file to be sent, nil when there will be none.
 func (u *rotatedFiles) next() *rotatedFile {

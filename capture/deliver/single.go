@@ -76,7 +76,7 @@ func (d *single) Start(exclude func([]filter.Flow) error) error {
 }
 
 // CaptureEnded implements Delivery.
-func (d *single) CaptureEnded() { _ = d.target.client.WatchFlows(nil) }
+func (d *single) CaptureEnded() { d.target.client.StopWatchingFlows() }
 
 // Progress implements Delivery.
 func (d *single) Progress() Progress { return progressOf(d.up.Progress()) }

@@ -1,5 +1,6 @@
-// Package netif knows the machine's network interfaces: which there are, which
-// of them pcapctl captures on by default, and what they have counted.
+// Package netif lists and watches the machine's network interfaces: which there
+// are, which of them pcapctl captures on by default, and what they have counted.
+// It also enters network namespaces.
 package netif
 
 import (
@@ -10,7 +11,7 @@ import (
 // Interface is one network interface as the kernel describes it at one moment.
 type Interface struct {
 	Name      string
-	Alias     string // what the administrator calls it, IFLA_IFALIAS; mostly ""
+	Alias     string // the name that the administrator gave it, IFLA_IFALIAS; mostly ""
 	Index     int
 	HWType    HWType
 	Up        bool // administratively up (IFF_UP)
@@ -20,7 +21,7 @@ type Interface struct {
 	MTU       int // bytes
 	Addresses []netip.Prefix
 	// Dropped counts the packets that the device or its driver received and
-	// did not hand on, since it exists: rx_dropped and rx_missed_errors of
+	// did not pass on, since it exists: rx_dropped and rx_missed_errors of
 	// Documentation/networking/statistics.rst, which do not overlap.
 	Dropped uint64
 }

@@ -84,9 +84,9 @@ func (w *Watch) List() ([]Interface, error) {
 }
 
 // Next waits for interfaces to change and gives them as they are then, without
-// their addresses; removed tells those that have gone. The error is ErrMissed
-// when there were more changes than the kernel could hold, so that only List
-// tells how things stand, and os.ErrClosed after Close.
+// their addresses; removed are those that have gone. The error is ErrMissed
+// when there were more changes than the kernel could queue, so that only List
+// gives the current state, and os.ErrClosed after Close.
 func (w *Watch) Next() (changed, removed []Interface, err error) {
 	msgs, err := w.events.receive()
 	if errors.Is(err, unix.ENOBUFS) {

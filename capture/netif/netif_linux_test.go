@@ -1,7 +1,10 @@
 package netif
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
 	"os"
 	"syscall"
@@ -92,7 +95,7 @@ func TestWatch(t *testing.T) {
 				if got == want {
 					return
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("never heard of %+v", want)
 			}
 		}
@@ -111,7 +114,7 @@ func TestWatch(t *testing.T) {
 				t.Fatalf("heard that %s was removed", got.name)
 			}
 			heard = got == event{"br0", true}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("never heard that br0 was removed")
 		}
 	}
@@ -123,17 +126,45 @@ func TestWatch(t *testing.T) {
 		if !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Close did not end Next")
 	}
 }
 
+// FuzzParse: whatever the kernel's message is, a parsed interface has the index
+// of its header and a name and an alias from within the message, and an address
+// fits its prefix length or is not valid at all.
 func FuzzParse(f *testing.F) {
 	f.Add(uint16(syscall.RTM_NEWLINK), make([]byte, 40))
+	f.Add(uint16(syscall.RTM_DELLINK), append(append(make([]byte, 16), 7, 0, 3, 0, 'l', 'o', 0, 0), 8, 0, 4, 0, 0, 0, 1, 0))
 	f.Add(uint16(syscall.RTM_NEWADDR), []byte{2, 24, 0, 0, 1, 0, 0, 0, 8, 0, 1, 0, 10, 0, 0, 1})
-	f.Fuzz(func(_ *testing.T, kind uint16, data []byte) {
+	f.Fuzz(func(t *testing.T, kind uint16, data []byte) {
 		m := syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: data}
-		parseLink(m)
-		parseAddress(m)
+		i, isLink := parseLink(m)
+		if isLink {
+			link := kind == syscall.RTM_NEWLINK || kind == syscall.RTM_DELLINK
+			index := int(int32(binary.NativeEndian.Uint32(data[4:])))
+			if !link || i.Index != index || i.Name == "" || !bytes.Contains(data, []byte(i.Name)) || !bytes.Contains(data, []byte(i.Alias)) {
+				t.Fatalf("message %d %x became %+v", kind, data, i)
+			}
+			if i.MTU < 0 || i.MTU > math.MaxUint32 || i.Master < 0 || i.Master > math.MaxUint32 || i.Addresses != nil {
+				t.Fatalf("out of range: %+v", i)
+			}
+		}
+		index, prefix, isAddr := parseAddress(m)
+		switch {
+		case isAddr && isLink:
+			t.Fatalf("message %d is both a link and an address", kind)
+		case isAddr:
+			addr := prefix.Addr().AsSlice()
+			if kind != syscall.RTM_NEWADDR || index < 0 || index > math.MaxUint32 || !bytes.Contains(data, addr) {
+				t.Fatalf("message %d %x became %v of interface %d", kind, data, prefix, index)
+			}
+			if bits := int(data[1]); prefix.IsValid() != (bits <= len(addr)*8) || prefix.IsValid() && prefix.Bits() != bits {
+				t.Fatalf("a prefix length of %d became %v", bits, prefix)
+			}
+		case prefix.Addr().IsValid():
+			t.Fatalf("refused, but %v is valid", prefix)
+		}
 	})
 }

@@ -5,7 +5,7 @@ package netif
 // List always fails with ErrUnsupported.
 func List() ([]Interface, error) { return nil, ErrUnsupported }
 
-// Watch is not to be had on this system: Open always fails.
+// Watch does not exist on this system: Open always fails.
 type Watch struct{}
 
 // Open always fails with ErrUnsupported.
@@ -20,7 +20,7 @@ func (*Watch) List() ([]Interface, error) { return nil, ErrUnsupported }
 // Next always fails with ErrUnsupported.
 func (*Watch) Next() (changed, removed []Interface, err error) { return nil, nil, ErrUnsupported }
 
-// In calls fn where we are, and always fails with ErrUnsupported for another
+// In calls fn in the current namespace, and always fails with ErrUnsupported for another
 // namespace.
 func In(ns string, fn func() error) error {
 	if ns != "" {

@@ -14,10 +14,10 @@ import (
 
 // In calls fn in the network namespace ns: sockets that fn opens stay in it,
 // files are those of this process as ever. ns is the id of a process, the name
-// of a namespace as ip-netns(8) makes them, or the path of one; "" calls fn
-// where we are.
+// of a namespace as ip-netns(8) makes them, or the path of one; "" is the
+// namespace of the calling thread.
 //
-// errors.Is tells fs.ErrNotExist (no such process or namespace) and
+// Errors, for errors.Is: fs.ErrNotExist (no such process or namespace) and
 // fs.ErrPermission (CAP_SYS_ADMIN is missing); other errors are fn's own.
 func In(ns string, fn func() error) error {
 	if ns == "" {
@@ -56,7 +56,7 @@ func openNamespace(ns string) (int, error) {
 	}
 	// Entering anything else would fail with an error that says less.
 	if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
-		return -1, errors.Join(fmt.Errorf("enter the network namespace %s: %s is no network namespace: %w", ns, path, fs.ErrNotExist), unix.Close(fd))
+		return -1, errors.Join(fmt.Errorf("enter the network namespace %s: %s is not a network namespace: %w", ns, path, fs.ErrNotExist), unix.Close(fd))
 	}
 	return fd, nil
 }

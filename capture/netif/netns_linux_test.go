@@ -3,9 +3,10 @@ package netif
 import (
 	"errors"
 	"io/fs"
-	"os/exec"
+	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"pcapctl/capture/testnet"
 )
@@ -44,9 +45,12 @@ func TestIn(t *testing.T) {
 	}
 	// ip-netns has become the command by now, or becomes it soon.
 	pid := strconv.Itoa(sleep.Process.Pid)
-	for range 100 {
-		if out, err := exec.Command("cat", "/proc/"+pid+"/comm").Output(); err == nil && string(out) == "sleep\n" {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		if comm, err := os.ReadFile("/proc/" + pid + "/comm"); err == nil && string(comm) == "sleep\n" {
 			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("sleep did not start")
 		}
 	}
 	if !names(pid)["inside0"] {

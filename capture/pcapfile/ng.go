@@ -102,8 +102,8 @@ func end(b []byte, start int) []byte {
 
 func appendOption(b []byte, code uint16, value string) []byte {
 	if len(value) > maxOption {
-		// Not within a character. The last of a longer text is of no use to
-		// anybody, but a wrong length would be the end of the file for readers.
+		// Not within a character. A longer text cannot be stored, and a wrong
+		// length would make the rest of the file unreadable.
 		cut := maxOption
 		for cut > 0 && !utf8.RuneStart(value[cut]) {
 			cut--
@@ -245,12 +245,12 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.LittleEndian.AppendUint32(b, uint32(units))
 }
 
-// IsNG tells a pcapng file by the bytes that it begins with.
+// IsNG reports whether a file that begins with these bytes is pcapng.
 func IsNG(magic [4]byte) bool { return binary.LittleEndian.Uint32(magic[:]) == blockSection }
 
-// WholeNG gives how many packets are in the whole blocks that b begins with,
-// the bytes recorded of them, and the bytes of the blocks. b begins at a block
-// of a section in little endian.
+// WholeNG counts what is in the whole blocks that b begins with: their packets,
+// the bytes recorded of these packets, and the bytes of the blocks. b begins at
+// a block of a section in little endian.
 func WholeNG(b []byte) (packets, data, size int) {
 	le := binary.LittleEndian
 	for len(b)-size >= blockOverhead {

@@ -1,9 +1,14 @@
-// Package pcapfile is the classic pcap file format, as far as a capture that
-// must end on a packet boundary needs it: records are laid out in a buffer
-// that only ever holds whole ones, and a cut file can be measured.
+// Package pcapfile writes and reads capture files: classic pcap, with
+// microseconds or nanoseconds, and pcapng.
 //
-// Format: draft-ietf-opsawg-pcap; link types: the LINKTYPE_ registry of
-// draft-ietf-opsawg-pcaplinktype.
+// Writing works on byte slices: functions append or put headers, records and
+// blocks in little endian, so that a caller's buffer holds whole packets only
+// and a file can end on a packet boundary. Whole and WholeNG measure how much of
+// a file that was cut is whole. A Reader reads files of any writer, in both byte
+// orders, and treats their contents as hostile.
+//
+// Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng; link types: the
+// LINKTYPE_ registry of draft-ietf-opsawg-pcaplinktype.
 package pcapfile
 
 import (

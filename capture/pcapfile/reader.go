@@ -31,9 +31,10 @@ type Packet struct {
 // packet's own bytes.
 type Direction uint8
 
-// The directions, with the values of the pcapng option epb_flags.
+// The directions, with the values of the pcapng option epb_flags. A file that
+// does not record it has UnknownDirection.
 const (
-	Untold Direction = iota
+	UnknownDirection Direction = iota
 	Inbound
 	Outbound
 )
@@ -44,20 +45,20 @@ type FormatError struct {
 	Reason string
 }
 
-// Error tells the position and the reason.
+// Error gives the position and the reason.
 func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
 
 // Reader reads the packets of a pcap or pcapng file that may hold anything. It
 // allocates little more than one packet of MaxSnapLen bytes and one read-ahead
-// buffer, whatever lengths the file claims, and gives up at the first thing
-// that cannot be.
+// buffer, whatever lengths the file claims, and returns an error at the first
+// thing that is not valid.
 //
 // Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
 // both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
 // sections, both byte orders).
 //
 // gopacket's pcapgo does not do for this: its link types end at 255, so that
-// SLL2 reads as another; it does not hand out epb_flags; it divides by zero for
+// SLL2 reads as another; it does not return epb_flags; it divides by zero for
 // some resolutions of time and allocates whatever length a file claims; and its
 // errors have no position.
 type Reader struct {
@@ -72,7 +73,7 @@ type Reader struct {
 
 	next  func(*Packet) error
 	link  LinkType // as LinkType gives it
-	known bool     // link was told
+	known bool     // link is set
 	// Of a pcap file.
 	scale uint32 // nanoseconds of one unit of a record's time
 	// Of a pcapng file.
@@ -120,7 +121,7 @@ const (
 	magicNano  = 0xa1b23c4d
 )
 
-// whatElse tells what a file is that somebody may think a capture.
+// whatElse names the kinds of files that are mistaken for captures.
 func whatElse(magic []byte) string {
 	for _, known := range []struct{ begins, is string }{
 		{"\x1f\x8b", "it is compressed by gzip; give it to --read-file - through `gunzip -c`"},
@@ -240,8 +241,8 @@ func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
 	if major, minor := order.Uint16(head[4:]), order.Uint16(head[6:]); major != 2 || minor != 4 {
 		return r.malformed("a pcap file of version %d.%d; allowed: 2.4", major, minor)
 	}
-	// The snap length in the header is no bound: writers are known that put
-	// longer packets behind it, or 0 into it, and libpcap takes them.
+	// The snap length in the header does not bound the records: some writers
+	// write longer packets, or 0 in the header, and libpcap accepts that.
 	r.link, r.known = LinkType(order.Uint32(head[20:])), true
 	return nil
 }
@@ -253,7 +254,7 @@ func (r *Reader) nextPcap(p *Packet) error {
 		return err
 	}
 	p.LinkType, p.Offset, p.Timed = r.link.Kind(), r.at, true
-	// A fraction of a second or more is no fraction, but the sum is clear.
+	// A fraction of a second or more is not valid, but the sum is clear.
 	nsec := uint64(r.order.Uint32(head[4:])) * uint64(r.scale)
 	sec := uint64(r.order.Uint32(head)) + nsec/1e9
 	if err := r.setTime(p, sec, nsec%1e9); err != nil {

@@ -144,7 +144,7 @@ func (r *Reader) section(length []byte) error {
 	case binary.BigEndian.Uint32(body) == byteOrderMagic:
 		r.order = binary.BigEndian
 	default:
-		return r.malformed("the section header does not tell its byte order: % x", body[:4])
+		return r.malformed("the section header has an unknown byte order: % x", body[:4])
 	}
 	r.format = "pcapng, " + orderName(r.order)
 	// 1.2 is what some writers made of 1.0; the draft has both read alike.
@@ -173,7 +173,7 @@ func (r *Reader) block(kind uint32, p *Packet) (found bool, err error) {
 	case blockSimple:
 		return true, r.simple(p)
 	}
-	return false, nil // statistics, names, secrets and what nobody knows
+	return false, nil // statistics, names, secrets and unknown blocks
 }
 
 func (r *Reader) describe() error {
@@ -216,7 +216,7 @@ func (i *iface) resolution() string {
 	return fmt.Sprintf("10^-%d", i.exp)
 }
 
-// options hands over the options of the rest of the block. value is what an
+// options calls see for each option of the rest of the block. value is what an
 // option of 1, 2, 4 or 8 bytes holds; of other lengths it is 0.
 func (r *Reader) options(see func(code, length uint16, value uint64) error) error {
 	for r.left >= 4 {

@@ -295,7 +295,7 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// A fault of the stream itself is handed on as it is.
+// An error of the underlying reader is returned as it is.
 func TestReadErrors(t *testing.T) {
 	for _, form := range pcaptest.Forms() {
 		file := form.File(some[:3], 1)
@@ -338,8 +338,67 @@ func TestNextAllocatesNothing(t *testing.T) {
 	}
 }
 
+// written are files of our own with the packets: a pcapng file, and a pcap file
+// if all have one link type.
+func written(packets []pcapfile.Packet) [][]byte {
+	ng := pcapfile.AppendSection(nil, &pcapfile.Section{Application: "test"})
+	ifaces := map[pcapfile.LinkType]uint32{}
+	for _, p := range packets {
+		if _, ok := ifaces[p.LinkType]; !ok {
+			ifaces[p.LinkType] = uint32(len(ifaces))
+			ng = pcapfile.AppendInterface(ng, &pcapfile.Interface{Name: "i", LinkType: p.LinkType, SnapLen: pcapfile.MaxSnapLen})
+		}
+	}
+	var classic []byte
+	for _, p := range packets {
+		at := len(ng)
+		ng = append(ng, make([]byte, pcapfile.EnhancedLen(len(p.Data)))...)
+		n := pcapfile.PutEnhanced(ng[at:], ifaces[p.LinkType], uint32(p.Direction), p.Sec, p.Nsec, len(p.Data), p.Length)
+		copy(ng[at+n:], p.Data)
+
+		if classic == nil {
+			classic = pcapfile.AppendHeader(nil, pcapfile.Nano, p.LinkType, pcapfile.MaxSnapLen)
+		}
+		at = len(classic)
+		classic = append(classic, make([]byte, pcapfile.RecordHeaderLen)...)
+		pcapfile.PutRecordHeader(classic[at:], p.Sec, p.Nsec, len(p.Data), p.Length)
+		classic = append(classic, p.Data...)
+	}
+	if len(ifaces) != 1 {
+		return [][]byte{ng}
+	}
+	return [][]byte{ng, classic}
+}
+
+// wantSameWhenWritten writes the packets that can be read of a file into files
+// of our own, and wants to read the same packets there.
+func wantSameWhenWritten(t *testing.T, file []byte) {
+	t.Helper()
+	packets, _ := readAll(file) // up to where the file is malformed
+	for _, again := range written(packets) {
+		got, err := readAll(again)
+		if err != nil {
+			t.Fatalf("a file of our own cannot be read: %v", err)
+		}
+		if len(got) != len(packets) {
+			t.Fatalf("%d packets were written and %d are read", len(packets), len(got))
+		}
+		for i, want := range packets {
+			p := got[i]
+			if !pcapfile.IsNG([4]byte(again)) {
+				p.Direction = want.Direction // pcap has none
+			}
+			if !bytes.Equal(p.Data, want.Data) || p.Length != want.Length || p.LinkType != want.LinkType ||
+				p.Sec != want.Sec || p.Nsec != want.Nsec || p.Direction != want.Direction {
+				t.Fatalf("packet %d: %+v became %+v", i, want, p)
+			}
+		}
+	}
+}
+
 // FuzzReader: whatever the bytes are, reading ends, in little memory, with
-// packets that lie one behind the other within the file.
+// packets that lie one behind the other within the file, and that read the same
+// when they are written again.
 func FuzzReader(f *testing.F) {
 	for _, form := range pcaptest.Forms() {
 		for _, link := range []pcapfile.LinkType{
@@ -375,5 +434,6 @@ func FuzzReader(f *testing.F) {
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20+uint64(len(file))*16 {
 			t.Fatalf("%d bytes allocated for a file of %d", grown, len(file))
 		}
+		wantSameWhenWritten(t, file)
 	})
 }

@@ -1,6 +1,5 @@
-// Package testnet gives tests networks of their own: namespaces that they make
-// and that go away with them, so that real kernel sockets see real traffic and
-// nobody else's.
+// Package testnet gives tests networks of their own: namespaces that end with
+// the test, so that real kernel sockets see real traffic, and only the test's.
 package testnet
 
 import (
@@ -59,8 +58,8 @@ type NS struct {
 
 var count atomic.Int64
 
-// New makes a namespace that ends with the test. Nothing in it speaks by
-// itself: there is no IPv6 autoconfiguration and no ARP.
+// New makes a namespace that ends with the test. The kernel sends no packets of
+// its own in it: IPv6 autoconfiguration is off, and Veth switches off ARP.
 func New(t testing.TB) *NS {
 	t.Helper()
 	Need(t, "ip")
@@ -136,8 +135,8 @@ func (ns *NS) Do(fn func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// The thread is never unlocked, so that the runtime throws it away: it
-		// must serve nobody else.
+		// The thread is never unlocked, so that the runtime ends it with the
+		// goroutine: no other goroutine may run in the namespace.
 		runtime.LockOSThread()
 		var fd int
 		if fd, err = unix.Open("/run/netns/"+ns.Name, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
@@ -191,8 +190,8 @@ func (ns *NS) Sender(dev string) *Sender {
 	return s
 }
 
-// Send sends one frame, and nothing when the test is over: whoever sends beside
-// it need not be waited for. Safe for concurrent use.
+// Send sends one frame, and nothing when the test is over: a test need not wait
+// for goroutines that send. Safe for concurrent use.
 func (s *Sender) Send(frame []byte) {
 	s.t.Helper()
 	s.mu.RLock()

@@ -1,6 +1,6 @@
 // Package azblob puts a growing file into an Azure block blob while it grows.
 //
-// A [Client] is one blob that does not exist yet. Check tells beforehand
+// A [Client] is one blob that does not exist yet. Check finds out beforehand
 // whether it can be made; an [Upload] follows the file, stages its blocks as
 // they become whole and commits them at the end. What was staged is found again
 // by a later process from the file and the service alone, without any state of
@@ -32,31 +32,29 @@ type Options struct {
 	SAS     secret.Text     // the signature that was behind the URL, if there was one
 	Mode    AuthMode        // "" is AuthAny
 
-	// Getenv gives the environment that credentials are looked for in.
-	Getenv func(name string) string
-
 	// Until is when the capture ends at the latest. A SAS must last as long.
 	// Zero when that is not known.
 	Until time.Time
 
-	// Stall is how long a connection may make no progress at all, and how long
-	// the service may take to answer; 0 is 30 s. A block may take this long
-	// and 1 s more for each 32 KiB.
-	Stall time.Duration
-
-	// Backoff is the first wait before a retry; each doubles up to 64 times
-	// this. 0 is 500 ms.
-	Backoff time.Duration
+	// What tests set.
+	getenv  func(name string) string // nil is os.Getenv
+	stall   time.Duration            // 0 is defaultStall
+	backoff time.Duration            // 0 is defaultBackoff
 }
 
 const (
-	defaultStall   = 30 * time.Second
+	// defaultStall is how long a connection may make no progress at all, and
+	// how long the service may take to answer. A block may take this long and
+	// a second more for each slowestRate bytes.
+	defaultStall = 30 * time.Second
+	slowestRate  = 32 << 10
+	// defaultBackoff is the first wait before a retry. Each wait is twice as
+	// long as the one before, up to backoffSteps doublings.
 	defaultBackoff = 500 * time.Millisecond
-	backoffSteps   = 6 // doublings
-	slowestRate    = 32 << 10
+	backoffSteps   = 6
 	// checkTime bounds a Check, whatever the network does.
-	checkTime = 60 * time.Second
-	checkTrys = 3
+	checkTime  = 60 * time.Second
+	checkTries = 3
 )
 
 // Client is a blob to be made. It is safe for concurrent use.
@@ -81,7 +79,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{address: o.Address, stall: o.Stall, backoff: o.Backoff, how: cred.how}
+	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how}
 	if c.stall <= 0 {
 		c.stall = defaultStall
 	}
@@ -131,12 +129,6 @@ func (c *Client) connect(cred *credential) error {
 	return nil
 }
 
-// URL is that of the blob, without any signature.
-func (c *Client) URL() string { return c.address.String() }
-
-// Credential says in words who asks, such as "the SAS in AZURE_STORAGE_SAS_TOKEN".
-func (c *Client) Credential() string { return c.how }
-
 // Close closes the connections.
 func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
@@ -149,19 +141,23 @@ type Flow struct {
 	Remote    netip.AddrPort
 }
 
-// WatchFlows tells of the client's connections: once at once, then before each
-// new one sends its first packet, and again when the last trace of one has
-// gone. Each call has all there are. A new connection is not made when f fails.
-// Calls do not overlap. A nil f ends it.
+// WatchFlows calls f with all of the client's connections: immediately, then
+// before each new one sends its first packet, and again when the last packets
+// of a closed one can no longer come. A new connection is not made when f fails.
+// Calls do not overlap; StopWatchingFlows ends them.
 //
-// Local ports are not given to another program as long as their flows are told
-// here. On systems other than Linux that cannot be promised, and f is refused.
+// The kernel gives the local port of a flow to no other program as long as the
+// flow is passed to f. Systems other than Linux cannot promise that:
+// errors.ErrUnsupported.
 func (c *Client) WatchFlows(f func([]Flow) error) error { return c.dialer.watch(f) }
 
-// Check tells whether the blob can be made: the credentials are good for it,
+// StopWatchingFlows ends what WatchFlows began.
+func (c *Client) StopWatchingFlows() { c.dialer.unwatch() }
+
+// Check finds out whether the blob can be made: the credentials are good for it,
 // the container is there, the blob is not, and nobody else is uploading to it.
-// bloburl.DefaultContainer is made when it is absent; nothing else is changed. It takes
-// a minute at most. Errors are *Error.
+// bloburl.DefaultContainer is made when it is absent; nothing else is changed.
+// It takes a minute at most. Errors are *Error.
 func (c *Client) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
@@ -171,7 +167,7 @@ func (c *Client) Check(ctx context.Context) error {
 // few tries what cannot wait for long.
 func (c *Client) few(ctx context.Context, do func(context.Context) error) error {
 	var err error
-	for try := range checkTrys {
+	for try := range checkTries {
 		if try > 0 && !sleep(ctx, c.wait(try-1), nil) {
 			break
 		}
@@ -231,8 +227,9 @@ func (c *Client) makeContainer(ctx context.Context) error {
 }
 
 // mayWrite asks the service to commit nothing on the condition that a blob is
-// there which is not. A caller who may write is told of the condition, one who
-// may not of that; in either case nothing happens.
+// there which is not. The service answers a caller who may write that the
+// condition failed, and one who may not that permission is missing; in either
+// case nothing happens.
 func (c *Client) mayWrite(ctx context.Context) error {
 	never := blob.ModifiedAccessConditions{IfMatch: etag(`"0x0"`)}
 	_, err := c.blob.CommitBlockList(ctx, nil, &blockblob.CommitBlockListOptions{

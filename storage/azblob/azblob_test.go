@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -53,8 +54,8 @@ func client(t *testing.T, a *blobtest.Azurite, host, path string, change ...func
 	t.Helper()
 	o := Options{
 		Address: address(a.Endpoint(host), path),
-		Getenv:  env("AZURE_STORAGE_KEY", a.Key+"\n"),
-		Stall:   2 * time.Second, Backoff: 20 * time.Millisecond,
+		getenv:  env("AZURE_STORAGE_KEY", a.Key+"\n"),
+		stall:   2 * time.Second, backoff: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&o)
@@ -93,6 +94,23 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
+// until waits for something to happen. Half a minute is for machines that do
+// much else.
+func until(t *testing.T, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !happened(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
+}
+
+// untilStaged waits until the service has at least so many bytes.
+func untilStaged(t *testing.T, u *Upload, bytes int64) {
+	t.Helper()
+	until(t, fmt.Sprintf("%d bytes are staged", bytes), func() bool { return u.Progress().Staged >= bytes })
+}
+
 func TestCheck(t *testing.T) {
 	a := blobtest.Start(t)
 	a.Container("captures")
@@ -100,11 +118,11 @@ func TestCheck(t *testing.T) {
 	a.PutBlock("captures/foreign.cap", "AAAA", []byte("x"))
 	sas := func(permissions string) func(*Options) {
 		return func(o *Options) {
-			o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n")
+			o.getenv = env("AZURE_STORAGE_SAS_TOKEN", "?"+a.SAS(permissions, time.Now().Add(time.Hour))+"\n")
 		}
 	}
 	connection := func(o *Options) {
-		o.Getenv = env("AZURE_STORAGE_CONNECTION_STRING", a.ConnectionString("")+"\n")
+		o.getenv = env("AZURE_STORAGE_CONNECTION_STRING", a.ConnectionString("")+"\n")
 	}
 	t.Run("good", func(t *testing.T) {
 		for name, change := range map[string]func(*Options){
@@ -127,7 +145,7 @@ func TestCheck(t *testing.T) {
 		}
 		a.Put(bloburl.DefaultContainer+"/x", nil)
 	})
-	other := func(o *Options) { o.Getenv = env("AZURE_STORAGE_KEY", "AAAA"+a.Key[4:]) }
+	other := func(o *Options) { o.getenv = env("AZURE_STORAGE_KEY", "AAAA"+a.Key[4:]) }
 	for _, tt := range []struct {
 		name, path, text string
 		kind             Kind
@@ -139,7 +157,7 @@ func TestCheck(t *testing.T) {
 		{"somebody uploads", "captures/foreign.cap", "another program is uploading", Conflict, func(*Options) {}},
 		{"wrong key", "captures/x.cap", "key in AZURE_STORAGE_KEY", Forbidden, other},
 		{"wrong signature", "captures/x.cap", "SAS in AZURE_STORAGE_SAS_TOKEN", Forbidden, func(o *Options) {
-			o.Getenv = env("AZURE_STORAGE_SAS_TOKEN", strings.Replace(a.SAS("rcw", time.Now().Add(time.Hour)), "sp=rcw", "sp=rcwd", 1))
+			o.getenv = env("AZURE_STORAGE_SAS_TOKEN", strings.Replace(a.SAS("rcw", time.Now().Add(time.Hour)), "sp=rcw", "sp=rcwd", 1))
 		}},
 		{"refused", "captures/x.cap", "refused", Unavailable, func(o *Options) { o.Address.Endpoint = "http://127.0.0.1:1/pcstore" }},
 		{"no such host", "captures/x.cap", "there is no host", NotFound, func(o *Options) { o.Address.Endpoint = "https://nowhere.invalid" }},
@@ -151,7 +169,7 @@ func TestCheck(t *testing.T) {
 	t.Run("hang", func(t *testing.T) {
 		p := blobtest.NewProxy(t, a, nil, nil)
 		p.Rule(func(blobtest.Request) blobtest.Fault { return blobtest.Hang })
-		c := client(t, a, p.Addr, "captures/x.cap", func(o *Options) { o.Stall = 100 * time.Millisecond })
+		c := client(t, a, p.Addr, "captures/x.cap", func(o *Options) { o.stall = 100 * time.Millisecond })
 		wantKind(t, c.Check(within(t, 10*time.Second)), Unavailable, "did not answer in time")
 	})
 }
@@ -191,9 +209,9 @@ func TestUpload(t *testing.T) {
 			}
 		}
 		if want := int64(n / testBlock * testBlock); sent != want {
-			t.Errorf("%d bytes: %d were told as sent, want %d", n, sent, want)
+			t.Errorf("%d bytes: %d were reported as sent, want %d", n, sent, want)
 		}
-		if pr := u.Progress(); pr.Staged != int64(n) || pr.Lag() != 0 || pr.Retries != 0 || pr.Problem != "" {
+		if pr := u.Progress(); pr.Staged != int64(n) || pr.Size != int64(n) || pr.Retries != 0 || pr.Problem != "" {
 			t.Errorf("progress %+v", pr)
 		}
 		if got, want := len(p.Blocks()), (n+testBlock-1)/testBlock; got != want || r.Blocks != want {
@@ -235,10 +253,10 @@ func TestUploadFaults(t *testing.T) {
 			p := blobtest.NewProxy(t, a, nil, nil)
 			p.Rule(tt.rule)
 			path := "captures/" + strings.ReplaceAll(tt.name, " ", "-") + ".cap"
-			c := client(t, a, p.Addr, path, func(o *Options) { o.Stall = 500 * time.Millisecond })
+			c := client(t, a, p.Addr, path, func(o *Options) { o.stall = 500 * time.Millisecond })
 			u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 			u.Grow(n)
-			time.Sleep(100 * time.Millisecond)
+			until(t, "the service has a block", func() bool { return u.Progress().Staged > 0 })
 			r, err := u.Finish(within(t, 30*time.Second), n, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -268,9 +286,7 @@ func TestUploadFails(t *testing.T) {
 		path := "captures/" + strings.ReplaceAll(filepath.Base(t.Name()), " ", "-") + ".cap"
 		u := client(t, a, p.Addr, path).Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 		u.Grow(n)
-		for u.Progress().Staged < staged*testBlock {
-			time.Sleep(time.Millisecond)
-		}
+		untilStaged(t, u, staged*testBlock)
 		return u, p, path
 	}
 	after := func(at int, f blobtest.Fault) func(blobtest.Request) blobtest.Fault {
@@ -368,15 +384,11 @@ func TestUploadWhileAzuriteIsAway(t *testing.T) {
 	b := content(n)
 	u := client(t, a, "", "captures/away.cap").Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 	u.Grow(4 * testBlock)
-	for u.Progress().Staged < 4*testBlock {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, 4*testBlock)
 	a.Stop()
 	u.Grow(10 * testBlock)
-	for u.Progress().Retries < 5 {
-		time.Sleep(time.Millisecond)
-	}
-	if pr := u.Progress(); !strings.Contains(pr.Problem, "refused") || pr.Lag() != 6*testBlock {
+	until(t, "five retries", func() bool { return u.Progress().Retries >= 5 })
+	if pr := u.Progress(); !strings.Contains(pr.Problem, "refused") || pr.Size-pr.Staged != 6*testBlock {
 		t.Errorf("progress %+v", pr)
 	}
 	a.Restart()
@@ -413,9 +425,7 @@ func TestResumeOfWhatWasGivenBack(t *testing.T) {
 	defer func() { _ = f.Close() }()
 	u := client(t, a, p.Addr, "captures/spool.cap").Upload(&punched{File: f}, UploadOptions{BlockSize: testBlock})
 	u.Grow(5*testBlock + 1)
-	for u.Progress().Staged < 5*testBlock {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, 5*testBlock)
 	u.Abort()
 	if _, err := f.WriteAt(make([]byte, 3*testBlock-HeadLen), HeadLen); err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"hash"
 )
 
-// MaxBlocks is how many blocks a blob may have.
-const MaxBlocks = 50_000
+// maxBlocks is how many blocks a blob may have.
+const maxBlocks = 50_000
 
 // Bounds of a block's size in bytes. Smaller ones cost more requests, and
 // larger ones leave more to be sent after the last packet.
@@ -30,7 +30,7 @@ func BlockSize(limit int64) int64 {
 		return endlessBlock
 	}
 	const mib = 1 << 20
-	size := (limit + MaxBlocks - 1) / MaxBlocks
+	size := (limit + maxBlocks - 1) / maxBlocks
 	return min(max(minBlock, (size+mib-1)/mib*mib), maxBlock)
 }
 
@@ -60,7 +60,7 @@ type blockName struct {
 }
 
 const (
-	// HeadLen is how much of the start of a file tells it from others: the
+	// HeadLen is how many bytes of the start of a file distinguish it: the
 	// header of a pcap file and its first packets with their times. It is never
 	// given back to the disk.
 	HeadLen = 4096
@@ -88,7 +88,7 @@ func parseName(s string) (n blockName, ok bool) {
 	n.index = binary.BigEndian.Uint32(b[8:])
 	n.size = binary.BigEndian.Uint32(b[12:])
 	copy(n.chain[:], b[16:])
-	return n, n.size > 0 && n.index < MaxBlocks
+	return n, n.size > 0 && n.index < maxBlocks
 }
 
 // fileID is the first member of the names of a file's blocks.

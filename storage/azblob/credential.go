@@ -46,7 +46,7 @@ type credential struct {
 
 // findCredential takes the first credential there is and checks it.
 func findCredential(o *Options) (*credential, error) {
-	getenv := o.Getenv
+	getenv := o.getenv
 	if getenv == nil {
 		getenv = os.Getenv
 	}

@@ -50,7 +50,7 @@ func TestCredentialOrder(t *testing.T) {
 		{"SAS asked for", "", all, AuthSAS, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
 		{"login asked for", sas, all, AuthLogin, "the identity of this machine or user"},
 	} {
-		c, err := findCredential(&Options{Address: address("https://pcstore.blob.core.windows.net", "c/b"), SAS: secret.New(tt.url), Mode: tt.mode, Getenv: env(tt.env...)})
+		c, err := findCredential(&Options{Address: address("https://pcstore.blob.core.windows.net", "c/b"), SAS: secret.New(tt.url), Mode: tt.mode, getenv: env(tt.env...)})
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -93,7 +93,7 @@ func TestCredentialFaults(t *testing.T) {
 		{name: "no mode", mode: "magic", kind: Invalid, text: `"magic"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := Options{Address: address("https://pcstore.blob.core.windows.net", "c/b"), SAS: secret.New(tt.sas), Mode: tt.mode, Getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
+			o := Options{Address: address("https://pcstore.blob.core.windows.net", "c/b"), SAS: secret.New(tt.sas), Mode: tt.mode, getenv: env(tt.env...), Until: time.Now().Add(time.Hour)}
 			_, err := New(o)
 			wantKind(t, err, tt.kind, tt.text)
 			wantNoSecret(t, fmt.Sprintf("%v %+v %#v", err, err, o))
@@ -124,9 +124,9 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	for _, base := range []string{"http://127.0.0.1:1/pcstore", "https://nowhere.invalid"} {
 		for _, o := range []Options{
 			{SAS: secret.New(sasWith())},
-			{Getenv: env("AZURE_STORAGE_KEY", planted)},
+			{getenv: env("AZURE_STORAGE_KEY", planted)},
 		} {
-			o.Address, o.Backoff = address(base, "c/b.cap"), time.Millisecond
+			o.Address, o.backoff = address(base, "c/b.cap"), time.Millisecond
 			c, err := New(o)
 			if err != nil {
 				t.Fatal(err)
@@ -136,7 +136,7 @@ func TestErrorsShowNoSecret(t *testing.T) {
 				t.Fatal("succeeded")
 			}
 			text, _ := json.Marshal(err)
-			wantNoSecret(t, fmt.Sprintf("%v %+v %#v %v %s", err, err, err, c.URL(), text))
+			wantNoSecret(t, fmt.Sprintf("%v %+v %#v %s %s", err, err, err, c.address, text))
 			for e := err; e != nil; {
 				wantNoSecret(t, fmt.Sprintf("%v %#v", e, e))
 				u, ok := e.(interface{ Unwrap() error })
@@ -150,15 +150,23 @@ func TestErrorsShowNoSecret(t *testing.T) {
 	}
 }
 
+// FuzzSAS: whatever the text is, as a SAS or as a connection string, it is either
+// refused with an *Error that shows no secret of it, or becomes the credential
+// that it is: a SAS that has a signature and is still valid, or a key that is
+// base64.
 func FuzzSAS(f *testing.F) {
 	f.Add(sasWith())
+	f.Add("AccountName=a;AccountKey=" + planted)
+	f.Add("SharedAccessSignature=" + sasWith())
+	f.Add("AccountName=a;AccountKey=!" + planted)
+	f.Add(sasWith("se", planted))
 	f.Add("se=2020&sig=%zz")
 	f.Add("?sp=r&sig=a")
 	f.Add("AccountName=pcstore;SharedAccessSignature=sp=rcw&sig=x")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, o := range []Options{
-			{SAS: secret.New(s), Getenv: env(), Mode: AuthSAS},
-			{Getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)},
+			{SAS: secret.New(s), getenv: env(), Mode: AuthSAS},
+			{getenv: env("AZURE_STORAGE_CONNECTION_STRING", s)},
 		} {
 			o.Address, o.Until = address("https://pcstore.blob.core.windows.net", "c/b"), time.Now()
 			c, err := findCredential(&o)
@@ -190,10 +198,10 @@ func TestSibling(t *testing.T) {
 	}
 	defer c.Close()
 	s, err := c.Sibling(at.WithName("d/ü y.cap"))
-	if err != nil || s.URL() != "https://pcstore.blob.core.windows.net/abc/d/%C3%BC%20y.cap" || c.URL() != at.String() {
+	if err != nil || s.address.String() != "https://pcstore.blob.core.windows.net/abc/d/%C3%BC%20y.cap" || c.address.String() != at.String() {
 		t.Fatalf("%v, %v", s, err)
 	}
-	if got, _, _ := strings.Cut(s.blob.URL(), "?"); got != strings.Replace(s.URL(), "/d/", "/d%2F", 1) {
+	if got, _, _ := strings.Cut(s.blob.URL(), "?"); got != strings.Replace(s.address.String(), "/d/", "/d%2F", 1) {
 		t.Errorf("the SDK asks for %s", got)
 	}
 	other := at

@@ -145,7 +145,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 	case r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden:
 		e.Kind, e.Message = Forbidden, "the service refuses "+how
 	case r.StatusCode == http.StatusNotFound:
-		// Some answer to HEAD without a code, and a foreign server knows none.
+		// Some answer to HEAD without a code, and other servers send no codes.
 		e.Kind, e.Message = NotFound, "the service knows no such container or blob"
 	case r.StatusCode == http.StatusPreconditionFailed:
 		e.Kind, e.Message = Conflict, "the blob has been made by somebody else in the meantime and was left as it is"
@@ -155,7 +155,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			e.Temporary = true
-		case http.StatusBadRequest: // an MD5 that does not match was spoilt on the way
+		case http.StatusBadRequest: // a body that does not match was damaged on the way
 			e.Temporary = r.ErrorCode == "Md5Mismatch" || r.ErrorCode == "Crc64Mismatch"
 		}
 	}
@@ -170,7 +170,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 }
 
 // clockSkew says so when a refusal may come from a wrong clock: the service
-// bears with a quarter of an hour.
+// accepts a difference of 15 minutes.
 func clockSkew(h http.Header, kind Kind) string {
 	theirs, err := http.ParseTime(h.Get("Date"))
 	if err != nil || kind != Forbidden {

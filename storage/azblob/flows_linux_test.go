@@ -13,15 +13,15 @@ import (
 	"pcapctl/storage/azblob/blobtest"
 )
 
-// told remembers what a client tells of its flows.
-type told struct {
+// reported remembers the flows that a client reports.
+type reported struct {
 	mu   sync.Mutex
 	ever map[Flow]bool
 	last []Flow
 	err  error
 }
 
-func (w *told) set(flows []Flow) error {
+func (w *reported) set(flows []Flow) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
@@ -37,7 +37,7 @@ func (w *told) set(flows []Flow) error {
 	return nil
 }
 
-func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
+func TestFlowsAreReportedBeforeTheFirstPacket(t *testing.T) {
 	a := blobtest.Start(t)
 	a.Container("captures")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,12 +45,12 @@ func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := netip.MustParseAddrPort(l.Addr().String())
-	var w told
+	var w reported
 	seen := &seenListener{Listener: l, look: func(from netip.AddrPort) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.ever[Flow{from.Port(), to}] {
-			t.Errorf("a connection from port %d came before it was told", from.Port())
+			t.Errorf("a connection from port %d came before it was reported", from.Port())
 		}
 	}}
 	p := blobtest.NewProxy(t, a, seen, nil)
@@ -72,15 +72,13 @@ func TestFlowsAreToldBeforeTheFirstPacket(t *testing.T) {
 	}
 	u := c.Upload(whole{bytes.NewReader(b)}, UploadOptions{BlockSize: testBlock})
 	u.Grow(n / 2)
-	for u.Progress().Staged < n/2 {
-		time.Sleep(time.Millisecond)
-	}
+	untilStaged(t, u, n/2)
 	p.Cut()
 	if _, err := u.Finish(within(t, 20*time.Second), n, nil); err != nil {
 		t.Fatal(err)
 	}
 	if p.Connections() < 5 || len(w.ever) != p.Connections() {
-		t.Errorf("%d connections, %d told", p.Connections(), len(w.ever))
+		t.Errorf("%d connections, %d reported", p.Connections(), len(w.ever))
 	}
 	c.Close()
 	if left := c.dialer.left(); left != 0 {
@@ -114,23 +112,27 @@ func TestFlowsEnd(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
-	d.hold = 200 * time.Millisecond
-	var w told
+	defer d.close()
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := d.dial(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	closed := func() Flow { // the flow of a connection that was made and closed
+		conn, err := d.dial(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		return Flow{localPort(conn), netip.MustParseAddrPort(l.Addr().String())}
 	}
-	flow := Flow{localPort(conn), netip.MustParseAddrPort(l.Addr().String())}
-	_ = conn.Close()
+	d.hold = time.Hour
+	flow := closed()
 	w.mu.Lock()
 	if !slices.Contains(w.last, flow) {
-		t.Errorf("%v was not told: %v", flow, w.last)
+		t.Errorf("%v was not reported: %v", flow, w.last)
 	}
 	w.mu.Unlock()
-	// As long as it is told, the kernel chooses the port for nobody else.
+	// As long as it is reported, the kernel chooses the port for nobody else.
 	for range 200 {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
@@ -141,12 +143,13 @@ func TestFlowsEnd(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	time.Sleep(2 * d.hold)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.last) != 0 {
-		t.Errorf("still told: %v", w.last)
-	}
+	d.hold = time.Millisecond
+	gone := closed()
+	until(t, "the end of a flow", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.ever[gone] && slices.Equal(w.last, []Flow{flow})
+	})
 }
 
 func TestNoConnectionThatCannotBeLeftOut(t *testing.T) {
@@ -156,7 +159,7 @@ func TestNoConnectionThatCannotBeLeftOut(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
-	var w told
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +180,7 @@ func TestEndedFlowsAreBounded(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	d := newDialer(time.Second)
 	defer d.close()
-	var w told
+	var w reported
 	if err := d.watch(w.set); err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +192,6 @@ func TestEndedFlowsAreBounded(t *testing.T) {
 		_ = c.Close()
 	}
 	if len(w.last) > maxEnded {
-		t.Errorf("%d are told", len(w.last))
+		t.Errorf("%d are reported", len(w.last))
 	}
 }

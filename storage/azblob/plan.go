@@ -20,7 +20,7 @@ type job struct {
 
 const hashBuffer = 256 << 10
 
-// plan reads the file once, from its start, names its blocks and hands out
+// plan reads the file once, from its start, names its blocks and sends to jobs
 // those that the service does not have.
 func (u *Upload) plan(jobs chan<- job) error {
 	if u.o.Resume {
@@ -39,8 +39,8 @@ func (u *Upload) plan(jobs chan<- job) error {
 		if length == 0 {
 			break
 		}
-		if i == MaxBlocks {
-			return errorf(Conflict, nil, "the file is longer than %d blocks of %d bytes, which is all that a blob can have", MaxBlocks, u.o.BlockSize)
+		if i == maxBlocks {
+			return errorf(Conflict, nil, "the file is longer than %d blocks of %d bytes, which is all that a blob can have", maxBlocks, u.o.BlockSize)
 		}
 		if i == 0 {
 			if err := u.identify(); err != nil {
@@ -52,7 +52,7 @@ func (u *Upload) plan(jobs chan<- job) error {
 			return err
 		}
 		u.names = append(u.names, j.name)
-		if err := u.hand(jobs, j); err != nil {
+		if err := u.queue(jobs, j); err != nil {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func (u *Upload) next(start int64) (int64, error) {
 	}
 }
 
-// identify reads what tells the file from others.
+// identify reads what distinguishes the file from others.
 func (u *Upload) identify() error {
 	length := int64(HeadLen)
 	if u.ending() {
@@ -205,11 +205,11 @@ func (u *Upload) lookUp(j *job) (found blockName, ok bool) {
 	return found, len(matches) == 1 && j.length == u.o.BlockSize
 }
 
-// hand gives a block to those who send, unless the service has it.
-func (u *Upload) hand(jobs chan<- job, j job) error {
+// queue passes a block to the goroutines that send, unless the service has it.
+func (u *Upload) queue(jobs chan<- job, j job) error {
 	if u.existing.committed != nil {
 		if j.index >= len(u.existing.committed) || u.existing.committed[j.index] != j.name {
-			return u.foreign()
+			return u.otherContent()
 		}
 		u.reuse(j)
 		return nil
@@ -231,7 +231,7 @@ func (u *Upload) reuse(j job) {
 	u.markDone(j)
 }
 
-func (u *Upload) foreign() error {
+func (u *Upload) otherContent() error {
 	return errorf(Conflict, nil, "the blob %s exists already with another content and was left as it is: name another one", u.c.address)
 }
 
@@ -242,7 +242,7 @@ func (u *Upload) compare() error {
 		return nil
 	}
 	if len(u.existing.committed) != len(u.names) {
-		return u.foreign()
+		return u.otherContent()
 	}
 	u.complete = true
 	return nil

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canReserve tells whether ports can be kept from other programs here.
+// canReserve says whether ports can be kept from other programs here.
 const canReserve = true
 
 // reservation is a second socket that is bound to the port of a connection and
@@ -26,7 +26,7 @@ func (r reservation) release() { _ = unix.Close(int(r)) }
 
 // reserve chooses a local port for the socket c, which is about to connect to
 // address, and binds it.
-func reserve(network, address string, c syscall.RawConn) (*flow, error) {
+func reserve(network, address string, c syscall.RawConn) (*connection, error) {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil, nil
 	}
@@ -59,7 +59,7 @@ func reserve(network, address string, c syscall.RawConn) (*flow, error) {
 		return nil, fmt.Errorf("choose a local port: %w", err)
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port())
-	return &flow{Flow: Flow{LocalPort: uint16(port), Remote: to}, port: reservation(fd)}, nil
+	return &connection{Flow: Flow{LocalPort: uint16(port), Remote: to}, port: reservation(fd)}, nil
 }
 
 func bindAny(family int, addr unix.Sockaddr) (fd, port int, err error) {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// canReserve is false: nobody is captured from on this system while uploading.
+// canReserve is false: this system does not capture while it uploads.
 const canReserve = false
 
 type reservation struct{}
@@ -16,7 +16,7 @@ type reservation struct{}
 func (reservation) release() {}
 
 // reserve leaves the choice of the port to the system.
-func reserve(string, string, syscall.RawConn) (*flow, error) { return nil, nil }
+func reserve(string, string, syscall.RawConn) (*connection, error) { return nil, nil }
 
 func localPort(net.Conn) uint16 { return 0 }
 

@@ -20,9 +20,10 @@ func (c *Client) Sibling(address bloburl.Address) (*Client, error) {
 	return &s, nil
 }
 
-// Delete takes the blob away that an upload has made (Upload.Made). One that is
-// not there is no error, and neither is another one in its place, which is left
-// alone. It takes a minute at most. Errors are *Error.
+// Delete removes the blob that an upload has made; made is what Upload.Made
+// returned. It succeeds without doing anything when the blob does not exist any
+// more, or when another one has taken its place. It takes a minute at most.
+// Errors are *Error.
 func (c *Client) Delete(ctx context.Context, made string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()

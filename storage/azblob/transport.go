@@ -41,22 +41,22 @@ func newTransport(d *dialer, stall time.Duration) *transport {
 // Do makes it a policy.Transporter.
 func (t *transport) Do(req *http.Request) (*http.Response, error) { return t.RoundTrip(req) }
 
-// dialer makes connections whose tuples are told before their first packet.
+// dialer makes connections that are reported before their first packet.
 type dialer struct {
 	net   net.Dialer
 	stall time.Duration
-	hold  time.Duration // how long after its close a flow is told still
+	hold  time.Duration // how long after its close a flow is still reported
 
-	telling sync.Mutex // held during a call of tell; taken before mu
-	tell    func([]Flow) error
+	reporting sync.Mutex // held during a call of report; taken before mu
+	report    func([]Flow) error
 
 	mu     sync.Mutex
-	flows  []*flow // in the order of their opening
+	flows  []*connection // in the order of their opening
 	closed bool
 }
 
-// flow is a connection and what keeps its port from others.
-type flow struct {
+// connection is a flow and what keeps its port from other programs.
+type connection struct {
 	Flow
 	port   reservation
 	ended  time.Time // zero while it is open
@@ -68,7 +68,7 @@ type flow struct {
 const (
 	userTimeout = 30 * time.Second
 	holdTime    = 2 * time.Minute
-	// maxEnded bounds how many closed flows are told. Retries that back off
+	// maxEnded bounds how many closed flows are reported. Retries that back off
 	// come nowhere near it.
 	maxEnded = 64
 )
@@ -79,14 +79,14 @@ var (
 )
 
 func newDialer(stall time.Duration) *dialer {
-	return &dialer{net: net.Dialer{Timeout: min(dialTime, stall)}, stall: stall, hold: holdTime}
+	return &dialer{net: net.Dialer{Timeout: min(dialTime, stall)}, stall: stall, hold: holdTime, report: unwatched}
 }
 
 // attempt is one call of dial, which may try several addresses at a time.
 type attempt struct {
 	mu    sync.Mutex
 	done  bool
-	flows []*flow
+	flows []*connection
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -97,10 +97,10 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.done = true
-	var mine *flow
+	var opened *connection
 	for _, f := range a.flows {
 		if err == nil && f.LocalPort == localPort(conn) && f.Remote == remote(conn) {
-			mine = f
+			opened = f
 			continue
 		}
 		d.end(f)
@@ -109,14 +109,14 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, err
 	}
 	return &watchedConn{Conn: conn, stall: d.stall, end: func() {
-		if mine != nil {
-			d.end(mine)
+		if opened != nil {
+			d.end(opened)
 		}
 	}}, nil
 }
 
 // control runs between socket(2) and connect(2): the port is bound and the
-// flow told here, before the first packet can leave.
+// flow reported here, before the first packet can leave.
 func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn) error {
 	f, err := reserve(network, address, c)
 	if err != nil || f == nil {
@@ -136,7 +136,7 @@ func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn)
 	}
 	d.flows = append(d.flows, f)
 	d.mu.Unlock()
-	if err := d.announce(); err != nil {
+	if err := d.reportAll(); err != nil {
 		d.forget(f)
 		return err
 	}
@@ -144,40 +144,46 @@ func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn)
 	return nil
 }
 
-// watch sets who is told.
+// watch sets the function that flows are reported to.
 func (d *dialer) watch(f func([]Flow) error) error {
-	if f != nil && !canReserve {
+	if !canReserve {
 		return errors.ErrUnsupported
 	}
-	d.telling.Lock()
-	d.tell = f
-	d.telling.Unlock()
-	if f == nil {
-		d.forgetEnded()
-		return nil
-	}
-	return d.announce()
+	d.setReport(f)
+	return d.reportAll()
 }
 
-// announce tells the flows there are.
-func (d *dialer) announce() error {
-	d.telling.Lock()
-	defer d.telling.Unlock()
-	if d.tell == nil {
-		return nil
-	}
+// unwatch ends the reports.
+func (d *dialer) unwatch() {
+	d.setReport(unwatched)
+	d.forgetEnded()
+}
+
+// unwatched is the report of a dialer that nobody watches.
+func unwatched([]Flow) error { return nil }
+
+func (d *dialer) setReport(f func([]Flow) error) {
+	d.reporting.Lock()
+	defer d.reporting.Unlock()
+	d.report = f
+}
+
+// reportAll reports the flows there are.
+func (d *dialer) reportAll() error {
+	d.reporting.Lock()
+	defer d.reporting.Unlock()
 	d.mu.Lock()
 	all := make([]Flow, len(d.flows))
 	for i, f := range d.flows {
 		all[i] = f.Flow
 	}
 	d.mu.Unlock()
-	return d.tell(all)
+	return d.report(all)
 }
 
 // end notes that a connection was closed. Its last packets are still on the
-// way, and it is told until they have come.
-func (d *dialer) end(f *flow) {
+// way, and it is reported until they have come.
+func (d *dialer) end(f *connection) {
 	d.mu.Lock()
 	if !f.ended.IsZero() {
 		d.mu.Unlock()
@@ -190,7 +196,7 @@ func (d *dialer) end(f *flow) {
 		return
 	}
 	f.expire = time.AfterFunc(d.hold, func() { d.expired(f) })
-	var oldest *flow
+	var oldest *connection
 	ended := 0
 	for _, f := range d.flows {
 		if !f.ended.IsZero() {
@@ -206,17 +212,17 @@ func (d *dialer) end(f *flow) {
 	}
 }
 
-// expired takes a flow out for good. The port is free only when nobody leaves
-// out its packets any more: they would be another program's.
-func (d *dialer) expired(f *flow) {
+// expired removes a flow. Its port becomes free only after its packets are no
+// longer left out of the capture: they could be another program's.
+func (d *dialer) expired(f *connection) {
 	d.mu.Lock()
 	d.remove(f)
 	d.mu.Unlock()
-	_ = d.announce() // what failed leaves out too much, for now
+	_ = d.reportAll() // when it fails, the flow is left out until the next report
 	f.port.release()
 }
 
-func (d *dialer) forget(f *flow) {
+func (d *dialer) forget(f *connection) {
 	d.mu.Lock()
 	d.remove(f)
 	d.mu.Unlock()
@@ -224,7 +230,7 @@ func (d *dialer) forget(f *flow) {
 }
 
 // remove needs mu.
-func (d *dialer) remove(f *flow) {
+func (d *dialer) remove(f *connection) {
 	if f.expire != nil {
 		f.expire.Stop()
 	}
@@ -238,7 +244,7 @@ func (d *dialer) remove(f *flow) {
 
 func (d *dialer) forgetEnded() {
 	d.mu.Lock()
-	var ended []*flow
+	var ended []*connection
 	for _, f := range d.flows {
 		if !f.ended.IsZero() {
 			ended = append(ended, f)
@@ -258,7 +264,7 @@ func (d *dialer) close() {
 }
 
 // watchedConn bounds each write, so that a peer that takes no data is noticed
-// long before the kernel gives up, and tells its end.
+// long before the kernel times out, and calls end when it is closed.
 type watchedConn struct {
 	net.Conn
 	stall time.Duration

@@ -2,11 +2,8 @@ package azblob
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // G501: a checksum of the transport, which the service asks for
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,13 +14,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 )
 
-// Source is a file that is being uploaded. Bytes before the size that was told
-// never change, but those that were given back.
+// Source is a file that is being uploaded. Bytes before the size passed to Grow
+// never change, except those that were given back.
 type Source interface {
 	io.ReaderAt
 	// Given is the offset before which all but the first HeadLen bytes have
-	// been given back to the disk and read as zeros. Only what Sent has told
-	// may be given back. It is called from several goroutines.
+	// been given back to the disk and read as zeros. Only what is before
+	// the offset passed to Sent may be given back. It is called from several goroutines.
 	Given() int64
 }
 
@@ -36,7 +33,7 @@ type UploadOptions struct {
 	// when Finish is called, as the file is complete.
 	Resume bool
 	// Sent is called, one call at a time, when the service has all before an
-	// offset. It may be nil.
+	// offset. nil: nobody needs to know.
 	Sent func(offset int64)
 }
 
@@ -76,21 +73,20 @@ type Upload struct {
 type Progress struct {
 	Size    int64  // bytes that the file is known to have
 	Staged  int64  // bytes that the service has, those of an earlier process included
-	Reused  int64  // of these, bytes that an earlier process had sent
 	Retries int64  // requests that failed and were or will be repeated
 	Problem string // why the last request failed; "" when one has succeeded since
 }
 
-// Lag is how many bytes of the file the service does not have yet.
-func (p Progress) Lag() int64 { return p.Size - p.Staged }
-
 // Upload starts an upload. It goes on until Finish or Abort, whatever happens;
-// whoever tells it of new bytes never waits for it.
+// Grow never waits for it.
 //
 // Memory: each of a few connections has a buffer of 64 KiB, and one of 256 KiB
 // is for hashing; blocks are read from the file while they are sent. 100 bytes a
 // block are kept.
 func (c *Client) Upload(src Source, o UploadOptions) *Upload {
+	if o.Sent == nil {
+		o.Sent = func(int64) {}
+	}
 	u := &Upload{c: c, src: src, o: o, grew: make(chan struct{}, 1), finishing: make(chan struct{})}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	jobs := make(chan job)
@@ -108,7 +104,7 @@ func (c *Client) Upload(src Source, o UploadOptions) *Upload {
 	return u
 }
 
-// Grow tells that the file is good up to size bytes. It never blocks.
+// Grow says that the file is complete up to size bytes. It never blocks.
 func (u *Upload) Grow(size int64) {
 	u.size.Store(size)
 	select {
@@ -119,7 +115,7 @@ func (u *Upload) Grow(size int64) {
 
 // Progress looks at the upload.
 func (u *Upload) Progress() Progress {
-	p := Progress{Staged: u.staged.Load(), Reused: u.reused.Load(), Retries: u.retries.Load(), Size: u.size.Load()}
+	p := Progress{Staged: u.staged.Load(), Retries: u.retries.Load(), Size: u.size.Load()}
 	p.Size = max(p.Size, p.Staged)
 	if e := u.problem.Load(); e != nil {
 		p.Problem = e.Message
@@ -233,14 +229,14 @@ func (u *Upload) markDone(j job) {
 	for u.sent < len(u.done) && u.done[u.sent] {
 		u.sent++
 	}
-	if u.sent > before && u.o.Sent != nil {
+	if u.sent > before {
 		u.o.Sent(int64(u.sent) * u.o.BlockSize)
 	}
 }
 
-// retry does something until it succeeds or there is no sense in going on. As
+// retry does something until it succeeds or a retry cannot help. As
 // long as the capture runs, everything but a conflict may pass: somebody may
-// grant a permission or mend a firewall. Once it has ended somebody waits, and
+// grant a permission or repair a firewall. Once it has ended somebody waits, and
 // what is not known to pass gets one more chance.
 func (u *Upload) retry(length int64, do func(context.Context) error) error {
 	var lastChance bool
@@ -293,87 +289,4 @@ func (u *Upload) ending() bool {
 	default:
 		return false
 	}
-}
-
-// maxLosses is how often lost blocks are sent again.
-const maxLosses = 3
-
-// commit makes the blob.
-func (u *Upload) commit(metadata map[string]string) error {
-	headers := headersOf(metadata, u.sum)
-	contentType := "application/vnd.tcpdump.pcap"
-	absent := blob.ModifiedAccessConditions{IfNoneMatch: etag("*")}
-	for losses := 0; ; losses++ {
-		err := u.retry(0, func(ctx context.Context) error {
-			r, err := u.c.blob.CommitBlockList(ctx, u.names, &blockblob.CommitBlockListOptions{
-				Metadata:         headers,
-				HTTPHeaders:      &blob.HTTPHeaders{BlobContentType: &contentType},
-				AccessConditions: &blob.AccessConditions{ModifiedAccessConditions: &absent},
-			})
-			u.etag = r.ETag
-			return err
-		})
-		if err == nil {
-			return nil
-		}
-		switch e := explain(err, u.c.how); {
-		case e.Kind == Conflict:
-			return u.ours(e)
-		case e.Kind == Lost && losses < maxLosses:
-			if err := u.sendAgain(); err != nil {
-				return err
-			}
-		default:
-			return err
-		}
-	}
-}
-
-// ours is nil when the blob that is in the way is the one that was to be made:
-// an earlier request did it, and its answer was lost.
-func (u *Upload) ours(conflict *Error) error {
-	if err := u.lookAt(); err != nil || !slices.Equal(u.existing.committed, u.names) {
-		return conflict
-	}
-	u.etag = u.existing.etag
-	return nil
-}
-
-// Made tells the blob that Finish has made from any that takes its place, for
-// Delete; "" when it has made none.
-func (u *Upload) Made() string {
-	if u.etag == nil {
-		return ""
-	}
-	return string(*u.etag)
-}
-
-// sendAgain stages the blocks that the service has lost.
-func (u *Upload) sendAgain() error {
-	if err := u.lookAt(); err != nil {
-		return err
-	}
-	if u.existing.committed != nil {
-		return nil // the next commit tells
-	}
-	buf := make([]byte, hashBuffer)
-	for i, name := range u.names {
-		start := int64(i) * u.o.BlockSize
-		j := job{index: i, start: start, length: min(u.o.BlockSize, u.final.Load()-start), name: name}
-		if u.existing.staged[name] == j.length {
-			continue
-		}
-		if start < u.src.Given() {
-			return errorf(Lost, nil, "the service has lost block %d, which was given back to the disk when it had it: somebody else has written the blob, or it took longer than a week", i)
-		}
-		sum := md5.New() //nolint:gosec // G401: as above
-		if _, err := io.CopyBuffer(sum, onlyReader{io.NewSectionReader(u.src, start, j.length)}, buf); err != nil {
-			return fmt.Errorf("read the capture file: %w", err)
-		}
-		j.md5 = sum.Sum(nil)
-		if err := u.retry(j.length, func(ctx context.Context) error { return u.send(ctx, j) }); err != nil {
-			return err
-		}
-	}
-	return nil
 }

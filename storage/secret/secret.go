@@ -1,4 +1,4 @@
-// Package secret keeps strings that must not be seen from being printed.
+// Package secret keeps strings such as keys and signatures from being shown by accident.
 package secret
 
 import (
@@ -19,8 +19,7 @@ const redacted = "REDACTED"
 // struct without asking their methods; a pointer there prints as an address.
 type Text struct{ value *string }
 
-// New keeps a string from being seen. The empty string makes the zero
-// Text.
+// New keeps a string from being seen. The empty string makes the zero Text.
 func New(s string) Text {
 	if s == "" {
 		return Text{}
@@ -36,10 +35,11 @@ func (s Text) Reveal() string {
 	return *s.value
 }
 
-// IsZero tells whether there is no secret at all.
+// IsZero reports whether the secret is the empty string.
 func (s Text) IsZero() bool { return s.value == nil }
 
-// Equal compares the strings, in a time that does not tell where they differ.
+// Equal compares the strings, in a time that does not depend on where they
+// differ; == compares pointers. go-cmp calls it for every type that holds a Text.
 func (s Text) Equal(other Text) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }

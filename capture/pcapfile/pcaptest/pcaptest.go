@@ -139,7 +139,7 @@ func (f Form) enhanced(p Packet) []byte {
 		units = uint64(p.Sec)*1e9 + uint64(p.Nsec)
 	}
 	var options []byte
-	if p.Direction != pcapfile.Untold {
+	if p.Direction != pcapfile.UnknownDirection {
 		options = f.Option(2, f.Order.AppendUint32(nil, uint32(p.Direction)))
 		options = append(options, f.Option(0, nil)...)
 	}

@@ -119,7 +119,7 @@ func layOut(p *pcapfile.Packet, to *filter.Packet) {
 		to.Direction = filter.Incoming
 	case pcapfile.Outbound:
 		to.Direction = filter.Outgoing
-	case pcapfile.Untold:
+	case pcapfile.UnknownDirection:
 	}
 	b := p.Data
 	switch p.LinkType {
@@ -187,7 +187,7 @@ func cookedDirection(to *filter.Packet, told pcapfile.Direction, hwType, packetT
 	switch {
 	case hwType == pcapfile.LoopbackDevice:
 		to.Direction = filter.Either
-	case told != pcapfile.Untold: // taken already
+	case told != pcapfile.UnknownDirection: // taken already
 	case packetType == pcapfile.PacketOutgoing:
 		to.Direction = filter.Outgoing
 	default:

@@ -140,7 +140,7 @@ func (s *Spec) checkLink(l pcapfile.LinkType) error {
 // It is "" where they need not. first is the file's first packet.
 func (s *Spec) sideWarning(link pcapfile.LinkType, first *pcapfile.Packet) string {
 	cooked := link == pcapfile.SLL || link == pcapfile.SLL2
-	if len(s.options.Local) == 0 && !cooked && first.Direction == pcapfile.Untold && slices.ContainsFunc(s.config.Filters.Filters(), asksForSide) {
+	if len(s.options.Local) == 0 && !cooked && first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(s.config.Filters.Filters(), asksForSide) {
 		return "the file does not tell which end of a packet is the local one, so filters take either; --local-address tells them"
 	}
 	return ""

@@ -36,7 +36,6 @@ type Request struct {
 	Comp    string // "block", "blocklist", or ""
 	BlockID string // of a block
 	N       int    // how many of the same method and comp came before it
-	Bytes   int64
 	Fault   Fault
 	Status  int // of the answer; 0 when there was none
 }
@@ -177,7 +176,7 @@ func hijack(w http.ResponseWriter) net.Conn {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, backend http.Handler) {
 	q := r.URL.Query()
-	req := Request{Method: r.Method, Comp: q.Get("comp"), BlockID: q.Get("blockid"), Bytes: r.ContentLength}
+	req := Request{Method: r.Method, Comp: q.Get("comp"), BlockID: q.Get("blockid")}
 	p.mu.Lock()
 	key := req.Method + req.Comp
 	req.N = p.seen[key]
