@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -93,11 +94,28 @@ func isNetwork(err error) bool {
 const maxReason = 400
 
 func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && !unicode.IsSpace(r) {
+			return '?'
+		}
+		return r
+	}, s)
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > maxReason {
-		s = s[:maxReason] + "…"
+		s = strings.ToValidUTF8(s[:maxReason], "") + "…"
 	}
 	return s
+}
+
+// codeOf is the error code of an answer as it may be shown: a server that is none
+// of Azure's can put anything there.
+func codeOf(r *azcore.ResponseError) string {
+	isLetter := func(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
+	const longest = 64
+	if len(r.ErrorCode) > longest || strings.ContainsFunc(r.ErrorCode, func(c rune) bool { return !isLetter(c) }) {
+		return ""
+	}
+	return r.ErrorCode
 }
 
 // answers say what to do about the codes of the service that a user can do
@@ -137,8 +155,8 @@ var answers = map[string]struct {
 }
 
 func explainAnswer(r *azcore.ResponseError, how string) *Error {
-	e := &Error{Code: r.ErrorCode, status: r.StatusCode}
-	answer, known := answers[r.ErrorCode]
+	e := &Error{Code: codeOf(r), status: r.StatusCode}
+	answer, known := answers[e.Code]
 	switch {
 	case known:
 		e.Kind, e.Message = answer.kind, fmt.Sprintf(answer.text, how)
@@ -159,7 +177,7 @@ func explainAnswer(r *azcore.ResponseError, how string) *Error {
 			e.Temporary = r.ErrorCode == "Md5Mismatch" || r.ErrorCode == "Crc64Mismatch"
 		}
 	}
-	e.Message += " (" + strings.TrimSpace("HTTP "+strconv.Itoa(r.StatusCode)+" "+r.ErrorCode) + ")"
+	e.Message += " (" + strings.TrimSpace("HTTP "+strconv.Itoa(r.StatusCode)+" "+e.Code) + ")"
 	if r.RawResponse != nil {
 		e.Message += clockSkew(r.RawResponse.Header, e.Kind)
 		if s, err := strconv.Atoi(r.RawResponse.Header.Get("Retry-After")); err == nil && s > 0 {

@@ -3,6 +3,7 @@ package azblob
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -38,8 +39,42 @@ func newTransport(d *dialer, stall time.Duration) *transport {
 	}}
 }
 
+// maxAnswer bounds the body of an answer, in bytes. The longest that is meant is
+// the list of a blob with 50,000 blocks, committed and staged, at some 150 bytes
+// each. The SDK reads a body whole, whatever it claims to be, also that of an error
+// and of the login service.
+const maxAnswer = 32 << 20
+
+var errLongAnswer = errorf(Unavailable, nil, "the server's answer is longer than %d MiB, which no Blob service sends: look at storagePath and the proxy settings", maxAnswer>>20)
+
 // Do makes it a policy.Transporter.
-func (t *transport) Do(req *http.Request) (*http.Response, error) { return t.RoundTrip(req) }
+func (t *transport) Do(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.ContentLength > maxAnswer {
+		_ = resp.Body.Close()
+		return nil, errLongAnswer
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	return resp, nil
+}
+
+// boundedBody is a body that ends in an error when it is too long.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errLongAnswer
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
 
 // dialer makes connections that are reported before their first packet.
 type dialer struct {
