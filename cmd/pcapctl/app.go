@@ -31,6 +31,7 @@ type app struct {
 // run is the program: arguments and streams in, exit code out.
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	a := &app{in: in, out: out, err: errs, exit: os.Exit}
+	a.takeLibraryLog()
 	help := &errorKeeper{Writer: out}
 	root := a.rootCommand(help)
 	root.SetArgs(args)
