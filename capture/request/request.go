@@ -16,6 +16,10 @@ type Request struct {
 	// print, which is accepted back as a request.
 	Name       *string     `json:"name,omitempty"`
 	Properties *Properties `json:"properties,omitempty"`
+
+	// Notes are sentences about how the text was read where it was not a request
+	// as it should be. NewConfig puts them among its warnings.
+	Notes []string `json:"-"`
 }
 
 // Properties are the members of the request proper, in the order in which the
