@@ -215,7 +215,7 @@ func newResource(c *request.Config, started time.Time, p ResourceProperties) *Re
 // session may be by an older program.
 func (r *Resource) AsPrinted() {
 	p := &r.Properties
-	p.Properties = p.Properties.AsPrinted()
+	p.Properties = p.AsPrinted()
 	if p.PacketCaptureError == nil {
 		p.PacketCaptureError = []string{}
 	}

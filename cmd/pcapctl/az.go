@@ -63,6 +63,11 @@ func (n *nameFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&n.otherNames, "packet-capture-name", nil, "as --name")
 	f.StringArrayVar(&n.ids, "ids", nil, "`id` of the session as it is printed, as the argument")
 	_ = f.MarkHidden("packet-capture-name")
+	if complete := cmd.ValidArgsFunction; complete != nil {
+		_ = cmd.RegisterFlagCompletionFunc("name", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+			return complete(cmd, nil, begun)
+		})
+	}
 	check, run := cmd.Args, cmd.RunE
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		args, err := n.all(args)

@@ -129,7 +129,7 @@ func (r *requestFlags) overrideLocation(given *pflag.FlagSet, p *request.Propert
 		key, value, ok := strings.Cut(word, "=")
 		to := locationMember(p.StorageLocation, key)
 		names := []string{"storage-id", "storage-path", "file-path", "local-path"}
-		message := ""
+		var message string
 		switch {
 		case !ok:
 			message = fmt.Sprintf("%s is not of the form name=value", fault.Quote(word))

@@ -70,7 +70,9 @@ func shapeOf(t *testing.T, text string) []string {
 func within(shape []string, own ...string) (rest, found []string) {
 	for _, line := range shape {
 		path, _, _ := strings.Cut(line, " ")
-		at := slices.IndexFunc(own, func(o string) bool { return path == o || strings.HasPrefix(path, o+".") || strings.HasPrefix(path, o+"[") })
+		at := slices.IndexFunc(own, func(o string) bool {
+			return path == o || strings.HasPrefix(path, o+".") || strings.HasPrefix(path, o+"[")
+		})
 		switch {
 		case at < 0:
 			rest = append(rest, line)
