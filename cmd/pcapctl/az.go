@@ -129,7 +129,7 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 			if missing, ok := errors.AsType[*pflag.NotExistError](err); ok {
 				name, _, _ := strings.Cut(word, "=")
 				faults = append(faults, fault.Detail{
-					Code: fault.Invalid.Code(), Target: fault.Mask(name), Message: missing.Error() + nearestFlag(cmd, missing),
+					Code: fault.Invalid.Code(), Target: fault.Mask(name), Message: fault.Mask(missing.Error()) + nearestFlag(cmd, missing),
 				})
 			}
 		}
