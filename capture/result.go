@@ -68,18 +68,20 @@ const (
 )
 
 const (
-	resourceType = "Microsoft.Network/networkWatchers/packetCaptures"
+	// ResourceType is the type of every Resource.
+	ResourceType = "Microsoft.Network/networkWatchers/packetCaptures"
 	// watcherName stands where the service names its regional watcher.
 	watcherName = "local"
 )
 
-// Resource is a session as the API's resource, which create and show print.
+// Resource is a session as the API's resource, which create and show print, with
+// the members in the order in which the service sends them.
 type Resource struct {
 	Name       string             `json:"name"`
-	ID         string             `json:"id"`
-	Etag       string             `json:"etag"`
-	Type       string             `json:"type"`
+	ID         string             `json:"id,omitempty"`
+	Etag       string             `json:"etag,omitempty"` // constant while the request is
 	Properties ResourceProperties `json:"properties"`
+	Type       string             `json:"type"`
 }
 
 // ResourceProperties are the request with its defaults filled in, the members
@@ -87,7 +89,7 @@ type Resource struct {
 type ResourceProperties struct {
 	ProvisioningState string `json:"provisioningState"`
 	request.Properties
-	CaptureStartTime    string      `json:"captureStartTime"`
+	CaptureStartTime    string      `json:"captureStartTime,omitempty"`
 	PacketCaptureStatus string      `json:"packetCaptureStatus"`
 	StopReason          StopReason  `json:"stopReason,omitempty"`
 	PacketCaptureError  []string    `json:"packetCaptureError"`
@@ -201,12 +203,26 @@ func newResource(c *request.Config, started time.Time, p ResourceProperties) *Re
 		Name: c.Name,
 		ID: "/subscriptions/" + c.Target.Subscription + "/resourceGroups/" + c.Target.ResourceGroup +
 			"/providers/Microsoft.Network/networkWatchers/" + watcherName + "/packetCaptures/" + c.Name,
-		Type:       resourceType,
+		Type:       ResourceType,
 		Properties: p,
 	}
 	res.SetStart(started)
-	res.Seal()
+	res.setEtag()
 	return res
+}
+
+// AsPrinted writes the resource as this program prints one. The record of a
+// session may be by an older program.
+func (r *Resource) AsPrinted() {
+	p := &r.Properties
+	p.Properties = p.AsPrinted()
+	if p.PacketCaptureError == nil {
+		p.PacketCaptureError = []string{}
+	}
+	if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
+		r.SetStart(start)
+	}
+	r.setEtag()
 }
 
 // SetStart sets when the capture began; a zero time is a capture that has not.
@@ -217,11 +233,11 @@ func (r *Resource) SetStart(t time.Time) {
 	}
 }
 
-// Seal gives the resource its tag, which changes when anything else in it
-// does, and only then.
-func (r *Resource) Seal() {
+// setEtag gives the resource its tag. It tells one request from another, and
+// stays the same while the capture goes on and after it.
+func (r *Resource) setEtag() {
 	r.Etag = ""
-	if body, err := json.Marshal(r); err == nil {
+	if body, err := json.Marshal([]any{r.ID, r.Properties.Properties}); err == nil {
 		r.Etag = `W/"` + uuid.NewSHA1(uuid.NameSpaceURL, body).String() + `"`
 	}
 }

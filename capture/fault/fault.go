@@ -43,7 +43,7 @@ type Error struct {
 type Detail struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Target  string `json:"target"` // JSON path such as properties.filters[2].localPort, or "line 3, column 14"
+	Target  string `json:"target,omitempty"` // JSON path such as properties.filters[2].localPort, or "line 3, column 14"
 }
 
 // Errorf makes an Error of a class. A %w in the format is kept as the cause.
@@ -57,7 +57,8 @@ func Errorf(class Class, format string, args ...any) *Error {
 const MaxFaults = 100
 
 // OfRequest makes the error of a request, an *Error of class Invalid, from its
-// faults. It is nil when there are no faults, and lists the first MaxFaults.
+// faults. It is nil when there are no faults, and lists the first MaxFaults. Its
+// code is that of the first fault, as the service answers.
 func OfRequest(faults []Detail) error {
 	if len(faults) == 0 {
 		return nil
@@ -69,10 +70,10 @@ func OfRequest(faults []Detail) error {
 	case n > MaxFaults:
 		e.Message = fmt.Sprintf("the request has more than %d faults, the first %d are listed", MaxFaults, MaxFaults)
 		e.Details = faults[:MaxFaults]
-		e.Code, e.Target = "", ""
+		e.Target = ""
 	default:
 		e.Message = fmt.Sprintf("the request has %d faults", n)
-		e.Code, e.Target = "", ""
+		e.Target = ""
 	}
 	return e
 }

@@ -75,9 +75,9 @@ func TestOfRequest(t *testing.T) {
 		first        string // of what Error says
 	}{
 		{1, 1, "message 0", CodeInvalidValue, "target0", "target0: message 0"},
-		{2, 2, "the request has 2 faults", "", "", "the request has 2 faults\n  target0: message 0\n  target1: message 1"},
-		{MaxFaults, MaxFaults, "the request has 100 faults", "", "", "the request has 100 faults\n  target0: message 0\n"},
-		{MaxFaults + 1, MaxFaults, "the request has more than 100 faults, the first 100 are listed", "", "", "the request has more than 100 faults, the first 100 are listed\n  target0: message 0\n"},
+		{2, 2, "the request has 2 faults", CodeInvalidValue, "", "the request has 2 faults\n  target0: message 0\n  target1: message 1"},
+		{MaxFaults, MaxFaults, "the request has 100 faults", CodeInvalidValue, "", "the request has 100 faults\n  target0: message 0\n"},
+		{MaxFaults + 1, MaxFaults, "the request has more than 100 faults, the first 100 are listed", CodeInvalidValue, "", "the request has more than 100 faults, the first 100 are listed\n  target0: message 0\n"},
 	} {
 		err := OfRequest(details(tt.n))
 		e, ok := errors.AsType[*Error](err)

@@ -261,7 +261,6 @@ func (c *Claim) Resource(start time.Time) *capture.Resource {
 	res := *c.rec.Resource
 	res.Properties.PacketCaptureStatus = capture.StatusRunning
 	res.SetStart(start)
-	res.Seal()
 	return &res
 }
 

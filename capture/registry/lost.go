@@ -38,7 +38,6 @@ func (f *folder) finishLost(rec *Record) *Record {
 		files, kept.Packets, final = repairRotation(list, c.Written)
 		describeLost(rec, &c, kept)
 		rec.Resource.Properties.Statistics.Files = files
-		rec.Resource.Seal()
 	} else {
 		if paths := rec.files(); len(paths) > 0 {
 			kept, final = repair(paths[0], c.file, c.Written)
@@ -91,7 +90,6 @@ func describeLost(rec *Record, c *counters, kept save.Written) {
 		}
 		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", next)
 	}
-	rec.Resource.Seal()
 
 	why := "was killed or has crashed"
 	if boot := bootID(); boot != "" && rec.BootID != "" && boot != rec.BootID {

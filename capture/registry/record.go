@@ -84,9 +84,7 @@ func decodeRecord(text []byte) (*Record, error) {
 	if rec.Version < 1 || rec.Name == "" || r == nil || r.Properties.Statistics == nil {
 		return nil, errors.New("the record is damaged: members are missing")
 	}
-	if r.Properties.PacketCaptureError == nil {
-		r.Properties.PacketCaptureError = []string{}
-	}
+	r.AsPrinted()
 	return rec, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/save"
 )
@@ -59,6 +60,39 @@ func TestOutcomesOfOlderPrograms(t *testing.T) {
 		if d := cmp.Diff(want, (&Session{Record: rec}).Failure()); d != "" {
 			t.Errorf("%s: %s", outcome, d)
 		}
+	}
+}
+
+// What older programs have written is shown in today's shape: members that were
+// not given are absent, filters are whole, times have no zeros at their end.
+func TestRecordsOfOlderPrograms(t *testing.T) {
+	const old = `{"version": 1, "name": "x", "resource": {"name": "x", "id": "/x", "etag": "W/\"old\"", "type": "t", "properties": {
+		"target": "t", "storageLocation": {"storageId": "", "filePath": "/var/captures/x.cap"},
+		"filters": [{"protocol": "TCP"}], "captureStartTime": "2031-02-03T04:05:06.1000000Z", "packetCaptureStatus": "Stopped", "statistics": {}}}}`
+	rec, err := decodeRecord([]byte(old))
+	must(t, err)
+	res := rec.Resource
+	text, err := json.Marshal(res.Properties)
+	must(t, err)
+	for _, part := range []string{
+		`"storageLocation":{"storagePath":"","filePath":"/var/captures/x.cap"}`,
+		`"filters":[{"protocol":"TCP","localIPAddress":"","localPort":"","remoteIPAddress":"","remotePort":""}]`,
+		`"captureStartTime":"2031-02-03T04:05:06.1Z"`,
+		`"packetCaptureError":[]`,
+	} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("no %s in %s", part, text)
+		}
+	}
+	again := *res
+	again.Properties.PacketCaptureStatus, again.Properties.CaptureStartTime = capture.StatusError, ""
+	again.AsPrinted()
+	if again.Etag != res.Etag || len(res.Etag) < 30 {
+		t.Errorf("etags %s and %s of one request", res.Etag, again.Etag)
+	}
+	again.Properties.TimeLimitInSeconds = new(int64(5))
+	if again.AsPrinted(); again.Etag == res.Etag {
+		t.Errorf("etag %s of two requests", res.Etag)
 	}
 }
 

@@ -95,7 +95,6 @@ func (f *folder) observe(s *Session) {
 	if files := f.rotatedFiles(s.Record); files != nil {
 		res.Properties.Statistics.Files = results(files, now.Written)
 	}
-	res.Seal()
 }
 
 // Resource is the session as the API's resource. One whose record cannot be
@@ -104,7 +103,7 @@ func (s *Session) Resource() *capture.Resource {
 	if s.Record != nil {
 		return s.Record.Resource
 	}
-	return &capture.Resource{Name: s.Name, Properties: capture.ResourceProperties{
+	return &capture.Resource{Name: s.Name, Type: capture.ResourceType, Properties: capture.ResourceProperties{
 		ProvisioningState:   capture.StateFailed,
 		PacketCaptureStatus: capture.StatusUnknown,
 		PacketCaptureError:  []string{"InternalError"},

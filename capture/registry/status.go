@@ -12,7 +12,7 @@ import (
 type Status struct {
 	Name                string              `json:"name"`
 	ID                  string              `json:"id"`
-	CaptureStartTime    string              `json:"captureStartTime"`
+	CaptureStartTime    string              `json:"captureStartTime,omitempty"`
 	PacketCaptureStatus string              `json:"packetCaptureStatus"`
 	StopReason          capture.StopReason  `json:"stopReason,omitempty"`
 	PacketCaptureError  []string            `json:"packetCaptureError"`

@@ -42,7 +42,6 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 		p.ProvisioningState, p.PacketCaptureStatus = capture.StateSucceeded, capture.StatusStopped
 		p.PacketCaptureError = []string{}
 	}
-	rec.Resource.Seal()
 	if err := f.rewrite(rec); err != nil {
 		return r.failed("write to", err)
 	}

@@ -1,6 +1,7 @@
 package request
 
 import (
+	"slices"
 	"time"
 
 	"pcapctl/capture/fault"
@@ -67,7 +68,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	}
 	v.output(c)
 	c.Filters = v.filters(p.Filters)
-	c.Warnings = v.warnings
+	c.Warnings = slices.Concat(req.Notes, v.warnings)
 	if err := fault.OfRequest(v.faults); err != nil {
 		return nil, err
 	}

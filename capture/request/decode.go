@@ -1,9 +1,7 @@
 package request
 
 import (
-	"bytes"
 	"fmt"
-	"unicode/utf8"
 
 	"pcapctl/capture/fault"
 	"pcapctl/filter"
@@ -28,109 +26,65 @@ var memberNames = map[string][]string{
 	"captureSettings": {"fileCount", "fileSizeInBytes", "sessionTimeLimitInSeconds"},
 }
 
-// outputOnly are the members of a resource that create and show print and that
-// are not part of a request. They are ignored, whatever they hold, so that what
-// was printed can be sent again.
-var outputOnly = map[string][]string{
-	"":           {"id", "etag", "type"},
-	"properties": {"provisioningState", "captureStartTime", "packetCaptureStatus", "stopReason", "packetCaptureError", "statistics"},
-}
-
 // Decode reads the body of the API's PUT, strictly: the error is a *fault.Error
 // of class Invalid that lists every fault, each with its line and column (syntax)
 // or its JSON path (meaning).
 //
 // Keys may have any letter case, null is the same as absent, numbers may be
-// strings. Members that only a printed resource has are ignored.
+// strings, strings may stand in single quotes. The text is UTF-8, or UTF-16 with
+// a byte order mark. Members that only a printed resource or a template has are
+// ignored, and the flat form in which az and PowerShell print a resource is read,
+// too; Request.Notes tell of it.
 //
 // The request is returned beside the error as far as it could be read, nil when
 // it could not: give it to NewConfig and both errors to fault.Join, to report
 // every fault at once.
 func Decode(data []byte) (*Request, error) {
-	root, faults := readJSON(data)
+	root, notes, faults := readJSON(data)
 	if root == nil {
 		return nil, fault.OfRequest(faults)
 	}
-	d := decoder{faults: faults}
-	req := d.request(*root)
+	d := decoder{faults: faults, notes: notes}
+	req := d.request(d.resource(*root))
+	if req != nil {
+		req.Notes = d.allNotes()
+	}
 	return req, fault.OfRequest(d.faults)
-}
-
-// DecodeFilters reads the list of filters by itself, as a flag gives it. Paths
-// of faults begin at filters[0]. The error is as that of Decode, and so is what
-// is returned beside it.
-func DecodeFilters(data []byte) ([]filter.Spec, error) {
-	root, faults := readJSON(data)
-	if root == nil {
-		return nil, fault.OfRequest(faults)
-	}
-	d := decoder{faults: faults}
-	filters := d.filters(*root, "filters")
-	return filters, fault.OfRequest(d.faults)
-}
-
-// DecodeCaptureSettings reads the settings of continuous mode by themselves,
-// as a flag gives them. Paths of faults begin at captureSettings. The error is as
-// that of Decode, and so is what is returned beside it.
-func DecodeCaptureSettings(data []byte) (*CaptureSettings, error) {
-	root, faults := readJSON(data)
-	if root == nil {
-		return nil, fault.OfRequest(faults)
-	}
-	d := decoder{faults: faults}
-	settings := d.captureSettings(*root, "captureSettings")
-	return settings, fault.OfRequest(d.faults)
 }
 
 // readJSON makes a tree of a text. With faults and a tree, the tree is that of
 // the text with its syntax faults fixed.
-func readJSON(data []byte) (*node, []fault.Detail) {
-	bad := func(format string, args ...any) (*node, []fault.Detail) {
-		return nil, []fault.Detail{{Code: fault.CodeBadRequest, Message: fmt.Sprintf(format, args...)}}
+func readJSON(data []byte) (root *node, notes []string, faults []fault.Detail) {
+	text, faults := plainText(data)
+	if faults != nil {
+		return nil, nil, faults
 	}
-	if len(data) > MaxBody {
-		return bad("the request has more than the %d bytes (1 MiB) that are allowed", MaxBody)
-	}
-	// Windows editors put a byte order mark before UTF-8; RFC 8259, section
-	// 8.1, lets a reader ignore it.
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	switch {
-	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")),
-		len(data) > 1 && (data[0] == 0) != (data[1] == 0): // an ASCII character of two bytes
-		return bad("the request is UTF-16 text: save it as UTF-8")
-	case !utf8.Valid(data):
-		return nil, []fault.Detail{badUTF8(data)}
-	case len(bytes.TrimSpace(data)) == 0:
-		return bad("the request is empty; a request is a JSON object that begins with {\"properties\":")
-	}
-	fixed, faults := repair(data)
-	if fixed == nil {
-		return nil, faults
-	}
-	root, err := parseTree(fixed)
-	if err != nil {
-		return nil, append(faults, fault.Detail{Code: fault.CodeBadRequest, Message: err.Error()})
-	}
-	return &root, faults
+	return readText(text)
 }
 
-func badUTF8(data []byte) fault.Detail {
-	at := 0
-	for at < len(data) {
-		r, size := utf8.DecodeRune(data[at:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		at += size
+// readText is readJSON for a text that is UTF-8.
+func readText(text []byte) (root *node, notes []string, faults []fault.Detail) {
+	fixed, notes, faults := repair(text)
+	if fixed == nil {
+		return nil, notes, faults
 	}
-	return fault.Detail{
-		Code: fault.CodeBadRequest, Target: positionOf(data, at).String(),
-		Message: fmt.Sprintf("byte 0x%02x is not UTF-8: save the request as UTF-8\n%s", data[at], snippet(data, at)),
+	tree, err := parseTree(fixed)
+	if err != nil {
+		return nil, notes, append(faults, fault.Detail{Code: fault.CodeBadRequest, Message: err.Error()})
 	}
+	return &tree, notes, faults
 }
 
 // decoder turns a tree into a Request and gathers the faults on the way.
-type decoder struct{ faults []fault.Detail }
+type decoder struct {
+	faults []fault.Detail
+	notes  []string
+
+	printed  bool     // the text is a resource as a client or the service printed it
+	template bool     // the text is a resource of a template
+	ignored  []string // members that were passed over and that a note names
+	hyphens  bool     // names may have hyphens, as az writes them
+}
 
 func (d *decoder) fault(path, format string, args ...any) {
 	if len(d.faults) > fault.MaxFaults {
@@ -144,7 +98,7 @@ func (d *decoder) request(v node) *Request {
 	ok := d.object(v, "", "", func(name, path string, v node) {
 		switch name {
 		case "name":
-			req.Name = d.text(v, path)
+			req.Name = d.resourceName(v, path)
 		case "properties":
 			req.Properties = d.properties(v, path)
 		}

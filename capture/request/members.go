@@ -31,14 +31,17 @@ func (d *decoder) object(v node, path, level string, visit func(name, path strin
 	seen := map[string]string{}
 	for _, m := range v.members {
 		at := joinPath(path, m.name)
-		folded := strings.ToLower(m.name)
+		name := d.plainName(m.name)
+		folded := strings.ToLower(name)
 		if first, twice := seen[folded]; twice {
 			d.duplicate(at, first, m.name)
 			continue
 		}
 		seen[folded] = m.name
-		i := slices.IndexFunc(known, func(k string) bool { return sameName(k, m.name) })
+		i := slices.IndexFunc(known, func(k string) bool { return sameName(k, name) })
 		switch {
+		case i < 0 && d.passesOver(name, level):
+			d.ignored = append(d.ignored, at)
 		case i < 0:
 			d.unknown(at, m.name, level)
 		case i < len(memberNames[level]) && m.value.kind != kindNull:
@@ -59,17 +62,33 @@ func (d *decoder) duplicate(path, first, second string) {
 func (d *decoder) unknown(path, name, level string) {
 	const opening = "there is no member %s here"
 	// A known name in the wrong place comes before a guess.
-	for _, other := range []string{"", "properties", "storageLocation", "filters", "captureSettings", "scope"} {
-		if other != level && slices.ContainsFunc(memberNames[other], func(k string) bool { return sameName(k, name) }) {
-			d.fault(path, opening+"; it belongs %s", fault.Quote(name), belongs[other])
-			return
-		}
+	if other, ok := d.levelOf(name, level); ok {
+		d.fault(path, opening+"; it belongs %s", fault.Quote(name), belongs[other])
+		return
 	}
 	if near := fault.Nearest(name, memberNames[level]); near != "" {
 		d.fault(path, opening+"; the nearest known is %q", fault.Quote(name), near)
 		return
 	}
 	d.fault(path, opening+"; known are %s", fault.Quote(name), strings.Join(memberNames[level], ", "))
+}
+
+// levelOf finds another level that has a member of this name.
+func (d *decoder) levelOf(name, level string) (other string, ok bool) {
+	for _, other := range []string{"", "properties", "storageLocation", "filters", "captureSettings", "scope"} {
+		if other != level && slices.ContainsFunc(memberNames[other], func(k string) bool { return sameName(k, d.plainName(name)) }) {
+			return other, true
+		}
+	}
+	return "", false
+}
+
+// plainName is a member's name without the hyphens that az writes in it.
+func (d *decoder) plainName(name string) string {
+	if d.hyphens {
+		return strings.ReplaceAll(name, "-", "")
+	}
+	return name
 }
 
 // belongs says where the members of a level belong.
@@ -109,7 +128,7 @@ func (d *decoder) list(v node, path, what string, visit func(path string, v node
 
 func (d *decoder) text(v node, path string) *string {
 	switch v.kind {
-	case kindString:
+	case kindString, kindWord:
 		return &v.text
 	case kindNumber, kindBool:
 		d.wrongType(v, path, fmt.Sprintf("a string: write %q", v.text))
@@ -134,6 +153,10 @@ func (d *decoder) texts(v node, path string) []string {
 // request would get faults of the mode that was not meant.
 func (d *decoder) bool(v node, path string) *bool {
 	b := v.text == "true"
+	if v.kind == kindWord && (sameName(v.text, "true") || sameName(v.text, "false")) {
+		b = sameName(v.text, "true")
+		return &b
+	}
 	if v.kind != kindBool {
 		d.wrongType(v, path, "true, false (without quotes) or null")
 	}

@@ -23,8 +23,9 @@ func (v *validator) name(given *string) string {
 	return v.session
 }
 
-// TimeLayout is how the service writes times.
-const TimeLayout = "2006-01-02T15:04:05.0000000Z"
+// TimeLayout is how the service writes times, in UTC and without the zeros at
+// the end of a fraction.
+const TimeLayout = "2006-01-02T15:04:05.9999999Z"
 
 // StampLayout is the layout of a time, in UTC and to the millisecond, that every
 // system accepts in the name of a file.

@@ -14,7 +14,7 @@ var jsonNumber = pattern(`^(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+
 // integer reads a whole number, also from a string: clients send both. 1e3 and
 // 40.0 are whole numbers, too; JSON has no type of its own for them.
 func (d *decoder) integer(v node, path string, b bounds) *int64 {
-	if v.kind != kindNumber && v.kind != kindString {
+	if v.kind != kindNumber && v.kind != kindString && v.kind != kindWord {
 		d.wrongType(v, path, "a whole number, "+b.String())
 		return nil
 	}

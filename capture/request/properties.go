@@ -1,6 +1,7 @@
 package request
 
 import (
+	"slices"
 	"time"
 
 	"pcapctl/filter"
@@ -13,16 +14,16 @@ func (c *Config) Request() *Request {
 	return &Request{Name: new(c.Name), Properties: new(c.Properties())}
 }
 
-// Properties are the request's members as the resource prints them. Lists are
-// [] and never null, and the members of storageLocation that are not used are
-// "", as the service has them.
+// Properties are the request's members as the service prints them: lists are []
+// and never null, a filter has all its members, and of storageLocation those
+// that were not given are absent, but for storagePath.
 func (c *Config) Properties() Properties {
 	p := Properties{
 		Target:                  new(c.Target.String()),
 		TargetType:              new(c.TargetType),
 		Scope:                   &Scope{Include: []string{}, Exclude: []string{}},
 		BytesToCapturePerPacket: new(int64(c.SnapLen)),
-		StorageLocation:         &StorageLocation{StorageID: new(""), StoragePath: new("")},
+		StorageLocation:         &StorageLocation{},
 		Filters:                 make([]filter.Spec, 0, c.Filters.Len()),
 	}
 	for _, f := range c.Filters.Filters() {
@@ -36,7 +37,7 @@ func (c *Config) Properties() Properties {
 		p.StorageLocation.FilePath = new(c.FilePath)
 		p.TotalBytesPerSession = new(c.MaxBytes)
 		p.TimeLimitInSeconds = new(int64(c.MaxTime / time.Second))
-		return p
+		return p.AsPrinted()
 	}
 	p.StorageLocation.LocalPath = new(c.FilePath)
 	p.ContinuousCapture = new(c.Continuous.Ring)
@@ -44,6 +45,31 @@ func (c *Config) Properties() Properties {
 		FileCount:                 new(int64(c.Continuous.FileCount)),
 		FileSizeInBytes:           new(c.Continuous.FileSize),
 		SessionTimeLimitInSeconds: new(int64(c.MaxTime / time.Second)),
+	}
+	return p.AsPrinted()
+}
+
+// AsPrinted writes absent and empty members in the one way in which the service
+// prints them. Records of sessions that older programs made have other ways.
+func (p Properties) AsPrinted() Properties {
+	if p.StorageLocation != nil {
+		l := *p.StorageLocation
+		for _, member := range []**string{&l.StorageID, &l.FilePath, &l.LocalPath} {
+			if text(*member) == "" {
+				*member = nil
+			}
+		}
+		l.StoragePath = new(text(l.StoragePath))
+		p.StorageLocation = &l
+	}
+	if p.Filters != nil {
+		p.Filters = slices.Clone(p.Filters)
+		for i := range p.Filters {
+			f := &p.Filters[i]
+			for _, member := range []**string{&f.Protocol, &f.LocalIPAddress, &f.LocalPort, &f.RemoteIPAddress, &f.RemotePort} {
+				*member = new(text(*member))
+			}
+		}
 	}
 	return p
 }

@@ -33,14 +33,6 @@ type patched struct {
 	origin []int
 }
 
-func newPatched(text []byte) *patched {
-	p := &patched{text: text, origin: make([]int, len(text)+1)}
-	for i := range p.origin {
-		p.origin[i] = i
-	}
-	return p
-}
-
 func (p *patched) apply(e edit) {
 	origin := make([]int, len(e.with))
 	for i := range origin {
@@ -53,13 +45,19 @@ func (p *patched) apply(e edit) {
 // repair finds the syntax faults of a text: encoding/json finds one, diagnose
 // says what it is, its fix is applied to a copy, and so on. The text it gives
 // back is valid JSON, nil when a fault was not understood; then what follows
-// that fault was not looked at.
-func repair(text []byte) ([]byte, []fault.Detail) {
+// that fault was not looked at. The notes are about what was read although it is
+// not JSON.
+func repair(text []byte) (fixed []byte, notes []string, faults []fault.Detail) {
 	if json.Valid(text) {
-		return text, nil
+		return text, nil, nil
 	}
-	var faults []fault.Detail
-	p := newPatched(text)
+	p, changed := plainQuotes(text)
+	if changed {
+		notes = []string{noteQuotes}
+	}
+	if json.Valid(p.text) {
+		return p.text, notes, nil
+	}
 	for range maxRounds {
 		f := diagnose(p.text, faultOffset(p.text))
 		at := p.origin[f.at]
@@ -68,14 +66,14 @@ func repair(text []byte) ([]byte, []fault.Detail) {
 			Message: f.message + "\n" + snippet(text, at),
 		})
 		if f.fix == nil {
-			return nil, faults
+			return nil, notes, faults
 		}
 		p.apply(*f.fix)
 		if json.Valid(p.text) {
-			return p.text, faults
+			return p.text, notes, faults
 		}
 	}
-	return nil, faults
+	return nil, notes, faults
 }
 
 // faultOffset is the index of the byte that a text stops being JSON at, its

@@ -33,7 +33,8 @@ func TestSyntaxFaults(t *testing.T) {
 
 		{"comments", "{ // one\n\"name\":\"a\", /* two\n*/ \"id\":1 # three\n}", []string{"line 1, column 3: JSON has no comments", "line 2, column 13: JSON has no comments", "line 3, column 11: JSON has no comments"}},
 		{"open comment", "{ /* one", []string{"line 1, column 3: JSON has no comments"}},
-		{"single quotes", `{'name':'a'}`, []string{"line 1, column 2: a single quote: JSON writes"}},
+		{"a single quote alone", `{'name:1}`, []string{"line 1, column 2: a single quote: JSON writes"}},
+		{"single quotes and a comma missing", "{'name':'a'\n 'properties':{}}", []string{`line 1, column 12: a comma is missing between two members: write a comma here, before "properties"`}},
 		{"typographic quotes", "{“name”:1}", []string{"line 1, column 2: “ is a typographic quote"}},
 		{"bare name", `{name:"a"}`, []string{`line 1, column 2: a member's name stands in double quotes: write "name"`}},
 		{"bare value", `{"name":pc1}`, []string{`line 1, column 9: "pc1" stands without quotes: write "pc1"`}},

@@ -16,28 +16,34 @@ type Request struct {
 	// print, which is accepted back as a request.
 	Name       *string     `json:"name,omitempty"`
 	Properties *Properties `json:"properties,omitempty"`
+
+	// Notes are sentences about how the text was read where it was not a request
+	// as it should be. NewConfig puts them among its warnings.
+	Notes []string `json:"-"`
 }
 
-// Properties are the members of the request proper. Numbers have the width of
-// the published definition; their bounds are NewConfig's business.
+// Properties are the members of the request proper, in the order in which the
+// service prints them. Numbers have the width of the published definition; their
+// bounds are NewConfig's business.
 type Properties struct {
 	Target     *string `json:"target,omitempty"`
-	TargetType *string `json:"targetType,omitempty"`
 	Scope      *Scope  `json:"scope,omitempty"`
+	TargetType *string `json:"targetType,omitempty"`
 
 	BytesToCapturePerPacket *int64 `json:"bytesToCapturePerPacket,omitempty"`
 	TotalBytesPerSession    *int64 `json:"totalBytesPerSession,omitempty"`
 	TimeLimitInSeconds      *int64 `json:"timeLimitInSeconds,omitempty"`
 
 	StorageLocation *StorageLocation `json:"storageLocation,omitempty"`
-	// Filters is nil when absent or null; both mean "everything", as does [],
-	// which is how the resource prints it.
-	Filters []filter.Spec `json:"filters,omitzero"`
 
 	// ContinuousCapture switches the mode by being there at all: absent or
 	// null is the classic capture, true a ring of files, false one file.
 	ContinuousCapture *bool            `json:"continuousCapture,omitempty"`
 	CaptureSettings   *CaptureSettings `json:"captureSettings,omitempty"`
+
+	// Filters is nil when absent or null; both mean "everything", as does [],
+	// which is how the resource prints it.
+	Filters []filter.Spec `json:"filters,omitzero"`
 }
 
 // Scope narrows a capture on a scale set to some of its instances. It means

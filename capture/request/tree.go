@@ -15,9 +15,10 @@ import (
 // duplicates among them, which encoding/json's own types lose.
 type node struct {
 	kind    kind
-	text    string // of a string, unquoted; of a number or boolean, as written
+	text    string // of a string, unquoted; of a number, boolean or word, as written
 	members []member
 	items   []node
+	short   bool // the text was a Python literal or az's shorthand
 }
 
 type member struct {
@@ -34,11 +35,12 @@ const (
 	kindString
 	kindList
 	kindObject
+	kindWord // of az's shorthand, where only its place tells what it is
 )
 
 // String is the kind in words, with its article.
 func (k kind) String() string {
-	return [...]string{"null", "a boolean", "a number", "a string", "a list", "an object"}[k]
+	return [...]string{"null", "a boolean", "a number", "a string", "a list", "an object", "a word"}[k]
 }
 
 // parseTree reads a text that is valid JSON.
@@ -116,6 +118,8 @@ func (n node) String() string {
 	switch n.kind {
 	case kindString:
 		return fault.Quote(n.text) + " (a string)"
+	case kindWord:
+		return fault.Quote(n.text)
 	case kindNumber, kindBool:
 		return shorten(n.text) + " (" + n.kind.String() + ")"
 	default:

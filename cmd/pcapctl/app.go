@@ -17,6 +17,7 @@ type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
 
+	args     []string // of the command line, without the program's name
 	in       io.Reader
 	out      io.Writer // the result and nothing else
 	err      io.Writer // everything else
@@ -30,7 +31,7 @@ type app struct {
 
 // run is the program: arguments and streams in, exit code out.
 func run(args []string, in io.Reader, out, errs io.Writer) int {
-	a := &app{in: in, out: out, err: errs, exit: os.Exit}
+	a := &app{args: args, in: in, out: out, err: errs, exit: os.Exit}
 	a.takeLibraryLog()
 	help := &errorKeeper{Writer: out}
 	root := a.rootCommand(help)
@@ -70,16 +71,13 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 			return a.begin(cmd)
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		// The output flags may not have been read yet when another is wrong.
-		a.output.peek(cmd.Flags())
-		return fault.Errorf(fault.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(a.flagError)
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
 	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
 	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
 	a.settings.flags(root)
+	addAzFlags(root)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),

@@ -8,6 +8,7 @@ import (
 
 func (a *app) deleteCommand() *cobra.Command {
 	var stop bool
+	var named nameFlags
 	cmd := &cobra.Command{
 		Use:   "delete NAME…",
 		Short: "Forget sessions that have ended; their capture files stay",
@@ -20,6 +21,8 @@ never removes a capture file or a blob, and says where they are.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.delete(cmd, args, stop) },
 	}
 	cmd.Flags().BoolVar(&stop, "stop", false, "end the session first if it is capturing")
+	addNoWait(cmd.Flags())
+	named.add(cmd)
 	return cmd
 }
 

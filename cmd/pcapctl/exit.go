@@ -61,7 +61,7 @@ type envelopeError struct {
 	Code    string         `json:"code"`
 	Message string         `json:"message"`
 	Target  string         `json:"target,omitempty"`
-	Details []fault.Detail `json:"details,omitempty"`
+	Details []fault.Detail `json:"details"` // never null
 }
 
 func envelopeOf(err error) envelope {
@@ -71,6 +71,9 @@ func envelopeOf(err error) envelope {
 		if e.Code != "" {
 			body.Code = e.Code
 		}
+	}
+	if body.Details == nil {
+		body.Details = []fault.Detail{}
 	}
 	return envelope{Error: body}
 }

@@ -35,8 +35,11 @@ func isEmpty(v pflag.Value) bool {
 	return v.Type() == "string" && isBlank(v.String())
 }
 
-// aliases are the names of the older family of az flags.
+// aliases are the names that flags of a request have in the other family of az's
+// commands.
 var aliases = map[string]string{
+	"packet-capture-name": "name",
+
 	"capture-limit": setTotal.key,
 	"capture-size":  setPerPacket.key,
 	"time-limit":    setTime.key,
@@ -49,7 +52,7 @@ func applyAliases(cmd *cobra.Command) error {
 	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
 		name := aliases[alias]
 		given := cmd.Flags().Lookup(alias)
-		if given == nil || !given.Changed {
+		if given == nil || !given.Changed || given.Value.Type() != "string" { // nameFlags have theirs
 			continue
 		}
 		value, to := given.Value.String(), cmd.Flags().Lookup(name)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 	"pcapctl/capture/fault"
 )
 
-var outputFormats = []string{"json", "jsonc", "yaml", "table", "tsv", "none"}
+var outputFormats = []string{"json", "jsonc", "yaml", "yamlc", "table", "tsv", "none"}
 
 // output prints results as az does: a format and a JMESPath query.
 type output struct {
@@ -24,6 +25,8 @@ type output struct {
 	query  string
 	asked  bool // the format was given, not defaulted
 	expr   *jmespath.JMESPath
+
+	nothing string // what to say of a query that found nothing in the result
 }
 
 func (o *output) flags(flags *pflag.FlagSet) {
@@ -70,10 +73,14 @@ func (o *output) print(w io.Writer, v any) error {
 		v = l.items()
 	}
 	if o.expr != nil {
-		var err error
-		if v, err = search(o.expr, v); err != nil {
+		found, err := search(o.expr, o.query, v)
+		if err != nil {
 			return err
 		}
+		if findsNothing(found) {
+			o.nothing = nothingFound(o.query, v)
+		}
+		v = found
 	}
 	switch o.format {
 	case "jsonc":
@@ -83,7 +90,7 @@ func (o *output) print(w io.Writer, v any) error {
 		}
 		_, err = w.Write(append(pretty.Color(bytes.TrimRight(text, "\n"), nil), '\n'))
 		return err
-	case "yaml", "table", "tsv":
+	case "yaml", "yamlc", "table", "tsv":
 		node, err := ordered(v)
 		if err != nil {
 			return err
@@ -135,14 +142,29 @@ func plain(n *yaml.Node) {
 	}
 }
 
+func writeYAML(w io.Writer, n *yaml.Node) error {
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(n); err != nil {
+		return err
+	}
+	return enc.Close()
+}
+
+// yamlName finds the member's name that a line of YAML begins with.
+var yamlName = regexp.MustCompile(`(?m)^((?:- | )*)([A-Za-z][A-Za-z0-9]*)(:(?: |$))`)
+
 func writeNode(w io.Writer, format string, n *yaml.Node) error {
-	if format == "yaml" {
-		enc := yaml.NewEncoder(w)
-		enc.SetIndent(2)
-		if err := enc.Encode(n); err != nil {
+	switch format {
+	case "yaml":
+		return writeYAML(w, n)
+	case "yamlc":
+		var b bytes.Buffer
+		if err := writeYAML(&b, n); err != nil {
 			return err
 		}
-		return enc.Close()
+		_, err := w.Write(yamlName.ReplaceAll(b.Bytes(), []byte("$1\x1b[94m$2\x1b[0m$3")))
+		return err
 	}
 	head, rows := tableOf(n)
 	if format == "table" {

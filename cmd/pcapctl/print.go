@@ -33,7 +33,12 @@ func (a *app) explain(p *livePlan) {
 // print writes a result to stdout. A result that cannot be written is an
 // error: a full disk behind a redirection must not look like success.
 func (a *app) print(v any) error {
-	if err := a.output.print(a.out, v); err != nil {
+	a.output.nothing = ""
+	err := a.output.print(a.out, v)
+	if a.output.nothing != "" {
+		a.warn(a.output.nothing)
+	}
+	if err != nil {
 		if fault.ClassOf(err) != fault.Internal {
 			return err
 		}

@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jmespath/go-jmespath"
+	"go.yaml.in/yaml/v3"
 
 	"pcapctl/capture/fault"
 )
@@ -18,8 +22,11 @@ import (
 // errQuery is a query that is well-formed and cannot be applied to the result.
 var errQuery = errors.New("--query cannot be applied to this result")
 
-// search applies a query to a result.
-func search(expr *jmespath.JMESPath, v any) (found any, err error) {
+// search applies a query to a result. The query sees the result as it is
+// printed, and as az prints the service's: the members of properties beside it as
+// well, and a list without the object around it. What it finds is given as it is
+// printed.
+func search(expr *jmespath.JMESPath, query string, v any) (found any, err error) {
 	text, err := marshal(v)
 	if err != nil {
 		return nil, err
@@ -31,16 +38,144 @@ func search(expr *jmespath.JMESPath, v any) (found any, err error) {
 		return nil, err
 	}
 	numbers := exactNumbersOf(tree)
+	printed := flatForms{}
+	tree = printed.add(replaceNumbers(tree, numbers.toFloat))
+	for i, root := range rootsOf(query, v, tree) {
+		one, oneErr := searchOne(expr, root)
+		if i == 0 || one != nil && oneErr == nil {
+			found, err = one, oneErr
+		}
+		if found != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, notApplicable(err)
+	}
+	return replaceNumbers(printed.remove(found), numbers.fromFloat), nil
+}
+
+// rootsOf are the forms of a result to apply a query to, the likelier first: of a
+// list the items alone, as az prints it, or the object with the member value.
+func rootsOf(query string, v, tree any) []any {
+	whole, isObject := tree.(map[string]any)
+	if _, isList := v.(lister); !isList || !isObject {
+		return []any{tree}
+	}
+	if namesValue.MatchString(query) {
+		return []any{tree, whole["value"]}
+	}
+	return []any{whole["value"], tree}
+}
+
+// namesValue finds the member of the object around a list in a query.
+var namesValue = regexp.MustCompile(`\bvalue\b`)
+
+// searchOne applies a query to one form of a result.
+func searchOne(expr *jmespath.JMESPath, tree any) (found any, err error) {
 	// go-jmespath panics when contains() compares objects or lists.
 	defer func() {
 		if r := recover(); r != nil {
-			found, err = nil, notApplicable(r)
+			found, err = nil, fmt.Errorf("%v", r)
 		}
 	}()
-	if found, err = expr.Search(replaceNumbers(tree, numbers.toFloat)); err != nil {
-		return nil, notApplicable(err)
+	return expr.Search(tree)
+}
+
+// flatForms are the resources of a tree to which the members of their properties
+// were added, by the address of the object that has them, as they are printed.
+type flatForms map[uintptr]map[string]any
+
+// add gives the tree with the members of properties beside properties as well,
+// and the resource group, which az adds.
+func (f flatForms) add(tree any) any {
+	switch t := tree.(type) {
+	case map[string]any:
+		for name, v := range t {
+			t[name] = f.add(v)
+		}
+		inner, ok := t["properties"].(map[string]any)
+		if !ok {
+			return t
+		}
+		flat := maps.Clone(inner)
+		if id, ok := t["id"].(string); ok {
+			if parts := strings.Split(id, "/"); len(parts) > 4 {
+				flat["resourceGroup"] = parts[4]
+			}
+		}
+		maps.Copy(flat, t)
+		f[addressOf(flat)] = t
+		return flat
+	case []any:
+		for i, v := range t {
+			t[i] = f.add(v)
+		}
 	}
-	return replaceNumbers(found, numbers.fromFloat), nil
+	return tree
+}
+
+// remove gives a part of the tree as it is printed.
+func (f flatForms) remove(tree any) any {
+	switch t := tree.(type) {
+	case map[string]any:
+		if printed, ok := f[addressOf(t)]; ok {
+			t = printed
+		}
+		plain := make(map[string]any, len(t))
+		for name, v := range t {
+			plain[name] = f.remove(v)
+		}
+		return plain
+	case []any:
+		plain := make([]any, len(t))
+		for i, v := range t {
+			plain[i] = f.remove(v)
+		}
+		return plain
+	}
+	return tree
+}
+
+func addressOf(m map[string]any) uintptr { return reflect.ValueOf(m).Pointer() }
+
+// findsNothing tells whether a query's answer is null, or has nothing but null in
+// it.
+func findsNothing(found any) bool {
+	switch t := found.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		for _, v := range t {
+			if !findsNothing(v) {
+				return false
+			}
+		}
+		return len(t) > 0
+	case []any:
+		return len(t) > 0 && !slices.ContainsFunc(t, func(v any) bool { return !findsNothing(v) })
+	}
+	return false
+}
+
+// nothingFound says that a query has found nothing in a result, and what there is.
+func nothingFound(query string, v any) string {
+	why := "--query " + fault.Quote(query) + " gives null: the result has nothing there"
+	if l, ok := v.(lister); ok {
+		if reflect.ValueOf(l.items()).Len() == 0 {
+			return ""
+		}
+		return why + "; it is a list: [].name, as az prints it, or value[].name"
+	}
+	node, err := ordered(v)
+	if err != nil || node.Kind != yaml.MappingNode {
+		return why
+	}
+	var names []string
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		names = append(names, node.Content[i].Value)
+	}
+	return why + "; its members are " + strings.Join(names, ", ")
 }
 
 func notApplicable(why any) error {

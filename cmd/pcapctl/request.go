@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,11 +19,17 @@ type requestFlags struct {
 
 	name, group, vm, targetType               string
 	account, storagePath, filePath, localPath string
+	storageLocation                           []string
+	scope                                     string
+	include, exclude                          []string
 	filters                                   string
 	filter                                    []string
 	continuous                                string
 	captureSettings                           []string
 	read                                      readFlags
+
+	stdin    io.Reader // nil before config
+	stdinFor string    // the flag that reads it, "" for none
 }
 
 func (r *requestFlags) flags(cmd *cobra.Command) {
@@ -38,7 +43,14 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&r.storagePath, "storage-path", "", "https `URI` of the blob")
 	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder; {packetCaptureName}, {hostname} and {startTime} are filled in")
 	f.StringVar(&r.localPath, "local-path", "", "`path` of the capture files in continuous mode")
-	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, or @file")
+	f.StringArrayVar(&r.storageLocation, flagStorageLocation, nil, "all of the storage location: `JSON`, @file or storage-id=… storage-path=… file-path=… local-path=…")
+	f.StringVar(&r.scope, "scope", "", "scope of a scale set as `JSON` or @file")
+	f.StringArrayVar(&r.include, "include", nil, "`instances` of a scale set")
+	f.StringArrayVar(&r.exclude, "exclude", nil, "`instances` of a scale set")
+	for _, name := range []string{"scope", "include", "exclude"} { // they can only be empty here
+		_ = f.MarkHidden(name)
+	}
+	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, in az's shorthand, or @file")
 	f.StringArrayVar(&r.filter, "filter", nil, "one filter, as in `protocol=TCP,localPort=80-85,remoteIPAddress=10.0.0.5`; may be repeated")
 	f.StringVar(&r.continuous, flagContinuous, "", "continuous mode: `true` for a ring of files, false for one")
 	f.Lookup(flagContinuous).NoOptDefVal = bareContinuous
@@ -61,8 +73,7 @@ func (r *requestFlags) arguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if len(r.captureSettings) > 0 && !strings.HasPrefix(r.captureSettings[0], "{") {
-		r.captureSettings = append(r.captureSettings, args...)
+	if args = r.takeWords(args); len(args) == 0 {
 		return nil
 	}
 	return fault.Errorf(fault.Invalid, "%s takes no argument, but %s was given; a request file is named by -f", cmd.CommandPath(), fault.Quote(args[0]))
@@ -72,6 +83,7 @@ func (r *requestFlags) arguments(cmd *cobra.Command, args []string) error {
 // the request that it was made from as well. Its error has every fault of all
 // three.
 func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*request.Request, *request.Config, error) {
+	r.useStdin(a.in)
 	req, bodyErr := r.body(a.in)
 	if req == nil {
 		return nil, nil, bodyErr

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -17,13 +18,14 @@ const (
 
 // takeContinuous gives --continuous-capture its value. As in az the value may be
 // left out, so pflag does not take the next word as the value, and it comes here
-// as the first argument.
+// as the first argument that is not a further value of another flag.
 func (r *requestFlags) takeContinuous(args []string) []string {
 	if r.continuous != bareContinuous {
 		return args
 	}
-	if len(args) > 0 && !strings.Contains(args[0], "=") && !strings.HasPrefix(args[0], "{") {
-		r.continuous, args = args[0], args[1:]
+	at := slices.IndexFunc(args, func(arg string) bool { return !strings.Contains(arg, "=") && !strings.HasPrefix(arg, "{") })
+	if at >= 0 {
+		r.continuous, args = args[at], slices.Delete(slices.Clone(args), at, at+1)
 	}
 	return args
 }
@@ -41,8 +43,8 @@ func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Prope
 	if !given.Changed("capture-settings") {
 		return fault.OfRequest(faults)
 	}
-	if strings.HasPrefix(r.captureSettings[0], "{") {
-		settings, err := request.DecodeCaptureSettings([]byte(r.captureSettings[0]))
+	if isArgument(r.captureSettings[0]) {
+		settings, err := decodeFlag(r, jsonFlag{"capture-settings", "captureSettings", "the settings", `{"fileCount": 3}`}, r.captureSettings, request.DecodeCaptureSettings)
 		p.CaptureSettings = settings
 		return fault.Join(fault.OfRequest(faults), err)
 	}

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -21,14 +19,7 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 	}
 	p.Filters = nil
 	if given.Changed("filters") {
-		text := []byte(r.filters)
-		if name, ok := strings.CutPrefix(r.filters, "@"); ok {
-			var err error
-			if text, err = readInput("--filters", name, strings.NewReader("")); err != nil {
-				return err
-			}
-		}
-		list, err := decodeFilters(text)
+		list, err := decodeFlag(r, jsonFlag{"filters", "filters", "the list", `[{"protocol": "TCP"}]`}, []string{r.filters}, request.DecodeFilters)
 		p.Filters = list
 		if err != nil {
 			return err
@@ -45,29 +36,6 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 		p.Filters = append(p.Filters, spec)
 	}
 	return fault.OfRequest(faults)
-}
-
-// decodeFilters reads the list of --filters. Its errors name the flag where those
-// of request.DecodeFilters name the request.
-func decodeFilters(text []byte) ([]filter.Spec, error) {
-	if isBlank(string(text)) {
-		return nil, fault.OfRequest([]fault.Detail{{
-			Code: fault.CodeInvalidValue, Target: "--filters", Message: `it is empty; allowed: a JSON list such as [{"protocol": "TCP"}], or @ and the name of a file that holds one`,
-		}})
-	}
-	list, err := request.DecodeFilters(text)
-	e, ok := errors.AsType[*fault.Error](err)
-	if !ok {
-		return list, err
-	}
-	faults := slices.Clone(e.Details)
-	for i, f := range faults {
-		if !strings.HasPrefix(f.Target, "filters") {
-			faults[i].Target = strings.TrimSuffix("--filters, "+f.Target, ", ")
-			faults[i].Message = strings.ReplaceAll(f.Message, "the request", "the list")
-		}
-	}
-	return list, fault.OfRequest(faults)
 }
 
 // shortFilter reads one filter such as protocol=TCP,localPort=80-85. The lists in

@@ -19,9 +19,12 @@ func (r *requestFlags) override(given *pflag.FlagSet, req *request.Request) erro
 	if given.Changed("target-type") {
 		p.TargetType = &r.targetType
 	}
+	locationErr := r.overrideLocation(given, p)
 	r.overrideStorage(given, p)
 	return fault.Join(
 		targetErr,
+		r.overrideScope(given, p),
+		locationErr,
 		overrideLimits(given, p),
 		r.overrideFilters(given, p),
 		r.overrideContinuous(given, p),

@@ -8,7 +8,8 @@ import (
 )
 
 func (a *app) showCommand() *cobra.Command {
-	return &cobra.Command{
+	var names nameFlags
+	cmd := &cobra.Command{
 		Use:               "show NAME",
 		Short:             "Show a session: its request with the defaults filled in, its status and statistics",
 		Args:              sessionArgs(1),
@@ -21,6 +22,8 @@ func (a *app) showCommand() *cobra.Command {
 			return a.print(sessionView{s.Resource(), s})
 		},
 	}
+	names.add(cmd)
+	return cmd
 }
 
 // session is the session with this name; it is an error when its record cannot be

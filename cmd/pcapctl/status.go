@@ -11,7 +11,8 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var names nameFlags
+	cmd := &cobra.Command{
 		Use:     "show-status NAME",
 		Aliases: []string{"query-status"},
 		Short:   "Show how a session gets on: counts, and what remains of its limits",
@@ -27,6 +28,8 @@ those of this moment; asking for them does not slow the capture.`,
 			return a.print(statusView{s.Status(), s})
 		},
 	}
+	names.add(cmd)
+	return cmd
 }
 
 // statusView is the API's answer to "query status".

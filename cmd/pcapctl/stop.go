@@ -9,6 +9,7 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	var all bool
+	var named nameFlags
 	cmd := &cobra.Command{
 		Use:   "stop NAME… | --all",
 		Short: "End sessions; their capture files are complete when it returns",
@@ -27,6 +28,8 @@ closed. It is not an error when a session has ended before.`,
 		}
 		return nil
 	}
+	addNoWait(cmd.Flags())
+	named.add(cmd)
 	return cmd
 }
 

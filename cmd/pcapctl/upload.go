@@ -69,6 +69,7 @@ func (a *app) abandonUpload() bool {
 
 func (a *app) uploadCommand() *cobra.Command {
 	var storagePath, account string
+	named := nameFlags{paths: true}
 	cmd := &cobra.Command{
 		Use:   "upload NAME | FILE",
 		Short: "Finish the upload of a session, or upload a capture file",
@@ -96,6 +97,7 @@ AZURE_STORAGE_SAS_TOKEN.`,
 	f.StringVar(&storagePath, "storage-path", "", "`URI` of the blob (default: the session's)")
 	f.StringVar(&account, "storage-account", "", "name or resource id of the storage account (default: the session's, or that of --storage-path)")
 	addSettingFlags(cmd, uploadCommand)
+	named.add(cmd)
 	return cmd
 }
 

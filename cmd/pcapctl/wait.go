@@ -13,6 +13,8 @@ import (
 
 func (a *app) waitCommand() *cobra.Command {
 	var timeout string
+	var until waitFlags
+	var named nameFlags
 	cmd := &cobra.Command{
 		Use:   "wait [NAME…]",
 		Short: "Wait until sessions have ended, and end with their exit code",
@@ -21,9 +23,20 @@ named, so that it makes no difference when each of them ended. Its exit code is
 that of the session: what create would have ended with in the foreground. Of
 several it is that of the first one, in the order given, that has failed.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.wait(cmd, args, timeout) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := until.condition()
+			switch {
+			case err != nil:
+				return err
+			case c.name != "":
+				return a.waitFor(cmd, args, &until, c, timeout)
+			}
+			return a.wait(cmd, args, timeout)
+		},
 	}
 	cmd.Flags().StringVar(&timeout, "timeout", "", "how long to wait at most, such as 90s, 2h, or a number of seconds; 0 looks once (default: no limit)")
+	until.flags(cmd.Flags())
+	named.add(cmd)
 	return cmd
 }
 
