@@ -128,9 +128,9 @@ func numbersIn(t *testing.T, file []byte, payload int) (list []uint32) {
 	return list
 }
 
-// A ring of compressed files: each is whole by itself, and no packet is lost
+// A rotation of compressed files: each is whole by itself, and no packet is lost
 // between two.
-func TestRingOfCompressed(t *testing.T) {
+func TestRotationOfCompressed(t *testing.T) {
 	testnet.NeedTools(t, "zstd", "gzip")
 	base := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)

@@ -75,7 +75,7 @@ func TestOnFileOnEveryWayOut(t *testing.T) {
 	}
 }
 
-func TestOnFileOfARing(t *testing.T) {
+func TestOnFileOfARotation(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	p := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":2,"fileSizeInBytes":102400}`, "v1")

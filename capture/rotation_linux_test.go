@@ -31,7 +31,7 @@ func onDisk(t *testing.T, dir string) (sum int64, names []string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // else it has left the ring meanwhile
+		if info, err := e.Info(); err == nil { // else it has left the rotation meanwhile
 			sum += info.Size()
 			names = append(names, e.Name())
 		}
@@ -48,7 +48,7 @@ func numbersOf(t *testing.T, path string, payload int) (numbers []uint32) {
 	return numbers
 }
 
-// keeper keeps a link to every file that was in the ring, and so what was in
+// keeper keeps a link to every file that was in the rotation, and so what was in
 // it.
 type keeper struct {
 	t    *testing.T
@@ -69,11 +69,11 @@ func (k *keeper) File(f save.File) {
 	}
 }
 
-// A ring under a flood: every packet that was not counted as dropped is in
-// exactly one file, in order, over many rotations; the ring is never larger
+// A rotation under a flood: every packet that was not counted as dropped is in
+// exactly one file, in order, over many rotations; the rotation is never larger
 // than it may be; other programs read every file. PCAPCTL_TEST_LONG makes it
 // minutes, and more than 200 rotations.
-func TestRingUnderFlood(t *testing.T) {
+func TestRotationUnderFlood(t *testing.T) {
 	const count, payload = 5, 1000
 	packets, size, pause := 10_000, int64(400_000), time.Duration(0)
 	if os.Getenv("PCAPCTL_TEST_LONG") != "" { // some minutes, and some gigabytes of what the keeper keeps
@@ -130,7 +130,7 @@ func TestRingUnderFlood(t *testing.T) {
 			t.Errorf("file %d of the result: %+v", i, f)
 		}
 	}
-	last, n, inRing := int64(-1), 0, uint64(0)
+	last, n, kept := int64(-1), 0, uint64(0)
 	for i, name := range all {
 		path := filepath.Join(k.dir, name)
 		st, err := os.Stat(path)
@@ -146,7 +146,7 @@ func TestRingUnderFlood(t *testing.T) {
 		}
 		n += len(numbers)
 		if i >= len(all)-count {
-			inRing += uint64(len(numbers))
+			kept += uint64(len(numbers))
 			f := res.Files[i-len(all)+count]
 			if *FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
 				t.Errorf("%s has %d packets in %d bytes, the result says %+v", name, len(numbers), st.Size(), f)
@@ -156,12 +156,12 @@ func TestRingUnderFlood(t *testing.T) {
 	if uint64(n)+res.Dropped.ByKernel != uint64(packets) || res.Packets != uint64(n) {
 		t.Errorf("sent %d, %d in files, %+v", packets, n, res)
 	}
-	t.Logf("%d rotations, %d packets, %d dropped, %d in the ring, at most %d bytes on the disk, in %v", len(all)-1, n, res.Dropped.ByKernel, inRing, most, res.Elapsed)
+	t.Logf("%d rotations, %d packets, %d dropped, %d left in files, at most %d bytes on the disk, in %v", len(all)-1, n, res.Dropped.ByKernel, kept, most, res.Elapsed)
 }
 
-// A ring of one file, files of the least size, and packets that have no room in
+// A rotation of one file, files of the least size, and packets that have no room in
 // a file.
-func TestSmallRings(t *testing.T) {
+func TestSmallRotations(t *testing.T) {
 	r := newRig(t)
 	for _, test := range []struct {
 		settings string
@@ -199,7 +199,7 @@ func TestSmallRings(t *testing.T) {
 
 // A session leaves the files of others alone: those of an earlier one, a file
 // that took the place of its own, and one that has the name of its next.
-func TestRingLeavesOthersAlone(t *testing.T) {
+func TestRotationLeavesOthersAlone(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	first := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":2,"fileSizeInBytes":102400}`, "v1")
@@ -242,7 +242,7 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 	// The next name is taken: the capture ends there and overwrites nothing.
 	again.made = first.made.Add(2 * time.Millisecond)
 	_, path = p.File()
-	taken := request.RingPath(path, 3)
+	taken := request.RotatedPath(path, 3)
 	if err := os.WriteFile(taken, []byte("taken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 }
 
 // False is one file of the size that was asked for.
-func TestContinuousWithoutRing(t *testing.T) {
+func TestContinuousWithoutRotation(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	session := r.start(r.plan(`,"continuousCapture":false,"captureSettings":{"fileCount":3,"fileSizeInBytes":102400}`, "v1"))
@@ -289,8 +289,8 @@ func TestContinuousWithoutRing(t *testing.T) {
 	}
 }
 
-// A ring of pcapng files: each has its interfaces and its statistics.
-func TestRingOfPcapng(t *testing.T) {
+// A rotation of pcapng files: each has its interfaces and its statistics.
+func TestRotationOfPcapng(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
 	r.output = request.Output{Format: request.FormatPcapng}

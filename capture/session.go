@@ -78,7 +78,7 @@ type Options struct {
 	// for no such limit, nil for the default.
 	MinFree *int64
 	// OnFile is run for every file that is finished, also for those that do not
-	// stay in a ring.
+	// stay in a rotation.
 	OnFile save.OnFile
 }
 
@@ -185,7 +185,7 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 		Folder: folder, Path: path, Compress: c.Compress, Guard: s.guard.Protect, Events: events{s}, Reserve: &s.reserve,
 		Losses: s.losses, Header: e.Begin(nil), Whole: e.Whole, Counters: &s.counters,
 	}
-	if c.IsRing() {
+	if c.Rotates() {
 		o.Files = c.Continuous.FileCount
 	}
 	sink, err := save.OpenSink(o)

@@ -429,7 +429,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // A file that somebody removes, moves, cuts or replaces while it is being
-// written is no complete capture.
+// written is not a complete capture.
 func TestTamperedFile(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)

@@ -201,7 +201,7 @@ type Target struct {
 	client  *azblob.Client
 }
 
-// NewTarget finds the credentials for a blob and judges them as far as that can
+// NewTarget finds the credentials for a blob and checks them as far as that can
 // be done without asking the service: whether a SAS can be read, lasts until the
 // end and may do what is needed. until is zero when the end is not known.
 //

@@ -119,7 +119,7 @@ func (u *rotatedFiles) Complete(f save.File) {
 }
 
 // Leaving implements save.Events. It waits until the file is closed, which takes
-// no time that the network has a hand in.
+// no time that depends on the network.
 func (u *rotatedFiles) Leaving(f save.File) {
 	u.mu.Lock()
 	r := u.files[f.Sequence]
@@ -206,7 +206,7 @@ func (u *rotatedFiles) deleteLeft() {
 
 // send brings one file into its blob.
 func (u *rotatedFiles) send(r *rotatedFile) error {
-	address := request.RingAddress(u.target.Address, r.sequence)
+	address := request.RotatedAddress(u.target.Address, r.sequence)
 	client, err := u.target.client.Sibling(address)
 	if err != nil {
 		return err
@@ -392,7 +392,7 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	first := failed[0]
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
-	out.Err = &fault.Error{Class: fault.Storage, Target: request.RingAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
+	out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
 		len(failed), len(e.Files), err, filepath.Clean(first.Path))}
 	return out

@@ -38,7 +38,7 @@ type single struct {
 
 // New makes the delivery of a session with one blob, whose target was checked.
 func New(c *request.Config, s Settings, t *Target) Delivery {
-	if c.IsRing() {
+	if c.Rotates() {
 		return newRotated(c, s, t)
 	}
 	d := &single{target: t, grace: s.Grace, keep: s.SpoolSize, spool: c.FilePath == "", most: MostBytes(c), ending: make(chan struct{})}

@@ -324,11 +324,11 @@ func announceFrom(source string, c *request.Config, ends ...string) string {
 	if c.MaxTime != 0 {
 		until = append(until, c.MaxTime.String())
 	}
-	if c.MaxBytes != 0 && !c.IsRing() {
+	if c.MaxBytes != 0 && !c.Rotates() {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	until = append(until, ends...)
-	if c.IsRing() {
+	if c.Rotates() {
 		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
@@ -361,8 +361,8 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	for _, b := range blobs {
 		add(b.URL, b.Size)
 	}
-	if ring := capture.RingSummary(paths); ring != "" {
-		return fmt.Sprintf("%s (%s)", ring, humanize.IBytes(uint64(size)))
+	if files := capture.SummarizeFiles(paths); files != "" {
+		return fmt.Sprintf("%s (%s)", files, humanize.IBytes(uint64(size)))
 	}
 	return strings.Join(list, ", ")
 }

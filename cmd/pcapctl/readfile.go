@@ -119,7 +119,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 	return capture.NewPlan(config, spec), o, nil
 }
 
-// createFromFile makes a capture of packets of a file. It is no session: no
+// createFromFile makes a capture of packets of a file. It is not a session: no
 // list has it, and its name may be taken.
 func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readiness) error {
 	plan, options, err := a.planFile(cmd, &o.request)
