@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
@@ -32,7 +33,7 @@ func TestOfflineSlowPipe(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	type end struct {
-		res *Result
+		res *capture.Result
 		err error
 	}
 	ended := make(chan end, 1)
@@ -54,7 +55,7 @@ func TestOfflineSlowPipe(t *testing.T) {
 	cancel()
 	select {
 	case e := <-ended:
-		if e.err != nil || e.res.StopReason != Manual || e.res.Packets != 2 {
+		if e.err != nil || e.res.StopReason != capture.Manual || e.res.Packets != 2 {
 			t.Errorf("%+v %v", e.res, e.err)
 		}
 	case <-time.After(10 * time.Second):

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
@@ -56,7 +57,7 @@ type keeper struct {
 	seen atomic.Int64
 }
 
-func (k *keeper) Progress(Progress)                       {}
+func (k *keeper) Progress(capture.Progress)               {}
 func (k *keeper) Interfaces(time.Duration, []source.Link) {}
 func (k *keeper) Upload(deliver.Progress)                 {}
 func (k *keeper) File(f save.File) {
@@ -82,7 +83,7 @@ func TestRotationUnderFlood(t *testing.T) {
 	r := newRig(t)
 	k := &keeper{t: t, dir: t.TempDir()}
 	p := r.plan(fmt.Sprintf(`,"continuousCapture":true,"captureSettings":{"fileCount":%d,"fileSizeInBytes":%d}`, count, size), "v1")
-	session := r.startWith(p, Options{Watcher: k})
+	session := r.startWith(p, capture.Options{Watcher: k})
 	ctx, cancel := context.WithCancel(t.Context())
 	var most int64
 	sampled := make(chan struct{})
@@ -148,7 +149,7 @@ func TestRotationUnderFlood(t *testing.T) {
 		if i >= len(all)-count {
 			kept += uint64(len(numbers))
 			f := res.Files[i-len(all)+count]
-			if *FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
+			if *capture.FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
 				t.Errorf("%s has %d packets in %d bytes, the result says %+v", name, len(numbers), st.Size(), f)
 			}
 		}
@@ -211,9 +212,7 @@ func TestRotationLeavesOthersAlone(t *testing.T) {
 	}
 	r.capture(first, flood)
 	_, before := onDisk(t, r.dir)
-	again := *first // of the same name, a moment later
-	again.made = first.made.Add(time.Millisecond)
-	p := &again
+	p := capture.NewPlan(first.Config, first.Source) // of the same name, a moment later
 	res := r.capture(p, func() {
 		_, path := p.File()
 		if err := os.Rename(path, path+".mine"); err != nil {
@@ -240,7 +239,7 @@ func TestRotationLeavesOthersAlone(t *testing.T) {
 	}
 
 	// The next name is taken: the capture ends there and overwrites nothing.
-	again.made = first.made.Add(2 * time.Millisecond)
+	p = capture.NewPlan(first.Config, first.Source)
 	_, path = p.File()
 	taken := request.RotatedPath(path, 3)
 	if err := os.WriteFile(taken, []byte("taken"), 0o600); err != nil {
@@ -249,7 +248,7 @@ func TestRotationLeavesOthersAlone(t *testing.T) {
 	session := r.start(p)
 	go flood()
 	res, err := session.Run(t.Context())
-	if fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed || len(res.Files) != 2 {
+	if fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed || len(res.Files) != 2 {
 		t.Errorf("%v: %+v", err, res)
 	}
 	if res.Received != res.Packets+res.Dropped.ByFile && res.Dropped.ByFile == 0 {
@@ -275,7 +274,7 @@ func TestContinuousWithoutRotation(t *testing.T) {
 		}
 	}()
 	res, err := session.Run(t.Context())
-	if err != nil || res.StopReason != SizeExceeded {
+	if err != nil || res.StopReason != capture.SizeExceeded {
 		t.Fatalf("%v: %+v", err, res)
 	}
 	if sum, names := onDisk(t, r.dir); len(names) != 1 || sum > 102400 || sum < 102400-1100 {
@@ -284,7 +283,7 @@ func TestContinuousWithoutRotation(t *testing.T) {
 	readBack(t, res.Files[0].Path)
 
 	session = r.start(r.plan(`,"continuousCapture":true,"captureSettings":{"sessionTimeLimitInSeconds":1}`, "v1"))
-	if res, err = session.Run(t.Context()); err != nil || res.StopReason != TimeExceeded || len(res.Files) != 1 {
+	if res, err = session.Run(t.Context()); err != nil || res.StopReason != capture.TimeExceeded || len(res.Files) != 1 {
 		t.Errorf("%v: %+v", err, res)
 	}
 }
@@ -349,14 +348,14 @@ func TestMinFree(t *testing.T) {
 	for _, properties := range []string{``, `,"continuousCapture":true,"captureSettings":{"fileCount":100,"fileSizeInBytes":1000000}`} {
 		r := &rig{NS: r.NS, t: t, dir: t.TempDir()}
 		r.smallDisk("16m")
-		session := r.startWith(r.plan(properties, "v1"), Options{MinFree: new(int64(reserve))})
+		session := r.startWith(r.plan(properties, "v1"), capture.Options{MinFree: new(int64(reserve))})
 		go func() {
 			for range 20_000 {
 				s.Send(f)
 			}
 		}()
 		res, err := session.Run(t.Context())
-		if err != nil || res.StopReason != MinFreeReached || res.Dropped.ByFile != 0 {
+		if err != nil || res.StopReason != capture.MinFreeReached || res.Dropped.ByFile != 0 {
 			t.Fatalf("%v: %+v", err, res)
 		}
 		free, _, _ := storage.Space(r.dir)
@@ -373,7 +372,7 @@ func TestMinFree(t *testing.T) {
 		// There is no room to begin with.
 		r.Do(func() {
 			p := r.plan(properties, "v1")
-			if _, err := Start(p, Options{MinFree: new(int64(reserve))}); fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), "min-free") {
+			if _, err := capture.Start(p, capture.Options{MinFree: new(int64(reserve))}); fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), "min-free") {
 				t.Errorf("%v", err)
 			}
 			if _, path := p.File(); exists(path) {
@@ -390,7 +389,7 @@ func TestMinFree(t *testing.T) {
 			s.Send(f)
 		}
 	}()
-	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed {
+	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed {
 		t.Errorf("%v: %+v", err, res)
 	}
 	// The reserve of a large one is nobody's wish.
@@ -404,9 +403,9 @@ func TestMinFree(t *testing.T) {
 	// Somebody else fills the disk, and no packet comes.
 	r.dir = t.TempDir()
 	r.smallDisk("16m")
-	session := r.startWith(r.plan("", "v1"), Options{MinFree: new(int64(reserve))})
+	session := r.startWith(r.plan("", "v1"), capture.Options{MinFree: new(int64(reserve))})
 	go func() { _ = os.WriteFile(filepath.Join(r.dir, "other"), make([]byte, 14<<20), 0o600) }()
-	if res, err := session.Run(t.Context()); err != nil || res.StopReason != MinFreeReached {
+	if res, err := session.Run(t.Context()); err != nil || res.StopReason != capture.MinFreeReached {
 		t.Errorf("%v: %+v", err, res)
 	}
 }

@@ -30,7 +30,7 @@ type rotatedFiles struct {
 	metadata Metadata
 	spool    bool // the local files are there for the sake of the blobs only
 
-	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	ctx     context.Context // ends the upload, from wherever
 	abandon context.CancelFunc
 	ending  chan struct{} // closed when the capture has ended and the rest is being sent
 	idle    chan struct{} // closed when all is done
@@ -63,7 +63,7 @@ type rotatedFile struct {
 
 func newRotated(c *request.Config, s Settings, t *Target) *rotatedFiles {
 	u := &rotatedFiles{
-		target: t, grace: s.Grace, most: MostBytes(c), spool: c.FilePath == "",
+		target: t, grace: s.Grace, most: mostBytes(c), spool: c.FilePath == "",
 		metadata: Metadata{Name: c.Name, Host: c.HostName, Target: c.Target.String(), Filters: c.Filters.String()},
 		ending:   make(chan struct{}), idle: make(chan struct{}), more: make(chan struct{}, 1), files: map[int]*rotatedFile{},
 	}
