@@ -170,9 +170,31 @@ func FuzzOffline(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := packetsOf(t, out); uint64(len(got)) != res.Packets || res.Files[0].Size != int64(len(out)) ||
+		got := packetsOf(t, out)
+		if uint64(len(got)) != res.Packets || res.Files[0].Size != int64(len(out)) ||
 			res.Packets > res.Read || c.MaxBytes > 0 && int64(len(out)) > c.MaxBytes {
 			t.Fatalf("%d packets in %d bytes, and the result says %+v", len(got), len(out), res)
 		}
+		if filters[how%4] == "" {
+			samePackets(t, file, got)
+		}
 	})
+}
+
+// samePackets wants the packets that a file begins with, whole and in order.
+func samePackets(t *testing.T, file []byte, got []pcapfile.Packet) {
+	t.Helper()
+	r, err := pcapfile.NewReader(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got {
+		var p pcapfile.Packet
+		if err := r.Next(&p); err != nil {
+			t.Fatalf("%d packets, of which the file has %d: %v", len(got), i, err)
+		}
+		if !bytes.Equal(got[i].Data, p.Data[:min(len(p.Data), pcapfile.MaxSnapLen)]) || got[i].Length != p.Length {
+			t.Fatalf("packet %d has %d bytes of %d, in the file %d of %d", i, len(got[i].Data), got[i].Length, len(p.Data), p.Length)
+		}
+	}
 }
