@@ -201,11 +201,17 @@ func (r *blobRig) send(n int) {
 // has written them, if it has one file: the last ones come when traffic is slow.
 func (r *blobRig) captured() {
 	r.t.Helper()
-	until(r.t, "all frames to be captured", func() bool {
+	r.recorded(r.sent)
+}
+
+// recorded waits until the session has recorded n packets or more.
+func (r *blobRig) recorded(n int) {
+	r.t.Helper()
+	until(r.t, fmt.Sprintf("%d packets to be recorded", n), func() bool {
 		run := r.start("show-status", "s", "--query", "statistics.packetsCaptured")
 		<-run.done
-		n, err := strconv.Atoi(strings.TrimSpace(run.out.String()))
-		return err == nil && n >= r.sent
+		now, err := strconv.Atoi(strings.TrimSpace(run.out.String()))
+		return err == nil && now >= n
 	})
 }
 

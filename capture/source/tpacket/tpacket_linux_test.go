@@ -262,8 +262,8 @@ func FuzzBlock(f *testing.F) {
 	mem[offNumPackets], mem[offFirstPacket] = 2, blockHeaderLen
 	f.Add(mem, uint32(statusUser))
 	f.Fuzz(func(t *testing.T, mem []byte, status uint32) {
-		first, err := walk(t, mem, status)
-		again, errAgain := walk(t, mem, status)
+		first, err := packetsIn(t, mem, status)
+		again, errAgain := packetsIn(t, mem, status)
 		if (err == nil) != (errAgain == nil) || len(first) != len(again) {
 			t.Fatalf("%d packets and %v, then %d and %v", len(first), err, len(again), errAgain)
 		}
@@ -275,8 +275,8 @@ func FuzzBlock(f *testing.F) {
 	})
 }
 
-// walk takes up to a thousand packets from a block.
-func walk(t *testing.T, mem []byte, status uint32) (packets []Packet, err error) {
+// packetsIn takes up to a thousand packets from a block.
+func packetsIn(t *testing.T, mem []byte, status uint32) (packets []Packet, err error) {
 	var b Block
 	if err := b.open(mem, status); err != nil {
 		return nil, err
