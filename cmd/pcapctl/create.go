@@ -184,7 +184,8 @@ type recordKeeper interface {
 // startSession begins to capture. When it fails, the session's record is gone.
 // ctx ends the look at the blob.
 func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
-	o := capture.Options{Guard: guardProgram(), Watcher: keeper, Listed: keeper.Listed(), MinFree: ord.MinFree, OnFile: ord.OnFile}
+	o := ord.options()
+	o.Watcher, o.Listed = keeper, keeper.Listed()
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()

@@ -96,14 +96,12 @@ func parseLocal(text string) (netip.Prefix, bool) {
 
 // planFile checks everything that can be checked before the file is opened.
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
-	o := capture.Options{Guard: guardProgram()}
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
-	var freeErr, onFileErr error
-	o.MinFree, freeErr = setMinFree.value(&a.settings)
-	o.OnFile, onFileErr = a.settings.onFile()
-	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
+	session, sessionErr := a.settings.session()
+	o := session.options()
+	if err := fault.Join(flagErr, err, icmpErr, sessionErr); err != nil {
 		return nil, o, err
 	}
 	if err := checkCapturesDir(config); err != nil {
