@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"encoding/binary"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"pcapctl/capture"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/source/live"
 )
@@ -25,7 +26,7 @@ func (r *rig) sendsNumbered(dev string, frame []byte) numberedBy {
 }
 
 // numbersByInterface are those in a file, by the name of the interface; they must grow.
-func numbersByInterface(t *testing.T, res *Result) map[string][]uint32 {
+func numbersByInterface(t *testing.T, res *capture.Result) map[string][]uint32 {
 	t.Helper()
 	names := map[uint32]string{}
 	for _, i := range res.Source.Links {
@@ -52,7 +53,7 @@ type heldUp struct {
 	by time.Duration
 }
 
-func (w *heldUp) Progress(Progress) { time.Sleep(w.by) }
+func (w *heldUp) Progress(capture.Progress) { time.Sleep(w.by) }
 
 // Every packet that was sent is in the file or in one of the counters, whatever
 // interface it came by: when there is room for all, when the packet loop is
@@ -127,7 +128,7 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 				senders := kind.open(t, r)
 				r.buffer = pace.ring
 				p := r.plan("", kind.on...)
-				res := r.captureWith(p, Options{Watcher: &heldUp{by: pace.held}}, func() {
+				res := r.captureWith(p, capture.Options{Watcher: &heldUp{by: pace.held}}, func() {
 					for i := range pace.sent {
 						for _, send := range senders {
 							send(i)

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
@@ -89,7 +90,7 @@ func TestCompressed(t *testing.T) {
 			}
 		}()
 		res, err := session.Run(t.Context())
-		if err != nil || res.StopReason != SizeExceeded {
+		if err != nil || res.StopReason != capture.SizeExceeded {
 			t.Fatalf("%v: %+v", err, res)
 		}
 		path := res.Files[0].Path
@@ -128,9 +129,9 @@ func numbersIn(t *testing.T, file []byte, payload int) (list []uint32) {
 	return list
 }
 
-// A ring of compressed files: each is whole by itself, and no packet is lost
+// A rotation of compressed files: each is whole by itself, and no packet is lost
 // between two.
-func TestRingOfCompressed(t *testing.T) {
+func TestRotationOfCompressed(t *testing.T) {
 	testnet.NeedTools(t, "zstd", "gzip")
 	base := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
@@ -138,7 +139,7 @@ func TestRingOfCompressed(t *testing.T) {
 		r := packed(base, compress, "")
 		const sent = 5000
 		k := &keeper{t: t, dir: t.TempDir()}
-		session := r.startWith(r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":3,"fileSizeInBytes":300000}`, "v1"), Options{Watcher: k})
+		session := r.startWith(r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":3,"fileSizeInBytes":300000}`, "v1"), capture.Options{Watcher: k})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			defer cancel()
@@ -182,7 +183,7 @@ func TestCompressedFullDisk(t *testing.T) {
 	for _, compress := range []string{request.CompressZstd, request.CompressGzip} {
 		r := packed(base, compress, "")
 		r.smallDisk("2m")
-		session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), Options{MinFree: new(int64)})
+		session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), capture.Options{MinFree: new(int64)})
 		done := make(chan struct{})
 		go func() {
 			s := r.Sender("v0")

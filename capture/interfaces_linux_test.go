@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/source/live"
@@ -308,7 +309,7 @@ func TestInterfaceThatVanishes(t *testing.T) {
 		r.IP("link", "set", "v1", "up")
 		v0.Send(f)
 	})
-	if res.Packets != 3 || res.StopReason != Manual {
+	if res.Packets != 3 || res.StopReason != capture.Manual {
 		t.Errorf("%+v", res)
 	}
 	told := strings.Join(res.Warnings, "\n")
@@ -323,7 +324,7 @@ func TestInterfaceThatVanishes(t *testing.T) {
 	v0.Send(f)
 	go r.IP("link", "del", "v1")
 	res, err := session.Run(t.Context())
-	if fault.ClassOf(err) != fault.Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != InterfaceRemoved {
+	if fault.ClassOf(err) != fault.Failed || !strings.Contains(err.Error(), "v1 was removed") || res.StopReason != capture.InterfaceRemoved {
 		t.Errorf("%v: %+v", err, res)
 	}
 	if got := readBack(t, res.Files[0].Path); len(got) != 1 {

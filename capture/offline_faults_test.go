@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
@@ -48,7 +49,7 @@ func TestOfflineFaults(t *testing.T) {
 		{"only packets of the second link type", `"filters":[{"protocol":"UDP"}]`, second, fault.Internal, "", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var res *Result
+			var res *capture.Result
 			var out []byte
 			var err error
 			if strings.Contains(test.members, "storageId") {
@@ -70,7 +71,7 @@ func TestOfflineFaults(t *testing.T) {
 			if res == nil {
 				return
 			}
-			if got := len(packetsOf(t, out)); got != test.kept || res.Packets != uint64(test.kept) || (err != nil) != (res.StopReason == CaptureBroken) {
+			if got := len(packetsOf(t, out)); got != test.kept || res.Packets != uint64(test.kept) || (err != nil) != (res.StopReason == capture.CaptureBroken) {
 				t.Errorf("%s, %d packets", res.StopReason, got)
 			}
 		})
@@ -160,14 +161,14 @@ func TestOfflineFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := NewPlan(c, spec)
+			p := capture.NewPlan(c, spec)
 			if in, perr := p.Source.Prepare(); perr == nil {
 				if p.CheckFile() == nil {
 					t.Error("CheckFile finds nothing")
 				}
 				_ = in.Close()
 			}
-			_, err = Start(p, Options{})
+			_, err = capture.Start(p, capture.Options{})
 			if fault.ClassOf(err) != test.class || err == nil || !strings.Contains(err.Error(), test.message) {
 				t.Errorf("%v: %v", fault.ClassOf(err), err)
 			}

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
@@ -32,7 +33,7 @@ func TestOfflineSlowPipe(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	type end struct {
-		res *Result
+		res *capture.Result
 		err error
 	}
 	ended := make(chan end, 1)
@@ -54,7 +55,7 @@ func TestOfflineSlowPipe(t *testing.T) {
 	cancel()
 	select {
 	case e := <-ended:
-		if e.err != nil || e.res.StopReason != Manual || e.res.Packets != 2 {
+		if e.err != nil || e.res.StopReason != capture.Manual || e.res.Packets != 2 {
 			t.Errorf("%+v %v", e.res, e.err)
 		}
 	case <-time.After(10 * time.Second):
@@ -169,9 +170,31 @@ func FuzzOffline(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := packetsOf(t, out); uint64(len(got)) != res.Packets || res.Files[0].Size != int64(len(out)) ||
+		got := packetsOf(t, out)
+		if uint64(len(got)) != res.Packets || res.Files[0].Size != int64(len(out)) ||
 			res.Packets > res.Read || c.MaxBytes > 0 && int64(len(out)) > c.MaxBytes {
 			t.Fatalf("%d packets in %d bytes, and the result says %+v", len(got), len(out), res)
 		}
+		if filters[how%4] == "" {
+			samePackets(t, file, got)
+		}
 	})
+}
+
+// samePackets wants the packets that a file begins with, whole and in order.
+func samePackets(t *testing.T, file []byte, got []pcapfile.Packet) {
+	t.Helper()
+	r, err := pcapfile.NewReader(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range got {
+		var p pcapfile.Packet
+		if err := r.Next(&p); err != nil {
+			t.Fatalf("%d packets, of which the file has %d: %v", len(got), i, err)
+		}
+		if !bytes.Equal(got[i].Data, p.Data[:min(len(p.Data), pcapfile.MaxSnapLen)]) || got[i].Length != p.Length {
+			t.Fatalf("packet %d has %d bytes of %d, in the file %d of %d", i, len(got[i].Data), got[i].Length, len(p.Data), p.Length)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
@@ -79,7 +80,7 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 
 // carve is the whole way from the bytes of a file to the bytes of the file that
 // is made of it.
-func carve(t testing.TB, members string, s capfile.Options) (*Result, []byte, error) {
+func carve(t testing.TB, members string, s capfile.Options) (*capture.Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
 	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
@@ -100,12 +101,12 @@ func carve(t testing.TB, members string, s capfile.Options) (*Result, []byte, er
 }
 
 // startFile begins to make a capture of a file.
-func startFile(c *request.Config, o capfile.Options) (*Session, error) {
+func startFile(c *request.Config, o capfile.Options) (*capture.Session, error) {
 	spec, err := capfile.NewSpec(c, o)
 	if err != nil {
 		return nil, err
 	}
-	return Start(NewPlan(c, spec), Options{})
+	return capture.Start(capture.NewPlan(c, spec), capture.Options{})
 }
 
 func noFiles(t testing.TB, dir string) {
@@ -179,8 +180,8 @@ func TestOfflinePassesAll(t *testing.T) {
 				if err != nil || !bytes.Equal(out, want) {
 					t.Fatalf("%v, link type %d: %v, %d bytes, want %d", form, link, err, len(out), len(want))
 				}
-				if res.StopReason != EndOfFile || res.Packets != 3 || res.Received != 3 || res.Source.LinkType != link || res.Source.FilterMode != "user" ||
-					*res.Resource().Properties.Statistics.ReadFile != (ReadFileResult{Path: s.Path, PacketsRead: 3}) {
+				if res.StopReason != capture.EndOfFile || res.Packets != 3 || res.Received != 3 || res.Source.LinkType != link || res.Source.FilterMode != "user" ||
+					*res.Resource().Properties.Statistics.ReadFile != (capture.ReadFileResult{Path: s.Path, PacketsRead: 3}) {
 					t.Fatalf("%+v", res)
 				}
 			}
@@ -196,9 +197,9 @@ func TestOfflineStatistics(t *testing.T) {
 	}
 	got := res.Resource().Properties.Statistics
 	got.DurationInSeconds = 0
-	want := &Statistics{
+	want := &capture.Statistics{
 		PacketsCaptured: 1, BytesCaptured: 40, PacketsReceived: 1, FilterMode: "user", LinkType: "RAW (raw IP)",
-		Interfaces: []InterfaceResult{}, Files: got.Files, Blobs: []FileResult{}, ReadFile: &ReadFileResult{"-", 2},
+		Interfaces: []capture.InterfaceResult{}, Files: got.Files, Blobs: []capture.FileResult{}, ReadFile: &capture.ReadFileResult{"-", 2},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(got.Files) != 1 {
 		t.Error(diff)
@@ -332,21 +333,21 @@ func TestOfflineLimits(t *testing.T) {
 	for _, test := range []struct {
 		name, members string
 		file          []byte
-		reason        StopReason
+		reason        capture.StopReason
 		want          []int
 		read          uint64
 	}{
-		{"time", `"timeLimitInSeconds":3`, littlePcap.File(packets(100, 101, 102, 103, 104), 101), TimeExceeded, []int{100, 101, 102}, 4},
+		{"time", `"timeLimitInSeconds":3`, littlePcap.File(packets(100, 101, 102, 103, 104), 101), capture.TimeExceeded, []int{100, 101, 102}, 4},
 		{"time counts from a packet that no filter takes", `"timeLimitInSeconds":3,"filters":[{"protocol":"UDP"}]`,
-			littlePcap.File(slices.Concat(counted(datagram(ipTCP, "10.0.0.1", "10.0.0.2", 1, 2)), packets(2, 3, 4)), 101), TimeExceeded, []int{2, 3}, 4},
-		{"earlier than the first is in time", `"timeLimitInSeconds":3`, littlePcap.File(packets(100, 5, 102, 200, 101), 101), TimeExceeded, []int{100, 5, 102}, 4},
-		{"no limit", `"timeLimitInSeconds":0`, littlePcap.File(packets(1, 1<<32-1), 101), EndOfFile, []int{1, 1<<32 - 1}, 2},
-		{"packets without a time are never late", `"timeLimitInSeconds":3`, simple, TimeExceeded, []int{0, 1000, 1001}, 4},
-		{"bytes", `"totalBytesPerSession":136`, littlePcap.File(packets(1, 2, 3), 101), SizeExceeded, []int{1, 2}, 3},
-		{"bytes, exactly", `"totalBytesPerSession":192`, littlePcap.File(packets(1, 2, 3), 101), EndOfFile, []int{1, 2, 3}, 3},
-		{"not even one", `"totalBytesPerSession":24`, littlePcap.File(packets(1), 101), SizeExceeded, []int{}, 1},
-		{"no packets", "", littlePcap.File(nil, 101), EndOfFile, []int{}, 0},
-		{"no packets, pcapng", "", littleNG.File(nil, 101), EndOfFile, []int{}, 0},
+			littlePcap.File(slices.Concat(counted(datagram(ipTCP, "10.0.0.1", "10.0.0.2", 1, 2)), packets(2, 3, 4)), 101), capture.TimeExceeded, []int{2, 3}, 4},
+		{"earlier than the first is in time", `"timeLimitInSeconds":3`, littlePcap.File(packets(100, 5, 102, 200, 101), 101), capture.TimeExceeded, []int{100, 5, 102}, 4},
+		{"no limit", `"timeLimitInSeconds":0`, littlePcap.File(packets(1, 1<<32-1), 101), capture.EndOfFile, []int{1, 1<<32 - 1}, 2},
+		{"packets without a time are never late", `"timeLimitInSeconds":3`, simple, capture.TimeExceeded, []int{0, 1000, 1001}, 4},
+		{"bytes", `"totalBytesPerSession":136`, littlePcap.File(packets(1, 2, 3), 101), capture.SizeExceeded, []int{1, 2}, 3},
+		{"bytes, exactly", `"totalBytesPerSession":192`, littlePcap.File(packets(1, 2, 3), 101), capture.EndOfFile, []int{1, 2, 3}, 3},
+		{"not even one", `"totalBytesPerSession":24`, littlePcap.File(packets(1), 101), capture.SizeExceeded, []int{}, 1},
+		{"no packets", "", littlePcap.File(nil, 101), capture.EndOfFile, []int{}, 0},
+		{"no packets, pcapng", "", littleNG.File(nil, 101), capture.EndOfFile, []int{}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			res, out, err := carve(t, test.members, bytesSource(test.file))

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"context"
@@ -9,23 +9,24 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 )
 
 // logged runs a session with a command that notes what it is told, and gives
-// its lines.
-func (r *rig) logged(o Options, p *Plan, during func()) ([]string, *Result, error) {
+// its lines. A session that is to end by its context is stopped after during.
+func (r *rig) logged(o capture.Options, p *capture.Plan, stop bool, during func()) ([]string, *capture.Result, error) {
 	r.t.Helper()
 	log := filepath.Join(r.t.TempDir(), "log")
 	o.OnFile.Command = fmt.Sprintf(`test "$(stat -c %%s "$PCAPCTL_FILE")" = "$PCAPCTL_SIZE" && `+
 		`tcpdump -nr "$PCAPCTL_FILE" -w /dev/null 2>&1 && echo "$(basename $PCAPCTL_FILE) $PCAPCTL_SEQUENCE $PCAPCTL_PACKETS $PCAPCTL_SESSION $PCAPCTL_FORMAT [$PCAPCTL_STOP_REASON]$SECRET" >>%s`, log)
 	session := r.startWith(p, o)
-	ctx, cancel := context.WithCancel(r.t.Context())
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
 	go func() {
 		during()
-		if p.Config.MaxTime > 2*time.Second {
+		if stop {
 			cancel()
 		}
 	}()
@@ -51,14 +52,14 @@ func TestOnFileOnEveryWayOut(t *testing.T) {
 	for _, test := range []struct {
 		name, properties string
 		during           func()
-		reason           StopReason
+		reason           capture.StopReason
 		prepare          func(*rig)
 	}{
-		{"manual", ``, send(5), Manual, nil},
-		{"time", `,"timeLimitInSeconds":1`, send(5), TimeExceeded, nil},
-		{"size", `,"totalBytesPerSession":5400`, func() { send(9)(); time.Sleep(2 * time.Second) }, SizeExceeded, nil},
-		{"disk full", ``, func() { send(3000)(); time.Sleep(2 * time.Second) }, FileFailed, func(r *rig) { r.smallDisk("1m") }},
-		{"interface gone", ``, func() { send(5)(); r.IP("link", "del", "v0"); time.Sleep(2 * time.Second) }, InterfaceRemoved, nil},
+		{"manual", ``, send(5), capture.Manual, nil},
+		{"time", `,"timeLimitInSeconds":1`, send(5), capture.TimeExceeded, nil},
+		{"size", `,"totalBytesPerSession":5400`, send(9), capture.SizeExceeded, nil},
+		{"disk full", ``, send(3000), capture.FileFailed, func(r *rig) { r.smallDisk("1m") }},
+		{"interface gone", ``, func() { send(5)(); r.IP("link", "del", "v0") }, capture.InterfaceRemoved, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &rig{NS: r.NS, t: t, dir: t.TempDir()}
@@ -66,7 +67,7 @@ func TestOnFileOnEveryWayOut(t *testing.T) {
 				test.prepare(r)
 			}
 			p := r.plan(test.properties, "v1")
-			lines, res, _ := r.logged(Options{MinFree: new(int64)}, p, test.during)
+			lines, res, _ := r.logged(capture.Options{MinFree: new(int64)}, p, test.reason == capture.Manual, test.during)
 			want := fmt.Sprintf("%s 1 %d %s pcap [%s]", filepath.Base(res.Files[0].Path), res.Packets, p.Config.Name, test.reason)
 			if len(lines) != 1 || lines[0] != want || res.StopReason != test.reason || res.Warnings != nil {
 				t.Errorf("got %q, want %q; %v", lines, want, res.Warnings)
@@ -75,11 +76,11 @@ func TestOnFileOnEveryWayOut(t *testing.T) {
 	}
 }
 
-func TestOnFileOfARing(t *testing.T) {
+func TestOnFileOfARotation(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	p := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":2,"fileSizeInBytes":102400}`, "v1")
-	lines, res, err := r.logged(Options{}, p, func() {
+	lines, res, err := r.logged(capture.Options{}, p, true, func() {
 		s := r.Sender("v0")
 		for range 1000 {
 			s.Send(f)
@@ -126,7 +127,7 @@ func TestOnFileThatFails(t *testing.T) {
 		if strings.Contains(test.command, "yes") {
 			timeout = 10 * time.Second
 		}
-		session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), Options{OnFile: save.OnFile{Command: test.command, Timeout: timeout}})
+		session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), capture.Options{OnFile: save.OnFile{Command: test.command, Timeout: timeout}})
 		res, err := session.Run(t.Context())
 		got := strings.Join(res.Warnings, "; ")
 		if err != nil || test.says == "" && got != "" || !strings.Contains(got, test.says) || len(got) > 512+500 {

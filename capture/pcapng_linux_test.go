@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pcapctl/capture"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source/live"
@@ -66,8 +67,8 @@ func TestPcapngOfThreeInterfaces(t *testing.T) {
 		fmt.Sprintf("v1|to the left, größer|1|0x0000000d|%d|", len(f)),
 		fmt.Sprintf("v1|to the left, größer|1|0x00000002|%d|", len(f)),
 		fmt.Sprintf("v1|to the left, größer|1|0x0000000d|%d|7", len(tagged)),
-		fmt.Sprintf("tun0|%s|7|0x00000005|%d|", res.describes("tun0"), len(f)-14),
-		fmt.Sprintf("lo|%s|1|0x00000009|%d|", res.describes("lo"), len(f)),
+		fmt.Sprintf("tun0|%s|7|0x00000005|%d|", described(res, "tun0"), len(f)-14),
+		fmt.Sprintf("lo|%s|1|0x00000009|%d|", described(res, "lo"), len(f)),
 	}
 	for i := range got {
 		// What tshark shows of directions and of interfaces differs in form
@@ -92,8 +93,8 @@ func TestPcapngOfThreeInterfaces(t *testing.T) {
 	}
 }
 
-// describes is the description of an interface without an alias.
-func (r *Result) describes(name string) string {
+// described is the description of an interface without an alias.
+func described(r *capture.Result, name string) string {
 	for _, i := range r.Source.Links {
 		if i.Name == name {
 			mtu := map[string]int{"lo": 65536}[name]
@@ -116,7 +117,7 @@ func TestPcapngDropsAndNewInterfaces(t *testing.T) {
 	p := r.plan(`,"bytesToCapturePerPacket":80`, "any")
 	const sent = 20_000
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 26, 1)
-	res := r.captureWith(p, Options{Watcher: &heldUp{by: 50 * time.Millisecond}}, func() {
+	res := r.captureWith(p, capture.Options{Watcher: &heldUp{by: 50 * time.Millisecond}}, func() {
 		s := r.Sender("v0")
 		for i := range uint32(sent) {
 			binary.BigEndian.PutUint32(f[len(f)-26:], i)
@@ -203,14 +204,14 @@ func TestPcapngByteLimit(t *testing.T) {
 		}
 		// The comment holds the limit, in as many digits as it has.
 		size := res.Files[0].Size
-		if size > limit || limit-size > int64(len(f)+60+8) || res.StopReason != SizeExceeded {
+		if size > limit || limit-size > int64(len(f)+60+8) || res.StopReason != capture.SizeExceeded {
 			t.Errorf("limit %d: %d bytes, %s", limit, size, res.StopReason)
 		}
 		check(t, res.Files[0].Path)
 	}
 	p := r.plan(`,"totalBytesPerSession":100`, "v1")
 	r.Do(func() {
-		if _, err := Start(p, Options{}); fault.ClassOf(err) != fault.Invalid || !strings.Contains(err.Error(), "is too small") {
+		if _, err := capture.Start(p, capture.Options{}); fault.ClassOf(err) != fault.Invalid || !strings.Contains(err.Error(), "is too small") {
 			t.Errorf("%v", err)
 		}
 	})

@@ -67,8 +67,8 @@ func (p *Plan) File() (folder, path string) {
 	if path == "" {
 		folder, path = p.upload.SpoolDir, p.spool
 	}
-	if p.Config.IsRing() && path != "" {
-		path = request.FirstRingPath(path, p.made, 1)
+	if p.Config.Rotates() && path != "" {
+		path = request.FirstRotatedPath(path, p.made, 1)
 	}
 	return folder, path
 }
@@ -141,7 +141,7 @@ func (p *Plan) Connect(ctx context.Context) (deliver.Delivery, error) {
 	return deliver.New(p.Config, p.upload, t), nil
 }
 
-// CheckCredentials judges the credentials for the blob as far as that can be
+// CheckCredentials checks the credentials for the blob as far as that can be
 // done without asking the service. Error classes: as of Connect.
 func (p *Plan) CheckCredentials() error {
 	if p.Config.Blob == nil {
@@ -161,8 +161,8 @@ func (p *Plan) target() (*deliver.Target, error) {
 		until = time.Now().Add(p.Config.MaxTime)
 	}
 	b := *p.Config.Blob
-	if p.Config.IsRing() {
-		b.Address = request.FirstRingAddress(b.Address, p.made, 1)
+	if p.Config.Rotates() {
+		b.Address = request.FirstRotatedAddress(b.Address, p.made, 1)
 	}
 	return deliver.NewTarget(&b, p.upload.AuthMode, until)
 }

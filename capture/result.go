@@ -122,8 +122,8 @@ func (st *Statistics) Where() string {
 	for i, f := range st.Files {
 		list[i] = f.Path
 	}
-	if ring := RingSummary(list); ring != "" {
-		list = []string{ring}
+	if summary := SummarizeFiles(list); summary != "" {
+		list = []string{summary}
 	}
 	for _, b := range st.Blobs {
 		list = append(list, b.Path)
@@ -131,9 +131,9 @@ func (st *Statistics) Where() string {
 	return strings.Join(list, ", ")
 }
 
-// RingSummary names the files of a ring by the first and the last of them. It is
+// SummarizeFiles names the files of a rotation by the first and the last of them. It is
 // "" for so few that each can be named.
-func RingSummary(paths []string) string {
+func SummarizeFiles(paths []string) string {
 	n := len(paths)
 	if n <= 3 {
 		return ""
@@ -158,7 +158,7 @@ type InterfaceResult struct {
 type FileResult struct {
 	Path        string `json:"path"`
 	SizeInBytes int64  `json:"sizeInBytes"`
-	// Of a file of a ring: its number, when it was begun, and its packets.
+	// Of a file of a rotation: its number, when it was begun, and its packets.
 	Sequence  int     `json:"sequence,omitempty"`
 	StartTime string  `json:"startTime,omitempty"`
 	Packets   *uint64 `json:"packets,omitempty"`

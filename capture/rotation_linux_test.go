@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
@@ -31,7 +32,7 @@ func onDisk(t *testing.T, dir string) (sum int64, names []string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // else it has left the ring meanwhile
+		if info, err := e.Info(); err == nil { // else it has left the rotation meanwhile
 			sum += info.Size()
 			names = append(names, e.Name())
 		}
@@ -48,7 +49,7 @@ func numbersOf(t *testing.T, path string, payload int) (numbers []uint32) {
 	return numbers
 }
 
-// keeper keeps a link to every file that was in the ring, and so what was in
+// keeper keeps a link to every file that was in the rotation, and so what was in
 // it.
 type keeper struct {
 	t    *testing.T
@@ -56,7 +57,7 @@ type keeper struct {
 	seen atomic.Int64
 }
 
-func (k *keeper) Progress(Progress)                       {}
+func (k *keeper) Progress(capture.Progress)               {}
 func (k *keeper) Interfaces(time.Duration, []source.Link) {}
 func (k *keeper) Upload(deliver.Progress)                 {}
 func (k *keeper) File(f save.File) {
@@ -69,11 +70,11 @@ func (k *keeper) File(f save.File) {
 	}
 }
 
-// A ring under a flood: every packet that was not counted as dropped is in
-// exactly one file, in order, over many rotations; the ring is never larger
+// A rotation under a flood: every packet that was not counted as dropped is in
+// exactly one file, in order, over many rotations; the rotation is never larger
 // than it may be; other programs read every file. PCAPCTL_TEST_LONG makes it
 // minutes, and more than 200 rotations.
-func TestRingUnderFlood(t *testing.T) {
+func TestRotationUnderFlood(t *testing.T) {
 	const count, payload = 5, 1000
 	packets, size, pause := 10_000, int64(400_000), time.Duration(0)
 	if os.Getenv("PCAPCTL_TEST_LONG") != "" { // some minutes, and some gigabytes of what the keeper keeps
@@ -82,7 +83,7 @@ func TestRingUnderFlood(t *testing.T) {
 	r := newRig(t)
 	k := &keeper{t: t, dir: t.TempDir()}
 	p := r.plan(fmt.Sprintf(`,"continuousCapture":true,"captureSettings":{"fileCount":%d,"fileSizeInBytes":%d}`, count, size), "v1")
-	session := r.startWith(p, Options{Watcher: k})
+	session := r.startWith(p, capture.Options{Watcher: k})
 	ctx, cancel := context.WithCancel(t.Context())
 	var most int64
 	sampled := make(chan struct{})
@@ -130,7 +131,7 @@ func TestRingUnderFlood(t *testing.T) {
 			t.Errorf("file %d of the result: %+v", i, f)
 		}
 	}
-	last, n, inRing := int64(-1), 0, uint64(0)
+	last, n, kept := int64(-1), 0, uint64(0)
 	for i, name := range all {
 		path := filepath.Join(k.dir, name)
 		st, err := os.Stat(path)
@@ -146,9 +147,9 @@ func TestRingUnderFlood(t *testing.T) {
 		}
 		n += len(numbers)
 		if i >= len(all)-count {
-			inRing += uint64(len(numbers))
+			kept += uint64(len(numbers))
 			f := res.Files[i-len(all)+count]
-			if *FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
+			if *capture.FileResultOf(f).Packets != uint64(len(numbers)) || f.Size != st.Size() {
 				t.Errorf("%s has %d packets in %d bytes, the result says %+v", name, len(numbers), st.Size(), f)
 			}
 		}
@@ -156,12 +157,12 @@ func TestRingUnderFlood(t *testing.T) {
 	if uint64(n)+res.Dropped.ByKernel != uint64(packets) || res.Packets != uint64(n) {
 		t.Errorf("sent %d, %d in files, %+v", packets, n, res)
 	}
-	t.Logf("%d rotations, %d packets, %d dropped, %d in the ring, at most %d bytes on the disk, in %v", len(all)-1, n, res.Dropped.ByKernel, inRing, most, res.Elapsed)
+	t.Logf("%d rotations, %d packets, %d dropped, %d left in files, at most %d bytes on the disk, in %v", len(all)-1, n, res.Dropped.ByKernel, kept, most, res.Elapsed)
 }
 
-// A ring of one file, files of the least size, and packets that have no room in
+// A rotation of one file, files of the least size, and packets that have no room in
 // a file.
-func TestSmallRings(t *testing.T) {
+func TestSmallRotations(t *testing.T) {
 	r := newRig(t)
 	for _, test := range []struct {
 		settings string
@@ -199,7 +200,7 @@ func TestSmallRings(t *testing.T) {
 
 // A session leaves the files of others alone: those of an earlier one, a file
 // that took the place of its own, and one that has the name of its next.
-func TestRingLeavesOthersAlone(t *testing.T) {
+func TestRotationLeavesOthersAlone(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	first := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":2,"fileSizeInBytes":102400}`, "v1")
@@ -211,9 +212,7 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 	}
 	r.capture(first, flood)
 	_, before := onDisk(t, r.dir)
-	again := *first // of the same name, a moment later
-	again.made = first.made.Add(time.Millisecond)
-	p := &again
+	p := capture.NewPlan(first.Config, first.Source) // of the same name, a moment later
 	res := r.capture(p, func() {
 		_, path := p.File()
 		if err := os.Rename(path, path+".mine"); err != nil {
@@ -240,16 +239,16 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 	}
 
 	// The next name is taken: the capture ends there and overwrites nothing.
-	again.made = first.made.Add(2 * time.Millisecond)
+	p = capture.NewPlan(first.Config, first.Source)
 	_, path = p.File()
-	taken := request.RingPath(path, 3)
+	taken := request.RotatedPath(path, 3)
 	if err := os.WriteFile(taken, []byte("taken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	session := r.start(p)
 	go flood()
 	res, err := session.Run(t.Context())
-	if fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed || len(res.Files) != 2 {
+	if fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed || len(res.Files) != 2 {
 		t.Errorf("%v: %+v", err, res)
 	}
 	if res.Received != res.Packets+res.Dropped.ByFile && res.Dropped.ByFile == 0 {
@@ -264,7 +263,7 @@ func TestRingLeavesOthersAlone(t *testing.T) {
 }
 
 // False is one file of the size that was asked for.
-func TestContinuousWithoutRing(t *testing.T) {
+func TestContinuousWithoutRotation(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	session := r.start(r.plan(`,"continuousCapture":false,"captureSettings":{"fileCount":3,"fileSizeInBytes":102400}`, "v1"))
@@ -275,7 +274,7 @@ func TestContinuousWithoutRing(t *testing.T) {
 		}
 	}()
 	res, err := session.Run(t.Context())
-	if err != nil || res.StopReason != SizeExceeded {
+	if err != nil || res.StopReason != capture.SizeExceeded {
 		t.Fatalf("%v: %+v", err, res)
 	}
 	if sum, names := onDisk(t, r.dir); len(names) != 1 || sum > 102400 || sum < 102400-1100 {
@@ -284,13 +283,13 @@ func TestContinuousWithoutRing(t *testing.T) {
 	readBack(t, res.Files[0].Path)
 
 	session = r.start(r.plan(`,"continuousCapture":true,"captureSettings":{"sessionTimeLimitInSeconds":1}`, "v1"))
-	if res, err = session.Run(t.Context()); err != nil || res.StopReason != TimeExceeded || len(res.Files) != 1 {
+	if res, err = session.Run(t.Context()); err != nil || res.StopReason != capture.TimeExceeded || len(res.Files) != 1 {
 		t.Errorf("%v: %+v", err, res)
 	}
 }
 
-// A ring of pcapng files: each has its interfaces and its statistics.
-func TestRingOfPcapng(t *testing.T) {
+// A rotation of pcapng files: each has its interfaces and its statistics.
+func TestRotationOfPcapng(t *testing.T) {
 	testnet.NeedTools(t, "tshark")
 	r := newRig(t)
 	r.output = request.Output{Format: request.FormatPcapng}
@@ -349,14 +348,14 @@ func TestMinFree(t *testing.T) {
 	for _, properties := range []string{``, `,"continuousCapture":true,"captureSettings":{"fileCount":100,"fileSizeInBytes":1000000}`} {
 		r := &rig{NS: r.NS, t: t, dir: t.TempDir()}
 		r.smallDisk("16m")
-		session := r.startWith(r.plan(properties, "v1"), Options{MinFree: new(int64(reserve))})
+		session := r.startWith(r.plan(properties, "v1"), capture.Options{MinFree: new(int64(reserve))})
 		go func() {
 			for range 20_000 {
 				s.Send(f)
 			}
 		}()
 		res, err := session.Run(t.Context())
-		if err != nil || res.StopReason != MinFreeReached || res.Dropped.ByFile != 0 {
+		if err != nil || res.StopReason != capture.MinFreeReached || res.Dropped.ByFile != 0 {
 			t.Fatalf("%v: %+v", err, res)
 		}
 		free, _, _ := storage.Space(r.dir)
@@ -373,7 +372,7 @@ func TestMinFree(t *testing.T) {
 		// There is no room to begin with.
 		r.Do(func() {
 			p := r.plan(properties, "v1")
-			if _, err := Start(p, Options{MinFree: new(int64(reserve))}); fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), "min-free") {
+			if _, err := capture.Start(p, capture.Options{MinFree: new(int64(reserve))}); fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), "min-free") {
 				t.Errorf("%v", err)
 			}
 			if _, path := p.File(); exists(path) {
@@ -390,7 +389,7 @@ func TestMinFree(t *testing.T) {
 			s.Send(f)
 		}
 	}()
-	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != FileFailed {
+	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed {
 		t.Errorf("%v: %+v", err, res)
 	}
 	// The reserve of a large one is nobody's wish.
@@ -404,9 +403,9 @@ func TestMinFree(t *testing.T) {
 	// Somebody else fills the disk, and no packet comes.
 	r.dir = t.TempDir()
 	r.smallDisk("16m")
-	session := r.startWith(r.plan("", "v1"), Options{MinFree: new(int64(reserve))})
+	session := r.startWith(r.plan("", "v1"), capture.Options{MinFree: new(int64(reserve))})
 	go func() { _ = os.WriteFile(filepath.Join(r.dir, "other"), make([]byte, 14<<20), 0o600) }()
-	if res, err := session.Run(t.Context()); err != nil || res.StopReason != MinFreeReached {
+	if res, err := session.Run(t.Context()); err != nil || res.StopReason != capture.MinFreeReached {
 		t.Errorf("%v: %+v", err, res)
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
-	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 	"pcapctl/storage"
@@ -66,7 +65,7 @@ type Options struct {
 	// Guard is the program to start as the guard of the files
 	// (storage.StartGuard), "" for none.
 	Guard string
-	// Watcher is told how the session gets on; nil is Unwatched.
+	// Watcher is told how the session gets on; nil is nobody.
 	Watcher Watcher
 	// Delivery is where the capture goes besides: Plan.Connect gives it; nil is
 	// deliver.None, for a plan without a blob. A session that has begun closes it.
@@ -78,7 +77,7 @@ type Options struct {
 	// for no such limit, nil for the default.
 	MinFree *int64
 	// OnFile is run for every file that is finished, also for those that do not
-	// stay in a ring.
+	// stay in a rotation.
 	OnFile save.OnFile
 }
 
@@ -100,20 +99,20 @@ type Watcher interface {
 	File(save.File)
 }
 
-// Unwatched is the Watcher of a session that nobody watches.
-type Unwatched struct{}
+// unwatched is the Watcher of a session that nobody watches.
+type unwatched struct{}
 
 // Progress implements Watcher.
-func (Unwatched) Progress(Progress) {}
+func (unwatched) Progress(Progress) {}
 
 // Interfaces implements Watcher.
-func (Unwatched) Interfaces(time.Duration, []source.Link) {}
+func (unwatched) Interfaces(time.Duration, []source.Link) {}
 
 // Upload implements Watcher.
-func (Unwatched) Upload(deliver.Progress) {}
+func (unwatched) Upload(deliver.Progress) {}
 
 // File implements Watcher.
-func (Unwatched) File(save.File) {}
+func (unwatched) File(save.File) {}
 
 // Start opens the files and then the source. When it returns, packets are being
 // captured; when it fails, nothing is left behind.
@@ -123,7 +122,7 @@ func (Unwatched) File(save.File) {}
 // Internal.
 func Start(p *Plan, o Options) (_ *Session, err error) {
 	if o.Watcher == nil {
-		o.Watcher = Unwatched{}
+		o.Watcher = unwatched{}
 	}
 	if o.Delivery == nil {
 		o.Delivery = deliver.None{}
@@ -185,7 +184,7 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 		Folder: folder, Path: path, Compress: c.Compress, Guard: s.guard.Protect, Events: events{s}, Reserve: &s.reserve,
 		Losses: s.losses, Header: e.Begin(nil), Whole: e.Whole, Counters: &s.counters,
 	}
-	if c.IsRing() {
+	if c.Rotates() {
 		o.Files = c.Continuous.FileCount
 	}
 	sink, err := save.OpenSink(o)
@@ -250,14 +249,8 @@ func (s *Session) runOnFile(f save.File) {
 	s.notes.add(s.options.OnFile.Run(&done))
 }
 
-// Files are the capture files as they stand now.
-func (s *Session) Files() []save.File { return s.sink.Files() }
-
 // Source is what packets come from.
 func (s *Session) Source() source.Report { return s.src.Report() }
-
-// Config is what is captured.
-func (s *Session) Config() *request.Config { return s.Plan.Config }
 
 // noSink stands for the files of a session that has not made any.
 type noSink struct{ save.Sink }

@@ -1,4 +1,4 @@
-package capture
+package capture_test
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"go.uber.org/goleak"
 
+	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
@@ -57,7 +58,7 @@ func newRig(t *testing.T) *rig {
 
 // plan makes a plan of the properties given in JSON, without target and
 // storage location.
-func (r *rig) plan(properties string, on ...string) *Plan {
+func (r *rig) plan(properties string, on ...string) *capture.Plan {
 	r.t.Helper()
 	p, err := r.tryPlan(properties, on...)
 	if err != nil {
@@ -66,7 +67,7 @@ func (r *rig) plan(properties string, on ...string) *Plan {
 	return p
 }
 
-func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
+func (r *rig) tryPlan(properties string, on ...string) (p *capture.Plan, err error) {
 	r.t.Helper()
 	where := "filePath"
 	if strings.Contains(properties, "continuousCapture") {
@@ -85,23 +86,23 @@ func (r *rig) tryPlan(properties string, on ...string) (p *Plan, err error) {
 	r.Do(func() {
 		var spec *live.Spec
 		if spec, err = live.NewSpec(c, live.Options{Interfaces: on, Promiscuous: true, BufferSize: r.buffer}); err == nil {
-			p = NewPlan(c, spec)
+			p = capture.NewPlan(c, spec)
 		}
 	})
 	return p, err
 }
 
-func (r *rig) start(p *Plan) *Session {
+func (r *rig) start(p *capture.Plan) *capture.Session {
 	r.t.Helper()
-	return r.startWith(p, Options{})
+	return r.startWith(p, capture.Options{})
 }
 
-func (r *rig) startWith(p *Plan, o Options) *Session {
+func (r *rig) startWith(p *capture.Plan, o capture.Options) *capture.Session {
 	r.t.Helper()
-	var s *Session
+	var s *capture.Session
 	var err error
 	o.Guard = "/proc/self/exe"
-	r.Do(func() { s, err = Start(p, o) })
+	r.Do(func() { s, err = capture.Start(p, o) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -110,12 +111,12 @@ func (r *rig) startWith(p *Plan, o Options) *Session {
 
 // capture runs a session, calls during when packets are being captured, and
 // then ends it by its context.
-func (r *rig) capture(p *Plan, during func()) *Result {
+func (r *rig) capture(p *capture.Plan, during func()) *capture.Result {
 	r.t.Helper()
-	return r.captureWith(p, Options{}, during)
+	return r.captureWith(p, capture.Options{}, during)
 }
 
-func (r *rig) captureWith(p *Plan, o Options, during func()) *Result {
+func (r *rig) captureWith(p *capture.Plan, o capture.Options, during func()) *capture.Result {
 	r.t.Helper()
 	s := r.startWith(p, o)
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -267,7 +268,7 @@ func TestExactlyTheMatchingPackets(t *testing.T) {
 			if diff := cmp.Diff(whole(test.want...), readBack(t, res.Files[0].Path)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if res.StopReason != Manual || res.Packets != uint64(len(test.want)) || res.Received != res.Packets || res.Dropped.Total() != 0 {
+			if res.StopReason != capture.Manual || res.Packets != uint64(len(test.want)) || res.Received != res.Packets || res.Dropped.Total() != 0 {
 				t.Errorf("result %+v", res)
 			}
 		})
@@ -343,7 +344,7 @@ func TestByteLimit(t *testing.T) {
 			}
 			got := readBack(t, res.Files[0].Path)
 			st, _ := os.Stat(res.Files[0].Path)
-			if len(got) != test.packets || int(st.Size()) != 24+test.packets*record || res.StopReason != SizeExceeded {
+			if len(got) != test.packets || int(st.Size()) != 24+test.packets*record || res.StopReason != capture.SizeExceeded {
 				t.Errorf("%d packets in %d bytes, %s; want %d", len(got), st.Size(), res.StopReason, test.packets)
 			}
 			if res.Packets != uint64(test.packets) || res.Files[0].Size != st.Size() {
@@ -365,7 +366,7 @@ func TestTimeLimitOnAnIdleLink(t *testing.T) {
 	if d := res.Elapsed; d < 2*time.Second || d > 2300*time.Millisecond {
 		t.Errorf("ended after %v", d)
 	}
-	if res.StopReason != TimeExceeded || res.Packets != 0 {
+	if res.StopReason != capture.TimeExceeded || res.Packets != 0 {
 		t.Errorf("%+v", res)
 	}
 	readBack(t, res.Files[0].Path)
@@ -399,7 +400,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(r.dir, 0) })
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
-	session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), Options{MinFree: new(int64)})
+	session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), capture.Options{MinFree: new(int64)})
 	const sent = 3000
 	go func() {
 		s := r.Sender("v0")
@@ -408,7 +409,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}()
 	res, err := session.Run(t.Context())
-	if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != FileFailed {
+	if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != capture.FileFailed {
 		t.Errorf("%v", err)
 	}
 	got := readBack(t, res.Files[0].Path)
@@ -429,7 +430,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // A file that somebody removes, moves, cuts or replaces while it is being
-// written is no complete capture.
+// written is not a complete capture.
 func TestTamperedFile(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
@@ -462,7 +463,7 @@ func TestTamperedFile(t *testing.T) {
 				}
 			}()
 			res, err := session.Run(ctx)
-			if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, storage.ErrTampered) || res.StopReason != FileFailed {
+			if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, storage.ErrTampered) || res.StopReason != capture.FileFailed {
 				t.Errorf("%v: %s", err, res.StopReason)
 			}
 		})
@@ -472,7 +473,7 @@ func TestTamperedFile(t *testing.T) {
 // slow is a watcher that holds up the packet loop once.
 type slow struct{ once sync.Once }
 
-func (w *slow) Progress(p Progress) {
+func (w *slow) Progress(p capture.Progress) {
 	if p.Packets > 0 {
 		w.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
 	}
@@ -486,9 +487,9 @@ func (*slow) File(save.File)                          {}
 func TestTimeLimitByThePackets(t *testing.T) {
 	r := newRig(t)
 	p := r.plan(`,"timeLimitInSeconds":1`, "v1")
-	var session *Session
+	var session *capture.Session
 	var err error
-	r.Do(func() { session, err = Start(p, Options{Watcher: new(slow)}) })
+	r.Do(func() { session, err = capture.Start(p, capture.Options{Watcher: new(slow)}) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,7 +506,7 @@ func TestTimeLimitByThePackets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(readBack(t, res.Files[0].Path)); n < 9 || n > 11 || res.StopReason != TimeExceeded {
+	if n := len(readBack(t, res.Files[0].Path)); n < 9 || n > 11 || res.StopReason != capture.TimeExceeded {
 		t.Errorf("%d packets, %s; they came every 100 ms for 2 s, the limit is 1 s", n, res.StopReason)
 	}
 }
@@ -523,7 +524,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Do(func() {
-		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.Conflict {
+		if _, err := capture.Start(p, capture.Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.Conflict {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -531,7 +532,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	p = r.plan("", "v1")
 	r.IP("link", "del", "v1")
 	r.Do(func() {
-		if _, err := Start(p, Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.NotFound {
+		if _, err := capture.Start(p, capture.Options{Guard: "/proc/self/exe"}); fault.ClassOf(err) != fault.NotFound {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -53,7 +53,7 @@ func (s *Session) loop(ctx context.Context) (StopReason, error) {
 		limit = s.Plan.Config.MaxTime
 	}
 	for {
-		// Looked at before the packets and not behind them: whoever was held up, by
+		// Looked at before the packets and not behind them: a loop that was held up, by
 		// a disk or by SIGSTOP, finds packets that came too late.
 		wait := time.Duration(-1)
 		if limit > 0 {

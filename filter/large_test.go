@@ -21,7 +21,11 @@ func largeSet(t testing.TB, r random, n int) Set {
 func TestLargeSets(t *testing.T) {
 	r := newRandom(t)
 	r.wide = true
-	for _, n := range []int{10, 100, 1000, 5000} {
+	sizes := []int{10, 100, 1000, 5000}
+	if testing.Short() {
+		sizes = sizes[:2]
+	}
+	for _, n := range sizes {
 		set := largeSet(t, r, n)
 		program := compiled(t, set, Options{})
 		if len(program.instructions) > MaxInstructions {

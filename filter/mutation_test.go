@@ -170,6 +170,9 @@ func wrongs(i bpf.Instruction) map[string]bpf.Instruction {
 // The packets are the same in every run: how many instructions are noticed depends on them, and the threshold is
 // what these packets notice, rounded down.
 func TestAlmostEveryWrongInstructionIsCaught(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs some hundred programs over 60,000 packets")
+	}
 	const seed, atLeast = 1, 85 // percent
 	r := random{Rand: newSource(seed)}
 	set := NewSet(

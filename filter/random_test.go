@@ -12,11 +12,14 @@ import (
 	"testing"
 )
 
-// propertyCases is how many random cases a property test tries: few enough for every run, or as many as
-// PCAPCTL_PROPERTY_CASES says, for a long one.
+// propertyCases is how many random cases a property test tries: few enough for every run, a tenth of them with
+// -short, or as many as PCAPCTL_PROPERTY_CASES says, for a long one.
 func propertyCases(t testing.TB, few int) int {
 	text := os.Getenv("PCAPCTL_PROPERTY_CASES")
 	if text == "" {
+		if testing.Short() {
+			few /= 10
+		}
 		return few
 	}
 	n, err := strconv.Atoi(text)

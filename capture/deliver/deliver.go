@@ -201,7 +201,7 @@ type Target struct {
 	client  *azblob.Client
 }
 
-// NewTarget finds the credentials for a blob and judges them as far as that can
+// NewTarget finds the credentials for a blob and checks them as far as that can
 // be done without asking the service: whether a SAS can be read, lasts until the
 // end and may do what is needed. until is zero when the end is not known.
 //
@@ -259,9 +259,9 @@ func blobError(err error) error {
 	return &fault.Error{Class: class, Message: "storage account: " + e.Message, Target: "properties.storageLocation", Err: err}
 }
 
-// MostBytes is how many bytes of the disk a file of the config may take, 0 for
+// mostBytes is how many bytes of the disk a file of the config may take, 0 for
 // no limit. Content that cannot be compressed takes a little more than it has.
-func MostBytes(c *request.Config) int64 {
+func mostBytes(c *request.Config) int64 {
 	if c.Compress == request.CompressNone {
 		return c.MaxBytes
 	}

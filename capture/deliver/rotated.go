@@ -30,7 +30,7 @@ type rotatedFiles struct {
 	metadata Metadata
 	spool    bool // the local files are there for the sake of the blobs only
 
-	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	ctx     context.Context // ends the upload, from wherever
 	abandon context.CancelFunc
 	ending  chan struct{} // closed when the capture has ended and the rest is being sent
 	idle    chan struct{} // closed when all is done
@@ -63,7 +63,7 @@ type rotatedFile struct {
 
 func newRotated(c *request.Config, s Settings, t *Target) *rotatedFiles {
 	u := &rotatedFiles{
-		target: t, grace: s.Grace, most: MostBytes(c), spool: c.FilePath == "",
+		target: t, grace: s.Grace, most: mostBytes(c), spool: c.FilePath == "",
 		metadata: Metadata{Name: c.Name, Host: c.HostName, Target: c.Target.String(), Filters: c.Filters.String()},
 		ending:   make(chan struct{}), idle: make(chan struct{}), more: make(chan struct{}, 1), files: map[int]*rotatedFile{},
 	}
@@ -119,7 +119,7 @@ func (u *rotatedFiles) Complete(f save.File) {
 }
 
 // Leaving implements save.Events. It waits until the file is closed, which takes
-// no time that the network has a hand in.
+// no time that depends on the network.
 func (u *rotatedFiles) Leaving(f save.File) {
 	u.mu.Lock()
 	r := u.files[f.Sequence]
@@ -206,7 +206,7 @@ func (u *rotatedFiles) deleteLeft() {
 
 // send brings one file into its blob.
 func (u *rotatedFiles) send(r *rotatedFile) error {
-	address := request.RingAddress(u.target.Address, r.sequence)
+	address := request.RotatedAddress(u.target.Address, r.sequence)
 	client, err := u.target.client.Sibling(address)
 	if err != nil {
 		return err
@@ -392,7 +392,7 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	first := failed[0]
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
-	out.Err = &fault.Error{Class: fault.Storage, Target: request.RingAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
+	out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
 		len(failed), len(e.Files), err, filepath.Clean(first.Path))}
 	return out

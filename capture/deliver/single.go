@@ -32,16 +32,16 @@ type single struct {
 
 	up      *azblob.Upload // from Start on
 	ending  chan struct{}
-	ctx     context.Context //nolint:containedctx // ends the upload, from wherever
+	ctx     context.Context // ends the upload, from wherever
 	abandon context.CancelFunc
 }
 
 // New makes the delivery of a session with one blob, whose target was checked.
 func New(c *request.Config, s Settings, t *Target) Delivery {
-	if c.IsRing() {
+	if c.Rotates() {
 		return newRotated(c, s, t)
 	}
-	d := &single{target: t, grace: s.Grace, keep: s.SpoolSize, spool: c.FilePath == "", most: MostBytes(c), ending: make(chan struct{})}
+	d := &single{target: t, grace: s.Grace, keep: s.SpoolSize, spool: c.FilePath == "", most: mostBytes(c), ending: make(chan struct{})}
 	d.ctx, d.abandon = context.WithCancel(context.Background())
 	return d
 }

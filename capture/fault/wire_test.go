@@ -1,4 +1,4 @@
-package fault
+package fault_test
 
 import (
 	"encoding/json"
@@ -7,32 +7,34 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pcapctl/capture/fault"
 )
 
 // The codes are in the records of sessions that older programs have written.
-var classCodes = map[Class]string{
-	Internal: "InternalServerError", Invalid: "BadRequest", Forbidden: "Forbidden", NotFound: "NotFound", Conflict: "Conflict",
-	Failed: "CaptureFailed", LocalFile: "LocalFileFailed", Storage: "StorageFailed", Dropped: "PacketsDropped", TimedOut: "TimedOut",
+var classCodes = map[fault.Class]string{
+	fault.Internal: "InternalServerError", fault.Invalid: "BadRequest", fault.Forbidden: "Forbidden", fault.NotFound: "NotFound", fault.Conflict: "Conflict",
+	fault.Failed: "CaptureFailed", fault.LocalFile: "LocalFileFailed", fault.Storage: "StorageFailed", fault.Dropped: "PacketsDropped", fault.TimedOut: "TimedOut",
 }
 
 func TestEveryClassIsFoundByItsCode(t *testing.T) {
 	// A class is a small number, so that all there could be can be tried: a class
 	// that is missing in the list above is found as well.
 	for i := range 256 {
-		c := Class(i)
+		c := fault.Class(i)
 		code, ok := classCodes[c]
 		if !ok {
-			if c.Code() != Internal.Code() {
+			if c.Code() != fault.Internal.Code() {
 				t.Errorf("class %d has the code %s, and this test does not know it", c, c.Code())
 			}
 			continue
 		}
-		if got, ok := ClassOfCode(code); c.Code() != code || got != c || !ok {
+		if got, ok := fault.ClassOfCode(code); c.Code() != code || got != c || !ok {
 			t.Errorf("class %d: code %s, want %s; by that code: %d, %v", c, c.Code(), code, got, ok)
 		}
 	}
 	for _, code := range []string{"", "AgentStopped", "forbidden"} {
-		if c, ok := ClassOfCode(code); c != Internal || ok {
+		if c, ok := fault.ClassOfCode(code); c != fault.Internal || ok {
 			t.Errorf("%q: %d, %v", code, c, ok)
 		}
 	}
@@ -41,11 +43,11 @@ func TestEveryClassIsFoundByItsCode(t *testing.T) {
 func TestReportIsReadBack(t *testing.T) {
 	send := func(err error) error {
 		t.Helper()
-		text, jerr := json.Marshal(ReportOf(err))
+		text, jerr := json.Marshal(fault.ReportOf(err))
 		if jerr != nil {
 			t.Fatal(jerr)
 		}
-		var r Report
+		var r fault.Report
 		if jerr := json.Unmarshal(text, &r); jerr != nil {
 			t.Fatal(jerr)
 		}
@@ -55,15 +57,15 @@ func TestReportIsReadBack(t *testing.T) {
 		t.Errorf("success became %v", err)
 	}
 	for class := range classCodes {
-		want := &Error{Class: class, Code: "Special", Message: "it is broken", Target: "x", Details: []Detail{{"c", "m", "t"}, {Message: "n"}}}
+		want := &fault.Error{Class: class, Code: "Special", Message: "it is broken", Target: "x", Details: []fault.Detail{{"c", "m", "t"}, {Message: "n"}}}
 		if d := cmp.Diff(error(want), send(fmt.Errorf("wrapped: %w", want))); d != "" {
 			t.Error(d)
 		}
 	}
-	if d := cmp.Diff(error(&Error{Message: "a: file does not exist"}), send(fmt.Errorf("a: %w", fs.ErrNotExist))); d != "" {
+	if d := cmp.Diff(error(&fault.Error{Message: "a: file does not exist"}), send(fmt.Errorf("a: %w", fs.ErrNotExist))); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(error(&Error{Class: Forbidden, Message: "a: permission denied"}), send(Errorf(Forbidden, "a: %w", fs.ErrPermission)),
+	if d := cmp.Diff(error(&fault.Error{Class: fault.Forbidden, Message: "a: permission denied"}), send(fault.Errorf(fault.Forbidden, "a: %w", fs.ErrPermission)),
 		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Err" }, cmp.Ignore())); d != "" {
 		t.Error(d)
 	}
@@ -73,10 +75,10 @@ func TestReportsOfOtherPrograms(t *testing.T) {
 	for text, want := range map[string]error{
 		`{"class":""}`: nil,
 		`{}`:           nil,
-		`{"class":"CaptureFailed","code":"AgentStopped","message":"m","target":"t"}`: &Error{Class: Failed, Code: "AgentStopped", Message: "m", Target: "t"},
-		`{"class":"Tomorrow","message":"m","later":1}`:                               &Error{Class: Internal, Message: "m"},
+		`{"class":"CaptureFailed","code":"AgentStopped","message":"m","target":"t"}`: &fault.Error{Class: fault.Failed, Code: "AgentStopped", Message: "m", Target: "t"},
+		`{"class":"Tomorrow","message":"m","later":1}`:                               &fault.Error{Class: fault.Internal, Message: "m"},
 	} {
-		var r Report
+		var r fault.Report
 		if err := json.Unmarshal([]byte(text), &r); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -88,11 +90,11 @@ func TestReportsOfOtherPrograms(t *testing.T) {
 
 // A record may be another user's, and what it says goes to a terminal.
 func TestReportsAreShownAsText(t *testing.T) {
-	r := Report{Class: "CaptureFailed", Code: "a\x1b[2J", Message: "é “x”\n\x1b]0;title\a\u202e", Target: "\x00\x7f", Details: []Detail{{"\r", "\u009b", "\b"}}}
+	r := fault.Report{Class: "CaptureFailed", Code: "a\x1b[2J", Message: "é “x”\n\x1b]0;title\a\u202e", Target: "\x00\x7f", Details: []fault.Detail{{"\r", "\u009b", "\b"}}}
 	before := r.Details[0]
-	want := &Error{
-		Class: Failed, Code: "a\ufffd[2J", Message: "é “x”\n\ufffd]0;title\ufffd\ufffd", Target: "\ufffd\ufffd",
-		Details: []Detail{{"\ufffd", "\ufffd", "\ufffd"}},
+	want := &fault.Error{
+		Class: fault.Failed, Code: "a\ufffd[2J", Message: "é “x”\n\ufffd]0;title\ufffd\ufffd", Target: "\ufffd\ufffd",
+		Details: []fault.Detail{{"\ufffd", "\ufffd", "\ufffd"}},
 	}
 	if d := cmp.Diff(error(want), r.Err()); d != "" {
 		t.Error(d)

@@ -1,4 +1,4 @@
-package netif
+package netif_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture/netif"
 	"pcapctl/capture/testnet"
 )
 
@@ -23,8 +24,8 @@ func TestIn(t *testing.T) {
 	names := func(where string) map[string]bool {
 		t.Helper()
 		found := map[string]bool{}
-		err := In(where, func() error {
-			all, err := List()
+		err := netif.In(where, func() error {
+			all, err := netif.List()
 			for _, i := range all {
 				found[i.Name] = true
 			}
@@ -57,12 +58,12 @@ func TestIn(t *testing.T) {
 		t.Errorf("not inside that of process %s", pid)
 	}
 	for _, wrong := range []string{"nosuch", "/nosuch", "999999999", "/dev/null"} {
-		if err := In(wrong, func() error { t.Error("called"); return nil }); !errors.Is(err, fs.ErrNotExist) {
+		if err := netif.In(wrong, func() error { t.Error("called"); return nil }); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
 	mine := errors.New("mine")
-	if err := In(ns.Name, func() error { return mine }); !errors.Is(err, mine) {
+	if err := netif.In(ns.Name, func() error { return mine }); !errors.Is(err, mine) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -174,7 +174,7 @@ func TestUnlisted(t *testing.T) {
 	w.File(save.File{})
 	u.Begin(time.Now(), "")
 	u.Abandon()
-	must(t, u.End(nil, errors.New("of the session, which the registry does not judge")))
+	must(t, u.End(nil, errors.New("of the session, which the registry does not check")))
 	_, c := claim(t, "one")
 	defer c.Abandon()
 	if u.Listed() || !c.Listed() {

@@ -56,7 +56,7 @@ func decodeSlot(b []byte, first string) (r rotatedFile, ok bool) {
 		return r, false
 	}
 	r.Sequence, r.Started = int(word(0)), time.Unix(0, notNegative(word(1)))
-	r.Path = request.RingPath(first, r.Sequence)
+	r.Path = request.RotatedPath(first, r.Sequence)
 	r.Before, r.Packets, r.Size, r.Complete = word(2), word(3), notNegative(word(4)), word(5) != 0
 	r.id = storage.FileID{Device: word(6), Inode: word(7), Birth: int64(word(8))}
 	return r, true

@@ -23,15 +23,6 @@ type Blob struct {
 	SAS       secret.Text     // the query of a shared access signature, without "?"; zero when none was given
 }
 
-// StoragePath is the member of a request that names the blob, with its
-// signature: a secret when there is one.
-func (b *Blob) StoragePath() string {
-	if b.SAS.IsZero() {
-		return b.Address.String()
-	}
-	return b.Address.String() + "?" + b.SAS.Reveal()
-}
-
 // ParseBlob validates the URL of a blob by the rules of a request. id is the
 // resource id of its account; when it is "" the URL names the account. The error
 // is as that of NewConfig.

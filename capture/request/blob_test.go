@@ -43,8 +43,8 @@ func TestParseBlob(t *testing.T) {
 			if err != nil || b.Address.String() != tt.url || b.Address.Account != tt.account || b.StorageID.IsZero() != (tt.id == "") {
 				t.Errorf("got %+v, %v", b, err)
 			}
-			if tt.name == "account from the URL" && (b.SAS.Reveal() != "sig=s" || b.StoragePath() != tt.url+"?sig=s") {
-				t.Errorf("signature %q, path %q", b.SAS.Reveal(), b.StoragePath())
+			if tt.name == "account from the URL" && (b.SAS.Reveal() != "sig=s" || storagePath(b) != tt.url+"?sig=s") {
+				t.Errorf("signature %q, path %q", b.SAS.Reveal(), storagePath(b))
 			}
 		})
 	}
@@ -61,20 +61,20 @@ func inOrder(s string, parts []string) bool {
 	return true
 }
 
-// The files of a ring and their blobs have names that sort by time.
-func TestRingNames(t *testing.T) {
+// The files of a rotation and their blobs have names that sort by time.
+func TestRotatedNames(t *testing.T) {
 	start := time.Date(2031, 2, 3, 14, 5, 6, 789_000_000, time.FixedZone("", 3600))
 	for _, tt := range []struct{ given, first, other, late string }{
 		{"/var/captures/x.cap", "/var/captures/x_20310203T130506.789Z_000001.cap", "/var/captures/x_20310203T130506.789Z_000012.cap", "/var/captures/x_20310203T130506.789Z_1234567.cap"},
 		{"a b/x_y.pcapng.zst", "a b/x_y_20310203T130506.789Z_000001.pcapng.zst", "a b/x_y_20310203T130506.789Z_000012.pcapng.zst", "a b/x_y_20310203T130506.789Z_1234567.pcapng.zst"},
 	} {
-		first := FirstRingPath(tt.given, start, 1)
-		if other, late := RingPath(first, 12), RingPath(first, 1_234_567); first != tt.first || other != tt.other || late != tt.late {
+		first := FirstRotatedPath(tt.given, start, 1)
+		if other, late := RotatedPath(first, 12), RotatedPath(first, 1_234_567); first != tt.first || other != tt.other || late != tt.late {
 			t.Errorf("%s: %s, %s, %s", tt.given, first, other, late)
 		}
 		blob := bloburl.Address{Endpoint: "https://pcstore.blob.core.windows.net", Account: "pcstore", Container: "abc", Name: tt.given}
-		address := FirstRingAddress(blob, start, 1)
-		if other := RingAddress(address, 12); address != blob.WithName(tt.first) || other != blob.WithName(tt.other) {
+		address := FirstRotatedAddress(blob, start, 1)
+		if other := RotatedAddress(address, 12); address != blob.WithName(tt.first) || other != blob.WithName(tt.other) {
 			t.Errorf("%s: %s, %s", tt.given, address, other)
 		}
 	}
@@ -84,4 +84,12 @@ func TestRingNames(t *testing.T) {
 func TestDefaultBlobOfATarget(t *testing.T) {
 	_, err := NewConfig(testRequest(t, `"target":"`+strings.Replace(testVM, "rg1", "rg1.", 1)+`","storageLocation":{"storageId":"`+testAccount+`"}`), testHost())
 	checkFaults(t, err, `properties.target: the segment "rg1." of the blob's name ends in a dot`)
+}
+
+// storagePath is the member of a request that names the blob.
+func storagePath(b *Blob) string {
+	if b.SAS.IsZero() {
+		return b.Address.String()
+	}
+	return b.Address.String() + "?" + b.SAS.Reveal()
 }

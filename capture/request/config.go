@@ -38,7 +38,7 @@ type Config struct {
 // Continuous are the settings of continuous mode. The session's time limit is
 // Config.MaxTime.
 type Continuous struct {
-	Ring      bool  // true: the oldest file goes once there are FileCount; false: one file, and the session ends when it is full
+	Rotate    bool  // true: the oldest file goes once there are FileCount; false: one file, and the session ends when it is full
 	FileCount int   // 1 to 10000
 	FileSize  int64 // bytes, 102400 to 4294967295
 }
@@ -83,5 +83,5 @@ func (c *Config) WithoutICMPErrors() *Config {
 	return &other
 }
 
-// IsRing reports whether the capture goes into a ring of files.
-func (c *Config) IsRing() bool { return c.Continuous != nil && c.Continuous.Ring }
+// Rotates reports whether the capture goes from file to file and keeps the newest.
+func (c *Config) Rotates() bool { return c.Continuous != nil && c.Continuous.Rotate }

@@ -130,7 +130,7 @@ func TestNewConfigValues(t *testing.T) {
 
 func TestContinuousMode(t *testing.T) {
 	c := mustConfig(t, `"continuousCapture":true,"storageLocation":{"localPath":"/var/captures/x"},"captureSettings":{"fileCount":3}`, testHost())
-	want := &Continuous{Ring: true, FileCount: 3, FileSize: 104857600}
+	want := &Continuous{Rotate: true, FileCount: 3, FileSize: 104857600}
 	if diff := cmp.Diff(want, c.Continuous); diff != "" || c.MaxTime != 24*time.Hour || c.FilePath != "/var/captures/x.cap" || c.MaxBytes != 104857600 {
 		t.Errorf("%s\n%+v", diff, c)
 	}

@@ -33,8 +33,8 @@ func (v *validator) destination(c *Config, p *Properties) {
 	case file != "":
 		var faults []string
 		c.FilePath, faults = v.file(file)
-		if len(faults) == 0 && c.IsRing() {
-			faults = ringNameFaults(c.FilePath)
+		if len(faults) == 0 && c.Rotates() {
+			faults = rotatedNameFaults(c.FilePath)
 		}
 		for _, f := range faults {
 			v.fault(fileAt, "%s", f)

@@ -10,17 +10,17 @@ import (
 	"pcapctl/storage/azblob/bloburl"
 )
 
-// FirstRingPath is the path of a file of a ring: the name of the request's path,
+// FirstRotatedPath is the path of a file of a rotation: the name of the request's path,
 // the time at which the session began, and the number of the file. Names sort by
 // time: the number has leading zeros, and a seventh digit when there are more
 // than a million files.
-func FirstRingPath(path string, start time.Time, sequence int) string {
+func FirstRotatedPath(path string, start time.Time, sequence int) string {
 	name, ext := splitExtension(path)
 	return fmt.Sprintf("%s_%s_%06d%s", name, start.UTC().Format(StampLayout), sequence, ext)
 }
 
-// RingPath is the path of another file of a ring, of which the first is given.
-func RingPath(first string, sequence int) string {
+// RotatedPath is the path of another file of a rotation, of which the first is given.
+func RotatedPath(first string, sequence int) string {
 	name, ext := splitExtension(first)
 	if at := strings.LastIndexByte(name, '_'); at >= 0 {
 		name = name[:at]
@@ -28,22 +28,22 @@ func RingPath(first string, sequence int) string {
 	return fmt.Sprintf("%s_%06d%s", name, sequence, ext)
 }
 
-// FirstRingAddress is the address of the blob of a file of a ring, named as
-// FirstRingPath names files.
-func FirstRingAddress(a bloburl.Address, start time.Time, sequence int) bloburl.Address {
-	return a.WithName(FirstRingPath(a.Name, start, sequence))
+// FirstRotatedAddress is the address of the blob of a file of a rotation, named as
+// FirstRotatedPath names files.
+func FirstRotatedAddress(a bloburl.Address, start time.Time, sequence int) bloburl.Address {
+	return a.WithName(FirstRotatedPath(a.Name, start, sequence))
 }
 
-// RingAddress is the address of the blob of another file of a ring, of which the
+// RotatedAddress is the address of the blob of another file of a rotation, of which the
 // first is given.
-func RingAddress(first bloburl.Address, sequence int) bloburl.Address {
-	return first.WithName(RingPath(first.Name, sequence))
+func RotatedAddress(first bloburl.Address, sequence int) bloburl.Address {
+	return first.WithName(RotatedPath(first.Name, sequence))
 }
 
-// ringNameFaults says that the names of a ring's files would be too long.
-func ringNameFaults(path string) []string {
+// rotatedNameFaults says that the names of rotated files would be too long.
+func rotatedNameFaults(path string) []string {
 	const most = 1e9 // files of a session
-	longest := FirstRingPath(path, time.Unix(0, 0), most)
+	longest := FirstRotatedPath(path, time.Unix(0, 0), most)
 	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
 		return nil
 	}

@@ -32,7 +32,7 @@ func TestImports(t *testing.T) {
 		for _, name := range packages {
 			for _, bad := range []string{
 				"os/exec", "golang.org/x/sys", "github.com/Azure", "pcapctl/storage/azblob",
-				"pcapctl/capture/netif", "pcapctl/capture/source", "pcapctl/capture/ring",
+				"pcapctl/capture/netif", "pcapctl/capture/source", "pcapctl/capture/save",
 			} {
 				if name == bad || strings.HasPrefix(name, bad+"/") && name != "pcapctl/storage/azblob/bloburl" {
 					t.Errorf("%s: it imports %s", goos, name)

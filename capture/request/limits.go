@@ -79,7 +79,7 @@ func (v *validator) limits(c *Config, p *Properties) {
 	}
 	const path = "properties.captureSettings."
 	c.Continuous = &Continuous{
-		Ring:      *p.ContinuousCapture,
+		Rotate:    *p.ContinuousCapture,
 		FileCount: int(v.number(path+"fileCount", s.FileCount, boundsFileCount)),
 		FileSize:  v.number(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
 	}

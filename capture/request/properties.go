@@ -40,7 +40,7 @@ func (c *Config) Properties() Properties {
 		return p.AsPrinted()
 	}
 	p.StorageLocation.LocalPath = new(c.FilePath)
-	p.ContinuousCapture = new(c.Continuous.Ring)
+	p.ContinuousCapture = new(c.Continuous.Rotate)
 	p.CaptureSettings = &CaptureSettings{
 		FileCount:                 new(int64(c.Continuous.FileCount)),
 		FileSizeInBytes:           new(c.Continuous.FileSize),

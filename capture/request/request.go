@@ -37,7 +37,7 @@ type Properties struct {
 	StorageLocation *StorageLocation `json:"storageLocation,omitempty"`
 
 	// ContinuousCapture switches the mode by being there at all: absent or
-	// null is the classic capture, true a ring of files, false one file.
+	// null is the classic capture, true a rotation of files, false one file.
 	ContinuousCapture *bool            `json:"continuousCapture,omitempty"`
 	CaptureSettings   *CaptureSettings `json:"captureSettings,omitempty"`
 

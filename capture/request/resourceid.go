@@ -81,7 +81,7 @@ func (r ResourceID) String() string { return r.id }
 // IsZero reports whether there is no id.
 func (r ResourceID) IsZero() bool { return r.id == "" }
 
-// Equal reports whether both were given in the same spelling.
+// Equal reports whether both were given in the same spelling; go-cmp calls it.
 func (r ResourceID) Equal(other ResourceID) bool { return r == other }
 
 // Placeholders lists what was left in the id from documentation, such as

@@ -52,7 +52,7 @@ func (o OnFile) Run(f *Finished) string {
 	if timeout == 0 {
 		timeout = DefaultOnFileTimeout
 	}
-	// Not the session's context: that it is stopped is no reason to break off
+	// Not the session's context: a stop of the session must not break off
 	// what a user wanted done with the file.
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

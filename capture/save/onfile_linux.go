@@ -7,7 +7,7 @@ import (
 )
 
 // asGroup gives the command a process group of its own, so that Ctrl-C at the
-// terminal is not its business, and all of it can be ended at once.
+// terminal does not reach it, and all of it can be ended at once.
 func asGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error {

@@ -133,7 +133,7 @@ func (r *Reserve) wrote(written int64) error {
 	return nil
 }
 
-// CheckMinFree judges the reserve that was asked for, in bytes.
+// CheckMinFree checks the reserve that was asked for, in bytes.
 //
 // Error class: Invalid.
 func CheckMinFree(n *int64) error {

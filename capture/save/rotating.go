@@ -18,7 +18,7 @@ import (
 // to takes no room.
 const heldSize = 4<<20 - bufferSize
 
-// rotating is the sink of a ring of files. The packet loop fills one file. When
+// rotating is the sink of a rotation. The packet loop fills one file. When
 // that is full it says so and goes on into memory; two goroutines do the rest.
 // The opener removes the oldest file and makes the next one, in this order, so
 // that there are never more bytes than there may be. The finisher brings what is
@@ -34,7 +34,7 @@ type rotating struct {
 	now     *rotated
 	waiting bool // the file that comes next is not there yet
 
-	turns  chan Full
+	fulls  chan Full
 	ready  chan next
 	finish chan *rotated
 	wg     sync.WaitGroup
@@ -63,7 +63,7 @@ type next struct {
 const finishQueue = 8
 
 func newRotating(o Options) (*rotating, error) {
-	r := &rotating{o: o, turns: make(chan Full, 1), ready: make(chan next, 1), finish: make(chan *rotated, finishQueue)}
+	r := &rotating{o: o, fulls: make(chan Full, 1), ready: make(chan next, 1), finish: make(chan *rotated, finishQueue)}
 	var err error
 	if r.now, err = r.open(1, 0, o.Header); err != nil {
 		return nil, err
@@ -81,12 +81,12 @@ func newRotating(o Options) (*rotating, error) {
 // openFiles makes room and the next file, again and again.
 func (r *rotating) openFiles() {
 	defer close(r.finish)
-	for full := range r.turns {
+	for full := range r.fulls {
 		last := r.fill(&full)
 		if r.o.Files == 1 {
 			r.finish <- last // it makes room itself
 		}
-		file, err := r.turn(last, &full)
+		file, err := r.openNext(last, &full)
 		r.ready <- next{file, err}
 		if r.o.Files > 1 {
 			// Not before: while a file is synced, a file system such as ext4
@@ -99,7 +99,7 @@ func (r *rotating) openFiles() {
 // open makes a file and puts it under guard. It appears with its header in it: a
 // kill leaves no empty one.
 func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, error) {
-	f, err := storage.CreateHidden(r.o.Folder, request.RingPath(r.o.Path, sequence))
+	f, err := storage.CreateHidden(r.o.Folder, request.RotatedPath(r.o.Path, sequence))
 	if err != nil {
 		return nil, err
 	}
@@ -126,10 +126,10 @@ func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, e
 	return t, nil
 }
 
-// turn makes room, and the file that comes after last.
-func (r *rotating) turn(last *rotated, full *Full) (*rotated, error) {
+// openNext makes room, and the file that comes after last.
+func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 	// Before anything is given up for it. Nobody has a reason to have this name.
-	path := request.RingPath(r.o.Path, last.Sequence+1)
+	path := request.RotatedPath(r.o.Path, last.Sequence+1)
 	if _, err := os.Lstat(path); err == nil {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
@@ -170,7 +170,7 @@ func (r *rotating) complete(f *rotated) {
 	losses := r.o.Losses()
 	err := f.file.finish(f.trailer.Append(nil, &losses))
 	if errors.Is(err, storage.ErrTampered) {
-		// Whoever keeps files for weeks may lose one of them to a tidy neighbour;
+		// In weeks somebody else may have removed or changed one of the files;
 		// the others go on.
 		r.o.Events.Warn(err.Error())
 		err = nil
@@ -229,14 +229,14 @@ func (*rotating) Rotates() bool { return true }
 
 // Rotate implements Sink. The file has packets, so that it is not waited for.
 func (r *rotating) Rotate(f Full) {
-	r.turns <- f // one at a time: Put has waited for the file before
+	r.fulls <- f // one at a time: Put has waited for the file before
 	r.waiting = true
 }
 
 // Finish implements Sink.
 func (r *rotating) Finish(f Full) error {
 	err := r.await()
-	close(r.turns)
+	close(r.fulls)
 	r.wg.Wait()
 	if last := r.list[len(r.list)-1]; !last.Complete { // else there is no next one
 		last.Last = true
@@ -247,7 +247,7 @@ func (r *rotating) Finish(f Full) error {
 
 // Discard implements Sink.
 func (r *rotating) Discard() {
-	close(r.turns)
+	close(r.fulls)
 	r.wg.Wait()
 	for _, f := range r.list {
 		_ = f.file.stored().Discard()

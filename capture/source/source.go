@@ -39,7 +39,7 @@ type Packet struct {
 // packets of one batch nobody needs to look at the clock or to tell counters.
 //
 // The packets are made one by one, as they are asked for: each is in memory that
-// has just been read, so that whoever copies it finds it in the processor's cache.
+// has just been read, so that the code that copies it finds it in the processor's cache.
 type Batch interface {
 	// Next gives the next packet, nil behind the last. It does not wait, and
 	// allocates nothing.
@@ -185,6 +185,6 @@ type Source interface {
 var ErrGone = errors.New("the interface was removed")
 
 // ErrLate is returned by Next of a source with PacketTime when a packet came
-// later than the time limit after the first one. The limit is the source's own
-// business there, as packets that match no filter count, too.
+// later than the time limit after the first one. The source checks the limit itself
+// there, as packets that match no filter count, too.
 var ErrLate = errors.New("a packet is later than the time limit")

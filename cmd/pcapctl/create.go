@@ -184,7 +184,8 @@ type recordKeeper interface {
 // startSession begins to capture. When it fails, the session's record is gone.
 // ctx ends the look at the blob.
 func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
-	o := capture.Options{Guard: guardProgram(), Watcher: keeper, Listed: keeper.Listed(), MinFree: ord.MinFree, OnFile: ord.OnFile}
+	o := ord.options()
+	o.Watcher, o.Listed = keeper, keeper.Listed()
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()
@@ -324,11 +325,11 @@ func announceFrom(source string, c *request.Config, ends ...string) string {
 	if c.MaxTime != 0 {
 		until = append(until, c.MaxTime.String())
 	}
-	if c.MaxBytes != 0 && !c.IsRing() {
+	if c.MaxBytes != 0 && !c.Rotates() {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	until = append(until, ends...)
-	if c.IsRing() {
+	if c.Rotates() {
 		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
@@ -361,8 +362,8 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	for _, b := range blobs {
 		add(b.URL, b.Size)
 	}
-	if ring := capture.RingSummary(paths); ring != "" {
-		return fmt.Sprintf("%s (%s)", ring, humanize.IBytes(uint64(size)))
+	if files := capture.SummarizeFiles(paths); files != "" {
+		return fmt.Sprintf("%s (%s)", files, humanize.IBytes(uint64(size)))
 	}
 	return strings.Join(list, ", ")
 }

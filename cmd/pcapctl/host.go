@@ -14,7 +14,7 @@ import (
 	"pcapctl/capture/source/live"
 )
 
-// host is what a request is judged against on this machine.
+// host is what a request is checked against on this machine.
 func (s *settings) host() request.Host {
 	name, err := os.Hostname()
 	if err != nil || name == "" {

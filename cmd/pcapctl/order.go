@@ -25,8 +25,7 @@ type order struct {
 	StateDir    string           `json:"stateDir"`
 	FailOnDrops bool             `json:"failOnDrops"`
 
-	MinFree   *int64           `json:"minFree,omitempty"`
-	OnFile    save.OnFile      `json:"onFile,omitzero"`
+	sessionSettings
 	Upload    deliver.Settings `json:"upload"`
 	LogFormat string           `json:"logFormat"`
 
@@ -34,15 +33,34 @@ type order struct {
 	given *request.Request // as it was before anything was filled in
 }
 
+// sessionSettings are the settings of the host for every session, wherever its
+// packets come from.
+type sessionSettings struct {
+	MinFree *int64      `json:"minFree,omitempty"`
+	OnFile  save.OnFile `json:"onFile,omitzero"`
+}
+
+// session reads the settings of a session. Its error has all their faults.
+func (s *settings) session() (o sessionSettings, err error) {
+	errs := make([]error, 2)
+	o.MinFree, errs[0] = setMinFree.value(s)
+	o.OnFile, errs[1] = s.onFile()
+	return o, fault.Join(errs...)
+}
+
+// options are the options of a session that has the settings.
+func (o sessionSettings) options() capture.Options {
+	return capture.Options{Guard: guardProgram(), MinFree: o.MinFree, OnFile: o.OnFile}
+}
+
 // order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
-	errs := make([]error, 5)
+	errs := make([]error, 4)
 	o.Source, errs[0] = s.source()
 	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
 		o.Upload, errs[2] = s.upload(o.StateDir)
 	}
-	o.MinFree, errs[3] = setMinFree.value(s)
-	o.OnFile, errs[4] = s.onFile()
+	o.sessionSettings, errs[3] = s.session()
 	return fault.Join(errs...)
 }
 

@@ -17,7 +17,7 @@ import (
 type progress struct {
 	bar *progressbar.ProgressBar // nil when nothing is drawn
 
-	mu   sync.Mutex // whoever writes to the terminal has it
+	mu   sync.Mutex // held while something writes to the terminal
 	done chan struct{}
 	wg   sync.WaitGroup
 }
@@ -104,7 +104,7 @@ func fraction(c *request.Config, now capture.Progress) float64 {
 	if c.MaxTime > 0 {
 		f = float64(now.Elapsed) / float64(c.MaxTime)
 	}
-	if c.MaxBytes > 0 && !c.IsRing() {
+	if c.MaxBytes > 0 && !c.Rotates() {
 		f = max(f, float64(now.Size)/float64(c.MaxBytes))
 	}
 	return min(f, 1)
@@ -116,7 +116,7 @@ func describeProgress(c *request.Config, now capture.Progress) string {
 		elapsed += " of " + c.MaxTime.String()
 	}
 	size := humanize.IBytes(uint64(now.Size))
-	if c.IsRing() {
+	if c.Rotates() {
 		size = "file of " + size
 	}
 	if c.MaxBytes > 0 {

@@ -96,14 +96,12 @@ func parseLocal(text string) (netip.Prefix, bool) {
 
 // planFile checks everything that can be checked before the file is opened.
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
-	o := capture.Options{Guard: guardProgram()}
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	_, config, err := a.config(cmd, r, a.settings.host())
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
-	var freeErr, onFileErr error
-	o.MinFree, freeErr = setMinFree.value(&a.settings)
-	o.OnFile, onFileErr = a.settings.onFile()
-	if err := fault.Join(flagErr, err, icmpErr, freeErr, onFileErr); err != nil {
+	session, sessionErr := a.settings.session()
+	o := session.options()
+	if err := fault.Join(flagErr, err, icmpErr, sessionErr); err != nil {
 		return nil, o, err
 	}
 	if err := checkCapturesDir(config); err != nil {
@@ -119,7 +117,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 	return capture.NewPlan(config, spec), o, nil
 }
 
-// createFromFile makes a capture of packets of a file. It is no session: no
+// createFromFile makes a capture of packets of a file. It is not a session: no
 // list has it, and its name may be taken.
 func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readiness) error {
 	plan, options, err := a.planFile(cmd, &o.request)

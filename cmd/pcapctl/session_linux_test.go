@@ -492,7 +492,7 @@ func TestIdleSessionCostsNothing(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
 	cmd := h.create("idle", "--no-wait", "-o", "none")
-	cmd.ExtraFiles = []*os.File{w} // somebody's pipe, which is no business of the session's
+	cmd.ExtraFiles = []*os.File{w} // somebody's pipe, which does not concern the session
 	runCmd(t, cmd).want(t, 0, "capturing")
 	_ = w.Close()
 	must(t, r.SetReadDeadline(time.Now().Add(5*time.Second)))

@@ -90,7 +90,7 @@ func (d *setting[T]) value(s *settings) (T, error) {
 	return v, nil
 }
 
-// text is the setting as it was given, for those who judge it elsewhere.
+// text is the setting as it was given, for code that checks it elsewhere.
 func (i *settingInfo) text(s *settings) string {
 	text, _ := i.given(s)
 	return text
@@ -163,7 +163,7 @@ func notAllowed(given, format string, args ...any) error {
 	return fmt.Errorf("%s given; allowed: "+format, append([]any{fault.Quote(given)}, args...)...)
 }
 
-// anyText takes every text; what needs it judges it.
+// anyText takes every text; the code that uses it checks it.
 func anyText(text string) (string, error) { return text, nil }
 
 // oneOf takes the words that are listed.
@@ -176,7 +176,7 @@ func oneOf(choices []string) func(string) (string, error) {
 	}
 }
 
-// trueOrFalse parses a truth value. viper's own conversion takes any word that
+// trueOrFalse parses a boolean. viper's own conversion takes any word that
 // it does not know for false.
 func trueOrFalse(text string) (bool, error) {
 	yes, err := strconv.ParseBool(text)

@@ -180,7 +180,7 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *deliver.Job) (*re
 		// A file that a session has left belongs to it still.
 		list, _ := reg.List()
 		for _, s := range list {
-			if s.Record != nil && !isRing(s) && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
+			if s.Record != nil && !rotates(s) && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
 				session = s
 			}
 		}
@@ -217,8 +217,8 @@ func checkUpload(j *deliver.Job) error {
 	return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
 }
 
-// isRing reports whether a session went into a ring of files.
-func isRing(s *registry.Session) bool {
+// rotates reports whether the files of a session rotate: more than one, the oldest removed.
+func rotates(s *registry.Session) bool {
 	c := s.Record.Resource.Properties.ContinuousCapture
 	return c != nil && *c
 }
@@ -234,8 +234,8 @@ func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	}
 	p := &s.Record.Resource.Properties
 	st := p.Statistics
-	if isRing(s) {
-		e := &fault.Error{Class: fault.Invalid, Target: s.Name, Message: fmt.Sprintf("session %q is a ring, of which each file has a blob of its own: ", s.Name)}
+	if rotates(s) {
+		e := &fault.Error{Class: fault.Invalid, Target: s.Name, Message: fmt.Sprintf("session %q is a ring of files, each of which has a blob of its own: ", s.Name)}
 		if len(st.Files) == 0 {
 			e.Message += "there are no files of it on this machine"
 		} else {

@@ -29,10 +29,20 @@ func (r *blobRig) blocksStaged(n int) {
 	until(r.t, fmt.Sprintf("%d blocks", n), func() bool { return len(r.p.Blocks()) >= n })
 }
 
+// givenBack waits until most of what was sent from the spool does not take the
+// disk's space any more.
+func (r *blobRig) givenBack() {
+	r.t.Helper()
+	until(r.t, "the disk to get back what was sent", func() bool {
+		var st syscall.Stat_t
+		return syscall.Stat(r.spool(), &st) == nil && st.Blocks*512 <= st.Size-4<<20
+	})
+}
+
 // end ends a capture once all that was sent is in its file.
 func (run *blobRun) end(code int) {
 	run.r.t.Helper()
-	time.Sleep(600 * time.Millisecond)
+	run.r.captured()
 	run.signal(os.Interrupt)
 	run.wait(code)
 }
@@ -78,7 +88,7 @@ func TestBlobFaultsThatPass(t *testing.T) {
 			r.p.Rule(tt.rule)
 			run := r.capture("--storage-path", r.url("captures/x.cap"))
 			r.send(halfFrames)
-			time.Sleep(300 * time.Millisecond)
+			r.captured()
 			r.send(halfFrames)
 			run.end(0)
 			r.packets(r.blob("captures/x.cap"), allFrames)
@@ -203,7 +213,12 @@ func TestBlobFaultOfAnUnlistedCapture(t *testing.T) {
 	run := r.capture("--storage-path", url, "--file-path", file)
 	r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
 	r.send(halfFrames)
-	run.end(8)
+	until(t, "all frames to be in the file", func() bool {
+		st, err := os.Stat(file)
+		return err == nil && st.Size() == 24+halfFrames*int64(16+r.frame)
+	})
+	run.signal(os.Interrupt)
+	run.wait(8)
 	for _, text := range []string{"this capture is in no list", "`pcapctl upload " + file + " --storage-path " + url + "` goes on with it"} {
 		if !strings.Contains(run.err.String(), text) {
 			t.Errorf("no %q in %s", text, &run.err)
@@ -261,14 +276,9 @@ func TestBlobKilled(t *testing.T) {
 		run := r.capture("--storage-path", r.url("captures/x.cap"))
 		r.send(halfFrames)
 		r.blocksStaged(2)
-		time.Sleep(300 * time.Millisecond)
-		spool := r.spool()
-		var st syscall.Stat_t
-		if err := syscall.Stat(spool, &st); err != nil || st.Blocks*512 > st.Size-4<<20 {
-			t.Errorf("%d bytes on the disk of %d, %v", st.Blocks*512, st.Size, err)
-		}
+		r.givenBack()
 		r.send(halfFrames)
-		time.Sleep(600 * time.Millisecond)
+		r.captured()
 		run.signal(syscall.SIGKILL)
 		<-run.done
 		r.run(0, "upload", "s")
@@ -290,7 +300,7 @@ func TestBlobCtrlCTwice(t *testing.T) {
 	run := r.capture("--storage-path", r.url("captures/x.cap"))
 	r.send(allFrames)
 	r.blocksStaged(1)
-	time.Sleep(600 * time.Millisecond)
+	r.captured()
 	run.signal(os.Interrupt)
 	run.waitFor("Ctrl-C leaves the rest for `pcapctl upload s`")
 	again := time.Now()
@@ -361,7 +371,7 @@ func TestBlobRefusals(t *testing.T) {
 func TestBlobLeavesItselfOut(t *testing.T) {
 	t.Parallel()
 	r := newBlobRig(t)
-	run := r.start("create", "-n", "s", "-i", "any", "--storage-account", testAccountID,
+	run := r.start("create", "-n", "s", "-i", "any", "--buffer-size", "64MiB", "--storage-account", testAccountID,
 		"--storage-path", r.url("captures/any.cap"), "--file-path", r.path("captures/any.cap"))
 	run.waitFor("capturing on")
 	var foreign []string
@@ -386,10 +396,11 @@ func TestBlobLeavesItselfOut(t *testing.T) {
 	}
 	for range 4 {
 		visit()
+		before := len(r.p.Blocks())
 		r.send(halfFrames)
-		time.Sleep(300 * time.Millisecond)
+		r.recorded(2 * r.sent) // they leave by v0 and arrive by v1
+		r.blocksStaged(before + 1)
 		r.p.Cut()
-		time.Sleep(200 * time.Millisecond)
 	}
 	run.end(0)
 	peers := r.p.Peers()
@@ -495,7 +506,7 @@ func TestBlobUploadOfAFile(t *testing.T) {
 	from := len(r.p.Blocks())
 	r.send(halfFrames)
 	r.blocksStaged(from + 2)
-	time.Sleep(300 * time.Millisecond)
+	r.givenBack()
 	r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
 	r.send(halfFrames)
 	run.end(8)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ type blobRig struct {
 	env   []string
 	out   *testnet.Sender
 	frame int // size of the frames that are sent
+	sent  int // frames since the capture began
 }
 
 func newBlobRig(t *testing.T, mtu ...string) *blobRig {
@@ -98,6 +100,9 @@ func (l *lockedBuffer) String() string {
 // start starts pcapctl in the namespace.
 func (r *blobRig) start(args ...string) *blobRun {
 	r.t.Helper()
+	if args[0] == "create" {
+		r.sent = 0
+	}
 	run := &blobRun{r: r, done: make(chan struct{})}
 	run.cmd = r.ns.Command("pcapctl", args...)
 	run.cmd.Env, run.cmd.Stdout, run.cmd.Stderr = r.env, &run.out, &run.err
@@ -189,6 +194,25 @@ func (r *blobRig) send(n int) {
 		binary.BigEndian.PutUint32(frame[14:], uint32(i))
 		r.out.Send(frame)
 	}
+	r.sent += n
+}
+
+// captured waits until the session has recorded all frames that were sent, and
+// has written them, if it has one file: the last ones come when traffic is slow.
+func (r *blobRig) captured() {
+	r.t.Helper()
+	r.recorded(r.sent)
+}
+
+// recorded waits until the session has recorded n packets or more.
+func (r *blobRig) recorded(n int) {
+	r.t.Helper()
+	until(r.t, fmt.Sprintf("%d packets to be recorded", n), func() bool {
+		run := r.start("show-status", "s", "--query", "statistics.packetsCaptured")
+		<-run.done
+		now, err := strconv.Atoi(strings.TrimSpace(run.out.String()))
+		return err == nil && now >= n
+	})
 }
 
 // blob gives the path of a blob's content on the disk; it must be there.
@@ -273,7 +297,7 @@ func TestBlobDestinations(t *testing.T) {
 			}
 			run := r.capture(args...)
 			r.send(frames)
-			time.Sleep(500 * time.Millisecond)
+			r.captured()
 			stopped := time.Now()
 			run.signal(os.Interrupt)
 			run.wait(0)
@@ -311,7 +335,7 @@ func TestBlobDestinations(t *testing.T) {
 		run := r.start("create", "-n", "s", "-i", "v1", "--promiscuous=false", "--file-path", file)
 		run.waitFor("capturing on")
 		r.send(100)
-		time.Sleep(400 * time.Millisecond)
+		r.captured()
 		run.signal(os.Interrupt)
 		run.wait(0)
 		r.packets(file, 100)

@@ -29,7 +29,7 @@ func closeOnExec() error {
 	return nil
 }
 
-var errNoPipes = errors.New("it was not handed an order")
+var errNoPipes = errors.New("it was not given its order")
 
 // workerPipes takes over the pipes that the worker was started with.
 func workerPipes() (order, answer *os.File, err error) {

@@ -1,4 +1,4 @@
-package secret
+package secret_test
 
 import (
 	"bytes"
@@ -7,18 +7,20 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"pcapctl/storage/secret"
 )
 
 func TestSecretIsNeverPrinted(t *testing.T) {
 	const hidden = "sv=2024&sig=hidden"
-	s := New(hidden)
+	s := secret.New(hidden)
 	holder := struct {
-		Public Text
-		inner  Text
-		list   []Text
-		by     map[string]Text
-		ptr    *Text
-	}{s, s, []Text{s}, map[string]Text{"k": s}, &s}
+		Public secret.Text
+		inner  secret.Text
+		list   []secret.Text
+		by     map[string]secret.Text
+		ptr    *secret.Text
+	}{s, s, []secret.Text{s}, map[string]secret.Text{"k": s}, &s}
 	printed := make([]string, 0, 64)
 	for _, verb := range []string{"%v", "%s", "%+v", "%#v", "%q", "%x", "%X", "%d", "%T", "%p"} {
 		printed = append(printed, fmt.Sprintf(verb, s), fmt.Sprintf(verb, &s), fmt.Sprintf(verb, holder), fmt.Sprintf(verb, &holder))
@@ -56,11 +58,11 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 }
 
 func TestSecretZeroAndEqual(t *testing.T) {
-	var zero Text
-	if !zero.IsZero() || zero.String() != "" || zero.Reveal() != "" || !New("").IsZero() {
+	var zero secret.Text
+	if !zero.IsZero() || zero.String() != "" || zero.Reveal() != "" || !secret.New("").IsZero() {
 		t.Error("the zero secret is not empty")
 	}
-	if !New("a").Equal(New("a")) || New("a").Equal(New("b")) || New("a").Equal(zero) || !zero.Equal(Text{}) {
+	if !secret.New("a").Equal(secret.New("a")) || secret.New("a").Equal(secret.New("b")) || secret.New("a").Equal(zero) || !zero.Equal(secret.Text{}) {
 		t.Error("Equal does not compare the strings")
 	}
 }

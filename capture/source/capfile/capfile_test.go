@@ -1,4 +1,4 @@
-package capfile
+package capfile_test
 
 import (
 	"encoding/binary"
@@ -11,6 +11,7 @@ import (
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source"
+	"pcapctl/capture/source/capfile"
 	"pcapctl/capture/source/sourcetest"
 )
 
@@ -38,7 +39,7 @@ func TestConformance(t *testing.T) {
 						binary.BigEndian.PutUint32(data[56:], uint32(i))
 						packets = append(packets, pcaptest.Packet{Data: data, Sec: uint32(i + 1)})
 					}
-					o := Options{Path: filepath.Join(t.TempDir(), "in")}
+					o := capfile.Options{Path: filepath.Join(t.TempDir(), "in")}
 					if err := os.WriteFile(o.Path, form.File(packets, pcapfile.Ethernet), 0o600); err != nil {
 						t.Fatal(err)
 					}
@@ -48,10 +49,10 @@ func TestConformance(t *testing.T) {
 							t.Fatal(err)
 						}
 						t.Cleanup(func() { _ = f.Close() })
-						o = Options{Path: StandardInput, Stdin: struct{ io.Reader }{f}}
+						o = capfile.Options{Path: capfile.StandardInput, Stdin: struct{ io.Reader }{f}}
 					}
 					c := &request.Config{CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap"}
-					spec, err := NewSpec(c, o)
+					spec, err := capfile.NewSpec(c, o)
 					if err != nil {
 						t.Fatal(err)
 					}

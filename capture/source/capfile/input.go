@@ -16,7 +16,7 @@ import (
 type input struct {
 	from  io.Reader
 	file  *os.File    // nil for a stream of somebody else's
-	stat  fs.FileInfo // nil when it is no file
+	stat  fs.FileInfo // nil when it is not a file
 	size  int64       // bytes there are to read; -1 when not known
 	read  atomic.Int64
 	ahead *ahead // nil for a regular file, which never makes anybody wait

@@ -41,11 +41,11 @@ type Spec struct {
 	match   matcher
 }
 
-// NewSpec judges the options by themselves; the file is not looked at.
+// NewSpec checks the options by themselves; the file is not looked at.
 //
 // Error class: Invalid.
 func NewSpec(c *request.Config, o Options) (*Spec, error) {
-	if c.IsRing() {
+	if c.Rotates() {
 		return nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "properties.continuousCapture", Message: "a capture that is read from a file is written to one file: " +
 			"say false, or leave out continuousCapture and captureSettings"}
 	}

@@ -96,7 +96,7 @@ func (w *linkWatch) remove(i netif.Interface) {
 	l.present, l.Dropped = false, i.Dropped
 }
 
-// notes tell what befell the interfaces of a capture that names them.
+// notes tell what happened to the interfaces of a capture that names them.
 func (w *linkWatch) notes() (list []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,4 +1,4 @@
-package live
+package live_test
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 
 	"pcapctl/capture/request"
 	"pcapctl/capture/source"
+	"pcapctl/capture/source/live"
 	"pcapctl/capture/source/sourcetest"
 	"pcapctl/capture/testnet"
 	"pcapctl/filter"
@@ -58,8 +59,8 @@ func TestConformance(t *testing.T) {
 				var src source.Source
 				var err error
 				ns.Do(func() {
-					var spec *Spec
-					if spec, err = NewSpec(config(t, test.output), Options{Interfaces: test.on}); err == nil {
+					var spec *live.Spec
+					if spec, err = live.NewSpec(config(t, test.output), live.Options{Interfaces: test.on}); err == nil {
 						src, err = spec.Prepare()
 					}
 				})

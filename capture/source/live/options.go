@@ -30,12 +30,12 @@ const (
 	minBlocks         = 2
 )
 
-// Options say which interfaces packets are captured on, and how. They are no
+// Options say which interfaces packets are captured on, and how. They are not
 // part of the API's request: the service captures on the VM as a whole.
 type Options struct {
 	// Interfaces are names; AnyInterface stands alone. Empty is the default
 	// choice: every interface that is up, is not loopback and is not enslaved
-	// to another; loopback when there is none such.
+	// to another; loopback when there is no such interface.
 	Interfaces []string
 	// NoICMPErrors leaves out ICMP errors that quote a packet of the filters.
 	NoICMPErrors bool

@@ -31,11 +31,9 @@ type Packet struct {
 	TCI    uint16
 }
 
-// Packet types, packet(7). All others are incoming.
-const (
-	TypeHost     = 0
-	TypeOutgoing = 4
-)
+// TypeOutgoing is the type of a packet that this machine sends, packet(7). All
+// others are incoming.
+const TypeOutgoing = 4
 
 // Layout of a block and of a packet in it: struct tpacket_block_desc and
 // struct tpacket3_hdr of include/uapi/linux/if_packet.h, followed by a struct

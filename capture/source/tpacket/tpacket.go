@@ -1,6 +1,6 @@
 // Package tpacket reads packets from the Linux kernel through an AF_PACKET socket
 // with a TPACKET_V3 ring: memory shared with the kernel, cut into blocks that
-// change hands whole. There is no copy and no system call per packet.
+// change their owner whole. There is no copy and no system call per packet.
 //
 // Source of all formats: Documentation/networking/packet_mmap.rst,
 // include/uapi/linux/if_packet.h and packet(7).

@@ -103,7 +103,7 @@ func Open(o Options) (_ *Ring, err error) {
 }
 
 // SetFilter replaces the filter. The kernel does it at once for every packet
-// that comes after (SO_ATTACH_FILTER, socket(7)): none passes by neither filter.
+// that comes after (SO_ATTACH_FILTER, socket(7)): each is decided by the old filter or the new one.
 // After Detach it does nothing. Safe for concurrent use.
 func (r *Ring) SetFilter(filter []bpf.RawInstruction) error {
 	r.mu.Lock()
@@ -166,7 +166,7 @@ func (r *Ring) blockMem(i int) []byte {
 	return r.mem[i*r.opts.BlockSize : (i+1)*r.opts.BlockSize : (i+1)*r.opts.BlockSize]
 }
 
-// status is the word by which a block changes hands. The atomic load orders
+// status is the word by which a block changes its owner. The atomic load orders
 // it before the loads of what the block holds, as the kernel's barriers do on
 // the other side.
 func (r *Ring) status(i int) *uint32 {

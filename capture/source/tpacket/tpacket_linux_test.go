@@ -1,10 +1,12 @@
 package tpacket
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -253,20 +255,53 @@ func boolToInt(b bool) int {
 	return 0
 }
 
+// FuzzBlock: whatever is in the shared memory, a block gives packets that lie in
+// it, as many as it says or an error before that, and the same ones again.
 func FuzzBlock(f *testing.F) {
 	mem := make([]byte, 256)
 	mem[offNumPackets], mem[offFirstPacket] = 2, blockHeaderLen
 	f.Add(mem, uint32(statusUser))
-	f.Fuzz(func(_ *testing.T, mem []byte, status uint32) {
-		var b Block
-		if b.open(mem, status) != nil {
-			return
+	f.Fuzz(func(t *testing.T, mem []byte, status uint32) {
+		first, err := packetsIn(t, mem, status)
+		again, errAgain := packetsIn(t, mem, status)
+		if (err == nil) != (errAgain == nil) || len(first) != len(again) {
+			t.Fatalf("%d packets and %v, then %d and %v", len(first), err, len(again), errAgain)
 		}
-		var p Packet
-		for range 1000 {
-			if ok, err := b.Next(&p); !ok || err != nil {
-				return
+		for i := range first {
+			if !bytes.Equal(first[i].Data, again[i].Data) || first[i].Len != again[i].Len || first[i].Interface != again[i].Interface {
+				t.Fatalf("packet %d is %+v, then %+v", i, first[i], again[i])
 			}
 		}
 	})
+}
+
+// packetsIn takes up to a thousand packets from a block.
+func packetsIn(t *testing.T, mem []byte, status uint32) (packets []Packet, err error) {
+	var b Block
+	if err := b.open(mem, status); err != nil {
+		return nil, err
+	}
+	says := uint64(binary.NativeEndian.Uint32(mem[offNumPackets:]))
+	for len(packets) < 1000 {
+		var p Packet
+		ok, err := b.Next(&p)
+		switch {
+		case err != nil:
+			return packets, err
+		case !ok && uint64(len(packets)) != says:
+			t.Fatalf("%d packets of %d", len(packets), says)
+		case !ok:
+			return packets, nil
+		case uint64(len(packets)) >= says:
+			t.Fatalf("more than %d packets", says)
+		}
+		if n := len(p.Data); n > 0 {
+			at := uintptr(unsafe.Pointer(&p.Data[0])) - uintptr(unsafe.Pointer(&mem[0]))
+			if at > uintptr(len(mem)) || at+uintptr(n) > uintptr(len(mem)) || cap(p.Data) != n {
+				t.Fatalf("packet %d has %d bytes at %d of %d", len(packets), n, at, len(mem))
+			}
+		}
+		packets = append(packets, p)
+	}
+	return packets, nil
 }

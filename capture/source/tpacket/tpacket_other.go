@@ -32,9 +32,6 @@ func (*Ring) Wake() {}
 // Next has never a block.
 func (*Ring) Next() (*Block, error) { return nil, ErrUnsupported }
 
-// Release does nothing.
-func (*Ring) Release() {}
-
 // Detach always fails with ErrUnsupported.
 func (*Ring) Detach() error { return ErrUnsupported }
 

@@ -18,8 +18,8 @@ import (
 	"pcapctl/storage/azblob/blobtest"
 )
 
-// ring captures into a ring of three files of 100 KiB, which goes to blobs.
-func (r *blobRig) ring(args ...string) *blobRun {
+// rotate captures into a rotation of three files of 100 KiB, which goes to blobs.
+func (r *blobRig) rotate(args ...string) *blobRun {
 	return r.capture(append([]string{"--continuous-capture", "true", "--capture-settings", "file-count=3", "file-size-in-bytes=102400",
 		"--storage-path", r.url("captures/ring.cap")}, args...)...)
 }
@@ -39,8 +39,8 @@ func (r *blobRig) committed() (n int) {
 	return n
 }
 
-// Each file of a ring is a blob of its own, which goes when the file does.
-func TestRingOfBlobs(t *testing.T) {
+// Each file of a rotation is a blob of its own, which goes when the file does.
+func TestRotationOfBlobs(t *testing.T) {
 	t.Parallel()
 	for _, local := range []bool{true, false} {
 		r := newBlobRig(t)
@@ -48,7 +48,7 @@ func TestRingOfBlobs(t *testing.T) {
 		if local {
 			args = []string{"--local-path", r.path("captures/ring.cap")}
 		}
-		run := r.ring(args...)
+		run := r.rotate(args...)
 		const perFile = 72 // packets
 		for sent := 0; sent < 900; {
 			r.send(75)
@@ -80,8 +80,8 @@ func TestRingOfBlobs(t *testing.T) {
 			}
 		}
 		for sequence := 1; sequence < st.Blobs[0].Sequence; sequence++ {
-			if status, _ := r.a.Head(r.name(request.RingPath(st.Blobs[0].Path, sequence))); status != http.StatusNotFound {
-				t.Errorf("blob %d has left the ring: status %d", sequence, status)
+			if status, _ := r.a.Head(r.name(request.RotatedPath(st.Blobs[0].Path, sequence))); status != http.StatusNotFound {
+				t.Errorf("blob %d has left the rotation: status %d", sequence, status)
 			}
 		}
 		if st.Blobs[0].Sequence < 8 {
@@ -95,18 +95,18 @@ func TestRingOfBlobs(t *testing.T) {
 	}
 }
 
-// The storage is away: the ring turns on. What it holds in the end is kept when
+// The storage is away: the rotation goes on. What it holds in the end is kept when
 // the storage stays away, and sent when it comes back.
-func TestRingWhileStorageIsAway(t *testing.T) {
+func TestRotationWhileStorageIsAway(t *testing.T) {
 	t.Parallel()
 	for _, back := range []bool{false, true} {
 		r := newBlobRig(t)
 		r.env = append(r.env, "PCAPCTL_UPLOAD_GRACE=3s")
-		run := r.ring("--local-path", r.path("captures/ring.cap"))
+		run := r.rotate("--local-path", r.path("captures/ring.cap"))
 		r.p.Rule(func(blobtest.Request) blobtest.Fault { return blobtest.Fail503 })
 		for range 8 {
 			r.send(75)
-			time.Sleep(50 * time.Millisecond)
+			r.captured()
 		}
 		if back {
 			r.p.Rule(nil)
@@ -134,9 +134,9 @@ func TestRingWhileStorageIsAway(t *testing.T) {
 	}
 }
 
-// A kill leaves a ring whose files are whole, those of the spool as well, and
+// A kill leaves a rotation whose files are whole, those of the spool as well, and
 // each of them can be sent.
-func TestRingOfBlobsKilled(t *testing.T) {
+func TestRotationOfBlobsKilled(t *testing.T) {
 	t.Parallel()
 	for _, local := range []bool{true, false} {
 		r := newBlobRig(t)
@@ -146,12 +146,19 @@ func TestRingOfBlobsKilled(t *testing.T) {
 			where = r.path("captures")
 			args = []string{"--local-path", filepath.Join(where, "ring.cap")}
 		}
-		run := r.ring(args...)
+		run := r.rotate(args...)
 		r.send(300) // four files and a bit
 		until(t, "the full files to be blobs", func() bool { return r.committed() >= 2 })
 		r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
 		r.send(200)
-		time.Sleep(600 * time.Millisecond)
+		until(t, "the seventh file to have the last 68 packets", func() bool {
+			files, _ := filepath.Glob(filepath.Join(where, "*_000007.cap"))
+			if len(files) != 1 {
+				return false
+			}
+			st, err := os.Stat(files[0])
+			return err == nil && st.Size() == 24+(500-6*72)*int64(16+r.frame)
+		})
 		run.signal(syscall.SIGKILL)
 		<-run.done
 		shown := r.run(0, "show-status", "s")
@@ -179,7 +186,7 @@ func TestRingOfBlobsKilled(t *testing.T) {
 				t.Errorf("%s and its blob differ", file)
 			}
 		}
-		if want := 500 - 4*72; sent != want && sent != want+72 { // the last of seven files, or of eight
+		if sent != 500-4*72 {
 			t.Errorf("%d packets in three files", sent)
 		}
 		r.run(0, "delete", "s")
