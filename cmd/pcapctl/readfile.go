@@ -98,7 +98,9 @@ func parseLocal(text string) (netip.Prefix, bool) {
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
 	o := capture.Options{Guard: guardProgram()}
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
-	_, config, err := a.config(cmd, r, a.settings.host())
+	host := a.settings.host()
+	host.FromFile = true
+	_, config, err := a.config(cmd, r, host)
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
 	var freeErr, onFileErr error
 	o.MinFree, freeErr = setMinFree.value(&a.settings)
