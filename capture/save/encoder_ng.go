@@ -109,7 +109,7 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 		at := len(b)
 		b = b[:at+record]
 		body := b[at:]
-		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, uint32(p.Sec), p.Nsec, caplen, p.Length):][:caplen]
+		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, p.Sec, p.Nsec, caplen, p.Length):][:caplen]
 		copy(body[copy(body, p.Prefix):], p.Data)
 		e.ifaces[p.Interface].packets++
 		n++
