@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Blocks of a pcapng file. draft-ietf-opsawg-pcapng, section 4.
@@ -103,6 +104,40 @@ func (r *Reader) KeepBlocks() { r.keep = true }
 // FirstSection is the section header that a pcapng file begins with, nil for a
 // pcap file.
 func (r *Reader) FirstSection() []byte { return r.first }
+
+// Move copies the bytes of the packet or block to other memory, unless that is too
+// small.
+func (p *Packet) Move(to []byte) {
+	if p.Block == nil {
+		if len(p.Data) <= len(to) {
+			p.Data = to[:copy(to, p.Data)]
+		}
+		return
+	}
+	if len(p.Block) > len(to) {
+		return
+	}
+	at := cap(p.Block) - cap(p.Data) // Data is a part of Block
+	p.Block = to[:copy(to, p.Block)]
+	if !p.Apart {
+		p.Data = p.Block[at : at+len(p.Data)]
+	}
+}
+
+// LinkTypes are those of the interfaces that the file has described so far, of a
+// pcapng file in the section that is being read. Each is there once.
+func (r *Reader) LinkTypes() []LinkType {
+	if r.first == nil {
+		return []LinkType{r.link.Kind()}
+	}
+	var list []LinkType
+	for i := range r.ifaces {
+		if link := r.ifaces[i].link; !slices.Contains(list, link) {
+			list = append(list, link)
+		}
+	}
+	return list
+}
 
 func (r *Reader) nextNG(p *Packet) error {
 	for {
