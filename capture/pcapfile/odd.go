@@ -28,6 +28,7 @@ func longest(l LinkType) uint32 {
 		return 128 << 20
 	case 279: // EBHSCR
 		return 8 << 20
+	default:
+		return MaxSnapLen
 	}
-	return MaxSnapLen
 }

@@ -438,12 +438,12 @@ func (i *iface) time(units uint64) (sec int64, nsec uint32) {
 	case i.binary:
 		// The part of a second is below 2^exp, so that the product's upper half,
 		// shifted, is what stays of it where exp is 64 or more.
-		hi, lo := bits.Mul64(units, 1e9)
 		if i.exp < 64 {
 			whole = units >> i.exp
-			hi, lo = bits.Mul64(units&(1<<i.exp-1), 1e9)
+			hi, lo := bits.Mul64(units&(1<<i.exp-1), 1e9)
 			rest = lo>>i.exp | hi<<(64-i.exp)
 		} else {
+			hi, _ := bits.Mul64(units, 1e9)
 			rest = hi >> (i.exp - 64)
 		}
 	case i.exp <= 9:

@@ -25,7 +25,7 @@ type ngEncoder struct {
 	// first packet is recorded. Those before described are in the file.
 	pending   []byte
 	described int
-	bare      bool // the file ends without statistics
+	tail      int64 // bytes that each interface takes at the end of the file
 }
 
 type ngInterface struct {
@@ -35,7 +35,7 @@ type ngInterface struct {
 }
 
 func newNGEncoder(c *request.Config, src source.Source) *ngEncoder {
-	e := &ngEncoder{src: src, snap: snapLen(c)}
+	e := &ngEncoder{src: src, snap: snapLen(c), tail: pcapfile.StatisticsLen}
 	if c.Filters.Len() > 0 {
 		e.filter = c.Filters.String()
 	}
@@ -57,7 +57,7 @@ func newCarvedEncoder(c *request.Config, src source.Source) *carvedEncoder {
 	section := pcapfile.Section{Application: application(c), Comment: carved(c)}
 	d := pcapfile.Interface{Description: i.Description, LinkType: i.LinkType, SnapLen: snapLen(c)}
 	return &carvedEncoder{ngEncoder{
-		src: src, snap: snapLen(c), bare: true,
+		src: src, snap: snapLen(c),
 		head:   pcapfile.AppendSection(nil, &section),
 		ifaces: []ngInterface{{block: pcapfile.AppendInterface(nil, &d)}},
 	}}
@@ -107,12 +107,7 @@ func (e *ngEncoder) Least() int64 {
 }
 
 // endSize is how many bytes End takes.
-func (e *ngEncoder) endSize() int64 {
-	if e.bare {
-		return 0
-	}
-	return int64(len(e.ifaces)) * pcapfile.StatisticsLen
-}
+func (e *ngEncoder) endSize() int64 { return int64(len(e.ifaces)) * e.tail }
 
 // Append implements Encoder.
 func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {
