@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -16,15 +17,21 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/request"
+	"pcapctl/capture/source/capfile"
 )
 
 // carveNG is carve into a pcapng file, on a machine with a name.
 func carveNG(t testing.TB, members string, file []byte) (*Result, []byte, error) {
 	t.Helper()
+	return carveNGFrom(t, members, bytesSource(file))
+}
+
+func carveNGFrom(t testing.TB, members string, from capfile.Options) (*Result, []byte, error) {
+	t.Helper()
 	dir := t.TempDir()
 	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.pcapng"}`,
 		request.Host{GOOS: "linux", Name: "thishost", CapturesDir: dir, Now: time.Now(), FromFile: true, Application: "9.9"})
-	run, err := startFile(c, bytesSource(file))
+	run, err := startFile(c, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +241,65 @@ func TestPcapngManyBlocks(t *testing.T) {
 		t.Errorf("%v, %d packets, %q", err, res.Packets, res.Warnings)
 	}
 	wantBlocks(t, "many", blocks, out)
+}
+
+// trickle gives a file in small pieces, and makes whoever reads it wait.
+type trickle struct {
+	rest []byte
+	n    int
+}
+
+func (r *trickle) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	if r.n++; r.n%8 == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	n := copy(p, r.rest[:min(len(r.rest), 1+r.n*7%61)])
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// A pipe that gives little at a time: what has come is handed over while a block
+// is being read.
+func TestPcapngThroughASlowPipe(t *testing.T) {
+	want := sections("Dumpcap; pcapctl 9.9")
+	for name, blocks := range sections("Dumpcap") {
+		_, out, err := carveNGFrom(t, "", capfile.Options{Path: capfile.StandardInput, Stdin: &trickle{rest: join(blocks)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBlocks(t, name, want[name], out)
+	}
+}
+
+// What is over a bound is left out and told, and the rest goes through.
+func TestPcapngOverBounds(t *testing.T) {
+	f := littleNG
+	long := bytes.Repeat(f.Option(1, make([]byte, 65000)), 20)
+	section := rich(f, "Dumpcap")[0].bytes
+	section = f.Block(0x0a0d0d0a, slices.Concat(section[8:len(section)-8], long))
+	packet := f.Enhanced(0, 1, []byte("abc"), 3, nil)
+	file := slices.Concat(section, f.Interface(1, 0, long), f.Block(9, make([]byte, pcapfile.MaxBlock)), packet,
+		f.Enhanced(0, 1, []byte("abc"), 3, long), f.Enhanced(0, 1, make([]byte, pcapfile.MaxSnapLen+1), pcapfile.MaxSnapLen+1, nil), packet)
+	res, out, err := carveNG(t, "", file)
+	if err != nil || res.Packets != 4 {
+		t.Fatalf("%v, %d packets", err, res.Packets)
+	}
+	list := packetsOf(t, out)
+	if len(list) != 4 || len(list[2].Data) != pcapfile.MaxSnapLen || list[2].Length != pcapfile.MaxSnapLen+1 || string(list[3].Data) != "abc" {
+		t.Errorf("%d packets", len(list))
+	}
+	want := []string{
+		"1 packet has more than 262144 bytes: the first 262144 are recorded; the first is packet 3",
+		"options of 3 packets or other blocks are not valid, or too many to be kept: what is valid before them is kept; the first is packet 1",
+		"4 packets have an interface whose description is not valid, so that its times may be wrong: they are read as microseconds since 1970 where it does not tell otherwise; the first is packet 1",
+		"1 block larger than 8 MiB that stood before packets left out; the first is packet 1",
+	}
+	if diff := cmp.Diff(want, res.Warnings); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // A classic pcap file that becomes pcapng says nothing of this machine either, and

@@ -150,7 +150,8 @@ func TestKeepBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.KeepBlocks()
-	got := [][]byte{r.FirstSection()}
+	first, _ := r.FirstSection()
+	got := [][]byte{first}
 	for {
 		var p pcapfile.Packet
 		err := r.Next(&p)
@@ -167,5 +168,43 @@ func TestKeepBlocks(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What was read can be moved to other memory, with its packet, unless that is too
+// small.
+func TestMove(t *testing.T) {
+	for _, form := range []pcaptest.Form{{Order: binary.LittleEndian}, {Order: binary.LittleEndian, NG: true}} {
+		file := form.File([]pcaptest.Packet{{Data: []byte("the packet")}}, 1)
+		for _, keep := range []bool{false, true} {
+			for _, room := range []int{5, 4096} {
+				r, err := pcapfile.NewReader(bytes.NewReader(file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if keep {
+					r.KeepBlocks()
+				}
+				for {
+					memory, other := make([]byte, 4096), make([]byte, room)
+					r.Buffer(memory)
+					var p pcapfile.Packet
+					if err := r.Next(&p); err != nil {
+						break
+					}
+					block, data := bytes.Clone(p.Block), bytes.Clone(p.Data)
+					p.Move(other)
+					if room > 5 {
+						clear(memory)
+					}
+					if !bytes.Equal(p.Data, data) || !bytes.Equal(p.Block, block) || bytes.Count(other, []byte{0}) == len(other) != (room == 5) {
+						t.Errorf("ng %v, kept %v, room %d: %q in %q", form.NG, keep, room, p.Data, p.Block)
+					}
+					if !p.Apart && r.Held() < len(p.Data) {
+						t.Errorf("%d bytes held of %d", r.Held(), len(p.Data))
+					}
+				}
+			}
+		}
 	}
 }

@@ -57,8 +57,10 @@ func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offse
 
 // Reader reads the packets of a pcap or pcapng file that may hold anything. It
 // allocates little more than one packet of MaxSnapLen bytes and one read-ahead
-// buffer, whatever lengths the file claims, and returns an error at the first
-// thing that is not valid.
+// buffer, whatever lengths the file claims (with KeepBlocks, one block of MaxBlock
+// bytes), and returns an error at the first thing after which it cannot know where
+// the next packet begins or what it is. A value that is only strange does not end
+// it: see Oddity.
 //
 // Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
 // both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
@@ -89,6 +91,7 @@ type Reader struct {
 	ifaces []iface
 	keep   bool
 	first  []byte // the section header that the file begins with
+	odd    Oddity // of that
 }
 
 // readAhead is how many bytes are asked for at once.

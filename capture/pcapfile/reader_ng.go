@@ -89,7 +89,7 @@ func (r *Reader) openNG() error {
 	if err := r.section(&b, &p); err != nil {
 		return err
 	}
-	r.first = bytes.Clone(b.raw)
+	r.first, r.odd = bytes.Clone(b.raw), p.Odd
 	return nil
 }
 
@@ -102,8 +102,8 @@ func (r *Reader) openNG() error {
 func (r *Reader) KeepBlocks() { r.keep = true }
 
 // FirstSection is the section header that a pcapng file begins with, nil for a
-// pcap file.
-func (r *Reader) FirstSection() []byte { return r.first }
+// pcap file, and what is odd in it.
+func (r *Reader) FirstSection() ([]byte, Oddity) { return r.first, r.odd }
 
 // Move copies the bytes of the packet or block to other memory, unless that is too
 // small.

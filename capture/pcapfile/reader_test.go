@@ -398,11 +398,15 @@ func wantSameWhenWritten(t *testing.T, file []byte) {
 func wantSameWhenKept(t *testing.T, file []byte) {
 	t.Helper()
 	r, err := pcapfile.NewReader(bytes.NewReader(file))
-	if err != nil || r.FirstSection() == nil {
+	if err != nil {
+		return
+	}
+	section, _ := r.FirstSection()
+	if section == nil {
 		return
 	}
 	r.KeepBlocks()
-	again, n := bytes.Clone(r.FirstSection()), 0
+	again, n := bytes.Clone(section), 0
 	for {
 		var p pcapfile.Packet
 		if r.Next(&p) != nil {

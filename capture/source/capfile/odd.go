@@ -96,7 +96,7 @@ func (o *oddities) warnings(ng, kept bool) (list []string) {
 			add(t, "%s an interface whose description is not valid, so that its times may be wrong: they are read as microseconds since 1970 where it does not tell otherwise", have)
 		case odd(pcapfile.OddOptions):
 			if kept {
-				add(t, "options of %s are not valid, or larger than 256 KiB together: what is valid before them is kept", count(t.n, "packet or other block", "packets or other blocks"))
+				add(t, "options of %s are not valid, or too many to be kept: what is valid before them is kept", count(t.n, "packet or other block", "packets or other blocks"))
 			}
 		case odd(pcapfile.OddBlock):
 			add(t, "%s larger than %d MiB that stood before packets left out", count(t.n, "block", "blocks"), pcapfile.MaxBlock>>20)

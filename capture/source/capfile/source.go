@@ -136,8 +136,10 @@ func (f *fileSource) begin() error {
 	if f.reader, err = pcapfile.NewReader(f.in); err != nil {
 		return err
 	}
-	if f.keep = f.spec.config.Format == pcapfile.NG && f.reader.FirstSection() != nil; f.keep {
+	section, strange := f.reader.FirstSection()
+	if f.keep = f.spec.config.Format == pcapfile.NG && section != nil; f.keep {
 		f.reader.KeepBlocks()
+		f.oddities.note(odd(strange), 1)
 	}
 	f.now = <-f.free
 	if err := f.readFirst(); err != nil {
@@ -481,4 +483,7 @@ func (f *fileSource) Close() error {
 type blockSource struct{ *fileSource }
 
 // Section implements source.BlockSource.
-func (b blockSource) Section() []byte { return b.reader.FirstSection() }
+func (b blockSource) Section() []byte {
+	section, _ := b.reader.FirstSection()
+	return section
+}
