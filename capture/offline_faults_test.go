@@ -97,7 +97,7 @@ func TestOfflineFormats(t *testing.T) {
 		fault  string
 	}{
 		{"several link types", request.Output{Format: request.FormatPcapng}, file, []int{1, 2, 4}, ""},
-		{"one of them is unknown", request.Output{Format: request.FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1}, "packets of link type 127"},
+		{"one of them is unknown", request.Output{Format: request.FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1, 4}, ""},
 		{"nanoseconds", request.Output{Precision: request.PrecisionNano}, from.File([]pcaptest.Packet{{Data: ip, Sec: 1, Nsec: 123_456_789}}, pcapfile.RawIP), []int{1}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -83,7 +83,7 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 func carve(t testing.TB, members string, s capfile.Options) (*capture.Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
-	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), FromFile: true})
 	run, err := startFile(c, s)
 	if err != nil {
 		noFiles(t, dir)
@@ -343,6 +343,7 @@ func TestOfflineLimits(t *testing.T) {
 		{"earlier than the first is in time", `"timeLimitInSeconds":3`, littlePcap.File(packets(100, 5, 102, 200, 101), 101), capture.TimeExceeded, []int{100, 5, 102}, 4},
 		{"no limit", `"timeLimitInSeconds":0`, littlePcap.File(packets(1, 1<<32-1), 101), capture.EndOfFile, []int{1, 1<<32 - 1}, 2},
 		{"packets without a time are never late", `"timeLimitInSeconds":3`, simple, capture.TimeExceeded, []int{0, 1000, 1001}, 4},
+		{"no limit was given", "", littlePcap.File(packets(1, 1<<32-1), 101), capture.EndOfFile, []int{1, 1<<32 - 1}, 2},
 		{"bytes", `"totalBytesPerSession":136`, littlePcap.File(packets(1, 2, 3), 101), capture.SizeExceeded, []int{1, 2}, 3},
 		{"bytes, exactly", `"totalBytesPerSession":192`, littlePcap.File(packets(1, 2, 3), 101), capture.EndOfFile, []int{1, 2, 3}, 3},
 		{"not even one", `"totalBytesPerSession":24`, littlePcap.File(packets(1), 101), capture.SizeExceeded, []int{}, 1},

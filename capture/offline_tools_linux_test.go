@@ -156,6 +156,58 @@ func tcpdump(t *testing.T, file, expr string) []pcapfile.Packet {
 	return packetsOf(t, want)
 }
 
+// tshark sees the same in a pcapng file before and after: interfaces, comments,
+// resolved names, secrets, unknown blocks, and statistics. Only the section's
+// application and the positions differ.
+func TestOfflinePcapngAsTshark(t *testing.T) {
+	testnet.NeedTools(t, "tshark", "capinfos")
+	for name, blocks := range sections("Dumpcap") {
+		file := join(blocks)
+		_, out, err := carveNG(t, "", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, filtered, err := carveNG(t, `"filters":[{"protocol":"TCP"}]`, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tshark := func(file []byte, args ...string) string {
+			path := filepath.Join(t.TempDir(), "x.pcapng")
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			text, err := exec.Command("tshark", append([]string{"-r", path, "-N", "n"}, args...)...).Output()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			return string(text)
+		}
+		before := tshark(file, "-V")
+		if diff := cmp.Diff(before, tshark(out, "-V")); diff != "" {
+			t.Error(diff)
+		}
+		for _, want := range []string{"db.example", "first", "of the tunnel", "eth0", "wg0", "uplink"} {
+			if !strings.Contains(before, want) {
+				t.Errorf("%s: tshark shows nothing of %q: nothing is shown", name, want)
+			}
+		}
+		fields := []string{"-Y", "tcp", "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment", "-e", "ip.src_host", "-e", "frame.time_epoch"}
+		if got, want := tshark(filtered, fields...), tshark(file, fields...); got != want || !strings.Contains(got, "wg0\tof the tunnel\tdb.example") {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		path := filepath.Join(t.TempDir(), "x.pcapng")
+		if err := os.WriteFile(path, filtered, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text, err := exec.Command("capinfos", path).CombinedOutput()
+		for _, want := range []string{"a processor", "an OS", "Dumpcap; pcapctl 9.9", "a comment of the section", "Name = eth0", "Name = wg0"} {
+			if err != nil || !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s: capinfos does not say %q: %v\n%s", name, want, err, text)
+			}
+		}
+	}
+}
+
 // What the message for a file of several link types tells to do, works.
 func TestOfflineMixedCure(t *testing.T) {
 	testnet.NeedTools(t, "tshark")

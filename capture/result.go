@@ -338,8 +338,12 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Read:       st.Seen,
 		Files:      s.sink.Files(),
 	}
-	if s.left > 0 { // in the middle of what had been read
-		r.Read, r.Received = s.left, n.Packets+n.Lost+1
+	if s.left.number > 0 { // in the middle of what had been read
+		r.Read, r.Received = s.left.number, n.Packets+n.Lost+1
+		if s.left.apart {
+			r.Read--
+			r.Received--
+		}
 	}
 	return r
 }

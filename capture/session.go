@@ -52,12 +52,19 @@ type Session struct {
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
 	asked  time.Duration // when stats were asked for by the packet loop
-	left   uint64        // the number of the packet of a file that the byte limit ended it at; 0 for none
+	left   leftPacket    // what the byte limit ended the capture at
 
 	beat      sync.WaitGroup
 	ended     chan struct{} // closed when the capture has ended
 	telling   sync.WaitGroup
 	delivered chan struct{} // closed when the delivery has
+}
+
+// leftPacket is the packet, or the block apart, that the byte limit has no room for.
+// The zero value is none.
+type leftPacket struct {
+	number uint64 // of a file, else 0
+	apart  bool   // a block before the packet of that number
 }
 
 // Options are what a session needs besides its plan.

@@ -105,7 +105,7 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 	case err != nil:
 		reason, err = s.fileReason(err)
 	case left != nil:
-		reason, s.left = SizeExceeded, left.Number
+		reason, s.left = SizeExceeded, leftPacket{left.Number, left.Apart}
 	}
 	return true, reason, err
 }

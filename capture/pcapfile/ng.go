@@ -167,8 +167,8 @@ func EnhancedLen(caplen int) int {
 
 // PutEnhanced writes all of a packet's block but the packet's bytes, of which
 // caplen follow at the offset that it returns. flags are those of
-// PacketFlags. b must have room for EnhancedLen(caplen) bytes.
-func PutEnhanced(b []byte, iface, flags uint32, sec, nsec uint32, caplen, length int) int {
+// PacketFlags. sec is from 1970 on, up to the year 2554. b must have room for EnhancedLen(caplen) bytes.
+func PutEnhanced(b []byte, iface, flags uint32, sec int64, nsec uint32, caplen, length int) int {
 	size := EnhancedLen(caplen)
 	b = b[:size:size]
 	units := uint64(sec)*1e9 + uint64(nsec)

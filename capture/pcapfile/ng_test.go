@@ -19,7 +19,7 @@ import (
 // enhanced is a whole packet block.
 func enhanced(iface, flags, sec, nsec uint32, data string, length int) []byte {
 	b := bytes.Repeat([]byte{0xaa}, EnhancedLen(len(data)))
-	copy(b[PutEnhanced(b, iface, flags, sec, nsec, len(data), length):], data)
+	copy(b[PutEnhanced(b, iface, flags, int64(sec), nsec, len(data), length):], data)
 	return b
 }
 

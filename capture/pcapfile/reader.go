@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 )
 
 // Packet is a packet of a file.
@@ -20,11 +19,19 @@ type Packet struct {
 	// Timed is false when the file has no time for the packet, which a pcapng
 	// Simple Packet Block has not. Sec and Nsec are zero then.
 	Timed bool
-	Sec   uint32 // since 1970
+	Sec   int64  // since 1970; a pcapng file may have any time, also before that
 	Nsec  uint32 // below 1e9
 
 	Direction Direction
 	Offset    int64 // of the packet's record or block in the file
+	Odd       Oddity
+
+	// Block is the block that the packet stands in, of a pcapng file whose blocks
+	// are kept (KeepBlocks), nil otherwise. It is valid as long as Data.
+	Block []byte
+	// Apart says that this is not a packet, but another block of such a file. Of
+	// the other fields only Offset and Odd are set.
+	Apart bool
 }
 
 // Direction is which way a packet went, as far as the file says it beside the
@@ -50,8 +57,10 @@ func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offse
 
 // Reader reads the packets of a pcap or pcapng file that may hold anything. It
 // allocates little more than one packet of MaxSnapLen bytes and one read-ahead
-// buffer, whatever lengths the file claims, and returns an error at the first
-// thing that is not valid.
+// buffer, whatever lengths the file claims (with KeepBlocks, one block of MaxBlock
+// bytes), and returns an error at the first thing after which it cannot know where
+// the next packet begins or what it is. A value that is only strange does not end
+// it: see Oddity.
 //
 // Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
 // both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
@@ -71,14 +80,18 @@ type Reader struct {
 	head   [24]byte // what is read of headers; fields, as they would be allocated otherwise
 	word   [8]byte
 
+	held int // bytes of r.data that hold what Next gave
+
 	next  func(*Packet) error
 	link  LinkType // as LinkType gives it
 	known bool     // link is set
 	// Of a pcap file.
 	scale uint32 // nanoseconds of one unit of a record's time
 	// Of a pcapng file.
-	left   uint32 // bytes of the block's body that are not read yet
 	ifaces []iface
+	keep   bool
+	first  []byte // the section header that the file begins with
+	odd    Oddity // of that
 }
 
 // readAhead is how many bytes are asked for at once.
@@ -165,6 +178,10 @@ func (r *Reader) Next(p *Packet) error {
 // a packet that does not fit, the reader has memory of its own.
 func (r *Reader) Buffer(b []byte) { r.data = b[:0:len(b)] }
 
+// Held is how many bytes of the memory given to Buffer must stay as they are as
+// long as what Next gave last is in use.
+func (r *Reader) Held() int { return r.held }
+
 func (r *Reader) malformed(format string, args ...any) error {
 	return &FormatError{Offset: r.at, Reason: fmt.Sprintf(format, args...)}
 }
@@ -191,8 +208,14 @@ func (r *Reader) begin(b []byte, what string) error {
 
 // body reads the caplen bytes of a packet.
 func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
-	if caplen > MaxSnapLen {
-		return r.malformed("%s claims to hold %d bytes of a packet; allowed: up to %d", what, caplen, MaxSnapLen)
+	if most := longest(p.LinkType); caplen > most {
+		return r.malformed("%s claims to hold %d bytes of a packet; allowed: up to %d", what, caplen, most)
+	}
+	p.Length = int(max(length, caplen))
+	rest := caplen - min(caplen, MaxSnapLen)
+	if rest > 0 {
+		p.Odd |= OddLength
+		caplen = MaxSnapLen
 	}
 	if int(caplen) > cap(r.data) {
 		// Not less than is common, so that this is not done for every packet
@@ -200,8 +223,11 @@ func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
 		r.data = make([]byte, min(max(int(caplen)*2, 4096), MaxSnapLen))
 	}
 	p.Data = r.data[:caplen]
-	p.Length = int(max(length, caplen))
-	return r.fill(p.Data, what)
+	r.held = len(p.Data)
+	if err := r.fill(p.Data, what); err != nil {
+		return err
+	}
+	return r.skip(rest, what)
 }
 
 // skip passes over n bytes.
@@ -257,17 +283,6 @@ func (r *Reader) nextPcap(p *Packet) error {
 	// A fraction of a second or more is not valid, but the sum is clear.
 	nsec := uint64(r.order.Uint32(head[4:])) * uint64(r.scale)
 	sec := uint64(r.order.Uint32(head)) + nsec/1e9
-	if err := r.setTime(p, sec, nsec%1e9); err != nil {
-		return err
-	}
+	p.Sec, p.Nsec = int64(sec), uint32(nsec%1e9)
 	return r.body(p, r.order.Uint32(head[8:]), r.order.Uint32(head[12:]), what)
-}
-
-// setTime refuses what a pcap file could not hold.
-func (r *Reader) setTime(p *Packet, sec, nsec uint64) error {
-	if sec > math.MaxUint32 {
-		return r.malformed("the packet's time is %d seconds after 1970 began, which a pcap file cannot hold; allowed: up to %d, in the year 2106", int64(sec), uint32(math.MaxUint32))
-	}
-	p.Sec, p.Nsec = uint32(sec), uint32(nsec)
-	return nil
 }

@@ -1,10 +1,11 @@
 package pcapfile
 
 import (
+	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Blocks of a pcapng file. draft-ietf-opsawg-pcapng, section 4.
@@ -16,7 +17,10 @@ const (
 	blockEnhanced  = 6
 
 	byteOrderMagic = 0x1a2b3c4d
-	blockOverhead  = 12 // type, and the length at either end
+	blockHead      = 8  // type and length
+	blockOverhead  = 12 // those, and the length once more at the end
+	simpleHeadLen  = 12 // up to the packet's bytes
+	capLenAt       = 20 // how many of a packet's bytes are there, in blocks other than simple ones; its length follows
 	sectionBody    = 16 // byte order, version, section length
 )
 
@@ -28,6 +32,21 @@ const (
 	optTSOffset = 14 // of interfaces
 )
 
+// What of a block is held in memory at the most, in bytes; all are multiples of
+// 4. A packet has its first bytes and a number of options; one option has up to
+// 64 KiB.
+const (
+	maxOptions     = 256 << 10
+	maxPacketBlock = enhancedHeadLen + MaxSnapLen + maxOptions
+	maxDescription = 1 << 20 // of sections and interfaces
+	// MaxBlock is the largest block that is kept, such as the secrets of TLS
+	// sessions, which may be many.
+	MaxBlock = 8 << 20
+	// closing is what a block takes that is cut behind a whole option: the end of
+	// the options, and the length once more.
+	closing = 8
+)
+
 // maxInterfaces bounds what a section may describe. Real ones have a handful;
 // each is remembered until the section ends.
 const maxInterfaces = 1 << 16
@@ -36,172 +55,242 @@ const maxInterfaces = 1 << 16
 type iface struct {
 	link    LinkType
 	snaplen uint32
+	odd     bool  // what its times mean is not told in a valid way
 	binary  bool  // units are 2^-exp of a second, else 10^-exp
-	exp     uint8 // up to 63 or 19, so that a second's units fit 64 bits
+	exp     uint8 // up to 127
 	offset  int64 // seconds that are added to every time
+}
+
+// block is what has been read of a block.
+type block struct {
+	kind   uint32
+	length uint32
+	// raw is the block from its start: all of it when whole, else as much as is
+	// held. There is room for closing more bytes behind it.
+	raw   []byte
+	whole bool
+}
+
+// body is raw without the length at its end.
+func (b *block) body() []byte {
+	if b.whole {
+		return b.raw[:len(b.raw)-4]
+	}
+	return b.raw
 }
 
 func (r *Reader) openNG() error {
 	r.next = r.nextNG
-	head := r.word[:8]
-	if err := r.begin(head, "the section header"); err != nil {
+	var b block
+	if err := r.load(&b); err != nil {
 		return err
 	}
-	return r.section(head[4:])
+	var p Packet
+	if err := r.section(&b, &p); err != nil {
+		return err
+	}
+	r.first, r.odd = bytes.Clone(b.raw), p.Odd
+	return nil
+}
+
+// KeepBlocks has Next give every block of a pcapng file as it stands, those that
+// are not packets included; of a section that is the one behind the first, which
+// FirstSection gives. It does nothing for a pcap file.
+//
+// What is given is a valid block in the section's byte order: options that are not
+// valid are left out, with those behind them.
+func (r *Reader) KeepBlocks() { r.keep = true }
+
+// FirstSection is the section header that a pcapng file begins with, nil for a
+// pcap file, and what is odd in it.
+func (r *Reader) FirstSection() ([]byte, Oddity) { return r.first, r.odd }
+
+// Move copies the bytes of the packet or block to other memory, unless that is too
+// small.
+func (p *Packet) Move(to []byte) {
+	if p.Block == nil {
+		if len(p.Data) <= len(to) {
+			p.Data = to[:copy(to, p.Data)]
+		}
+		return
+	}
+	if len(p.Block) > len(to) {
+		return
+	}
+	at := cap(p.Block) - cap(p.Data) // Data is a part of Block
+	p.Block = to[:copy(to, p.Block)]
+	if !p.Apart {
+		p.Data = p.Block[at : at+len(p.Data)]
+	}
+}
+
+// LinkTypes are those of the interfaces that the file has described so far, of a
+// pcapng file in the section that is being read. Each is there once.
+func (r *Reader) LinkTypes() []LinkType {
+	if r.first == nil {
+		return []LinkType{r.link.Kind()}
+	}
+	var list []LinkType
+	for i := range r.ifaces {
+		if link := r.ifaces[i].link; !slices.Contains(list, link) {
+			list = append(list, link)
+		}
+	}
+	return list
 }
 
 func (r *Reader) nextNG(p *Packet) error {
 	for {
-		head := r.word[:8]
-		if err := r.begin(head, "the block"); err != nil {
-			return err
-		}
-		if binary.LittleEndian.Uint32(head) == blockSection {
-			if err := r.section(head[4:]); err != nil {
-				return err
-			}
-			continue
-		}
-		kind, length := r.order.Uint32(head), r.order.Uint32(head[4:])
-		if err := r.enter(length, 0); err != nil {
-			return err
-		}
-		found, err := r.block(kind, p)
+		var b block
+		err := r.load(&b)
 		if err != nil {
 			return err
 		}
-		if err := r.leave(length); err != nil {
+		switch b.kind {
+		case blockSection:
+			err = r.section(&b, p)
+		case blockInterface:
+			err = r.describe(&b, p)
+		case blockEnhanced, blockPacket:
+			if err = r.packet(&b, p); err == nil {
+				return nil
+			}
+		case blockSimple:
+			if err = r.simple(&b, p); err == nil {
+				return nil
+			}
+		default: // statistics, names, secrets and unknown blocks
+			if !b.whole {
+				b.raw, p.Odd = nil, OddBlock
+			}
+		}
+		if err != nil {
 			return err
 		}
-		if found {
-			p.Offset = r.at
+		if r.keep {
+			p.Block, p.Apart, p.Offset, r.held = b.raw, true, r.at, len(b.raw)
 			return nil
 		}
+		p.Odd = 0
 	}
 }
 
-// enter begins the body of a block that is said to have length bytes, of which
-// least are needed.
-func (r *Reader) enter(length, least uint32) error {
-	if length < blockOverhead+least || length%4 != 0 {
-		return r.malformed("the block claims a length of %d bytes; allowed: %d or more, divisible by 4", length, blockOverhead+least)
+// load reads a block, as much of it as is held, and passes over the rest. It
+// looks whether the block ends where it said it would. A section header settles
+// the byte order.
+func (r *Reader) load(b *block) error {
+	what := "the block"
+	head := r.head[:12]
+	if err := r.begin(head[:8], what); err != nil {
+		return err
 	}
-	r.left = length - blockOverhead
-	return nil
-}
-
-// leave passes over what is left of a block and looks whether it ends where it
-// said it would.
-func (r *Reader) leave(length uint32) error {
-	if err := r.pass(r.left); err != nil {
+	got := head[:8]
+	least := uint32(blockOverhead)
+	if binary.LittleEndian.Uint32(head) == blockSection {
+		what, got, least = "the section header", head, blockOverhead+sectionBody
+		if err := r.fill(head[8:], what); err != nil {
+			return err
+		}
+		switch {
+		case binary.LittleEndian.Uint32(head[8:]) == byteOrderMagic:
+			r.order = binary.LittleEndian
+		case binary.BigEndian.Uint32(head[8:]) == byteOrderMagic:
+			r.order = binary.BigEndian
+		default:
+			return r.malformed("the section header has an unknown byte order: % x", head[8:])
+		}
+	}
+	b.kind, b.length = r.order.Uint32(head), r.order.Uint32(head[4:])
+	if b.length < least || b.length%4 != 0 {
+		return r.malformed("the block claims a length of %d bytes; allowed: %d or more, divisible by 4", b.length, least)
+	}
+	hold := r.hold(b)
+	b.whole = b.length == hold
+	b.raw = r.memory(hold + closing)[:hold]
+	n := uint32(copy(b.raw, got))
+	if err := r.fill(b.raw[n:], what); err != nil {
 		return err
 	}
 	tail := r.word[:4]
-	if err := r.fill(tail, "the block"); err != nil {
-		return err
+	if b.whole {
+		copy(tail, b.raw[hold-4:])
+	} else {
+		if err := r.skip(b.length-max(hold, uint32(len(got)))-4, what); err != nil {
+			return err
+		}
+		if err := r.fill(tail, what); err != nil {
+			return err
+		}
 	}
-	if end := r.order.Uint32(tail); end != length {
-		return r.malformed("the block has a length of %d bytes at its start and of %d at its end", length, end)
+	if end := r.order.Uint32(tail); end != b.length {
+		return r.malformed("the block has a length of %d bytes at its start and of %d at its end", b.length, end)
 	}
 	return nil
 }
 
-// take reads all of b from the block.
-func (r *Reader) take(b []byte) error {
-	if err := r.claim(uint32(len(b))); err != nil {
-		return err
+// hold is how many bytes of a block are held: all, or as many as may be, or none
+// of one that is of no use.
+func (r *Reader) hold(b *block) uint32 {
+	switch b.kind {
+	case blockSection, blockInterface:
+		return min(b.length, maxDescription)
+	case blockEnhanced, blockPacket, blockSimple:
+		return min(b.length, maxPacketBlock)
 	}
-	return r.fill(b, "the block")
+	if r.keep && b.length <= MaxBlock {
+		return b.length
+	}
+	return 0
 }
 
-// pass passes over n bytes of the block.
-func (r *Reader) pass(n uint32) error {
-	if err := r.claim(n); err != nil {
-		return err
+// memory is n bytes to read a block into.
+func (r *Reader) memory(n uint32) []byte {
+	if int(n) > cap(r.data) {
+		// Not less than is common, so that this is not done for every packet
+		// that is a little longer than those before.
+		r.data = make([]byte, max(int(n), min(max(2*int(n), 4096), maxPacketBlock+closing)))
 	}
-	return r.skip(n, "the block")
+	return r.data[:n]
 }
 
-// claim takes n bytes from what is left of the block.
-func (r *Reader) claim(n uint32) error {
-	if n > r.left {
-		return r.malformed("the block is too short for what it claims to hold: %d bytes are left where %d are needed", r.left, n)
-	}
-	r.left -= n
-	return nil
+// tooShort is a block that has no room for what it must have.
+func (r *Reader) tooShort(left, needed int) error {
+	return r.malformed("the block is too short for what it claims to hold: %d bytes are left where %d are needed", left, needed)
 }
 
-// section reads a section header behind its type. From here on the byte order
-// may be another one, and interfaces are counted from 0 again.
-func (r *Reader) section(length []byte) error {
-	body := r.head[:sectionBody]
-	if err := r.fill(body, "the section header"); err != nil {
-		return err
-	}
-	switch {
-	case binary.LittleEndian.Uint32(body) == byteOrderMagic:
-		r.order = binary.LittleEndian
-	case binary.BigEndian.Uint32(body) == byteOrderMagic:
-		r.order = binary.BigEndian
-	default:
-		return r.malformed("the section header has an unknown byte order: % x", body[:4])
-	}
+// section reads a section header. Interfaces are counted from 0 again.
+func (r *Reader) section(b *block, p *Packet) error {
 	r.format = "pcapng, " + orderName(r.order)
 	// 1.2 is what some writers made of 1.0; the draft has both read alike.
-	if major, minor := r.order.Uint16(body[4:]), r.order.Uint16(body[6:]); major != 1 || minor != 0 && minor != 2 {
+	if major, minor := r.order.Uint16(b.raw[12:]), r.order.Uint16(b.raw[14:]); major != 1 || minor != 0 && minor != 2 {
 		return r.malformed("a pcapng section of version %d.%d; allowed: 1.0", major, minor)
 	}
-	// The section's length at 8 is of use only to those who skip sections.
-	size := r.order.Uint32(length)
-	if err := r.enter(size, sectionBody); err != nil {
-		return err
-	}
-	r.left -= sectionBody
+	// The section's length at 16 is of use only to those who skip sections.
 	r.ifaces = r.ifaces[:0]
-	return r.leave(size)
+	r.options(b, p, blockHead+sectionBody, func(uint16, []byte) {})
+	return nil
 }
 
-// block reads what it needs of a block's body. found says that it is a packet.
-func (r *Reader) block(kind uint32, p *Packet) (found bool, err error) {
-	switch kind {
-	case blockInterface:
-		return false, r.describe()
-	case blockEnhanced:
-		return true, r.enhanced(p)
-	case blockPacket:
-		return true, r.obsolete(p)
-	case blockSimple:
-		return true, r.simple(p)
-	}
-	return false, nil // statistics, names, secrets and unknown blocks
-}
-
-func (r *Reader) describe() error {
+func (r *Reader) describe(b *block, p *Packet) error {
 	if len(r.ifaces) == maxInterfaces {
 		return r.malformed("the section describes more than %d interfaces", maxInterfaces)
 	}
-	head := r.head[:8]
-	if err := r.take(head); err != nil {
-		return err
+	const head = 16
+	if left := len(b.body()) - blockHead; left < head-blockHead {
+		return r.tooShort(left, head-blockHead)
 	}
-	i := iface{link: LinkType(r.order.Uint16(head)), snaplen: r.order.Uint32(head[4:]), exp: 6}
-	err := r.options(func(code, length uint16, value uint64) error {
+	i := iface{link: LinkType(r.order.Uint16(b.raw[8:])), snaplen: r.order.Uint32(b.raw[12:]), exp: 6}
+	r.options(b, p, head, func(code uint16, value []byte) {
 		switch {
-		case code == optTSResol && length == 1:
-			i.exp, i.binary = uint8(value)&0x7f, value&0x80 != 0
-			if i.binary && i.exp > 63 || !i.binary && i.exp > 19 {
-				return r.malformed("the interface's times have a resolution of %s; allowed: down to 10^-19 and 2^-63 of a second", i.resolution())
-			}
-		case code == optTSOffset && length == 8:
-			i.offset = int64(value)
+		case code == optTSResol && len(value) == 1:
+			i.exp, i.binary = value[0]&0x7f, value[0]&0x80 != 0
+		case code == optTSOffset && len(value) == 8:
+			i.offset = int64(r.order.Uint64(value))
 		case code == optTSResol || code == optTSOffset:
-			return r.malformed("option %d of the interface has %d bytes, which is not its length", code, length)
+			i.odd = true
 		}
-		return nil
 	})
-	if err != nil {
-		return err
-	}
+	i.odd = i.odd || p.Odd != 0
 	if !r.known {
 		r.link, r.known = i.link, true
 	}
@@ -209,130 +298,129 @@ func (r *Reader) describe() error {
 	return nil
 }
 
-func (i *iface) resolution() string {
-	if i.binary {
-		return fmt.Sprintf("2^-%d", i.exp)
+// options calls see for each option of a block, which begin at a byte of it.
+// Where they are not valid, or are more than is held, the block is cut behind
+// the last good one.
+func (r *Reader) options(b *block, p *Packet, at int, see func(code uint16, value []byte)) {
+	body := b.body()
+	for len(body)-at >= 4 {
+		code, length := r.order.Uint16(body[at:]), int(r.order.Uint16(body[at+2:]))
+		if code == optEnd {
+			if !b.whole { // what follows means nothing
+				r.cut(b, at)
+			}
+			return
+		}
+		next := at + 4 + int(padded(uint32(length)))
+		if next > len(body) {
+			break
+		}
+		see(code, body[at+4:at+4+length])
+		at = next
 	}
-	return fmt.Sprintf("10^-%d", i.exp)
+	if b.whole && at == len(body) {
+		return
+	}
+	p.Odd |= OddOptions
+	r.cut(b, at)
 }
 
-// options calls see for each option of the rest of the block. value is what an
-// option of 1, 2, 4 or 8 bytes holds; of other lengths it is 0.
-func (r *Reader) options(see func(code, length uint16, value uint64) error) error {
-	for r.left >= 4 {
-		head := r.word[:4]
-		if err := r.take(head); err != nil {
-			return err
-		}
-		code, length := r.order.Uint16(head), r.order.Uint16(head[2:])
-		if code == optEnd {
-			return nil
-		}
-		var value uint64
-		rest := padded(uint32(length))
-		if length == 1 || length == 2 || length == 4 || length == 8 {
-			b := r.head[:rest]
-			if err := r.take(b); err != nil {
-				return err
-			}
-			rest = 0
-			switch length {
-			case 1:
-				value = uint64(b[0])
-			case 2:
-				value = uint64(r.order.Uint16(b))
-			case 4:
-				value = uint64(r.order.Uint32(b))
-			case 8:
-				value = r.order.Uint64(b)
-			}
-		}
-		if err := r.pass(rest); err != nil {
-			return err
-		}
-		if err := see(code, length, value); err != nil {
-			return err
-		}
-	}
-	return nil
+// cut ends the options of a block at a byte of it.
+func (r *Reader) cut(b *block, at int) {
+	b.raw = b.raw[:at+closing]
+	clear(b.raw[at : at+4])
+	r.seal(b)
+}
+
+// seal gives a block that was cut its new length.
+func (r *Reader) seal(b *block) {
+	b.whole, b.length = true, uint32(len(b.raw))
+	r.order.PutUint32(b.raw[4:], b.length)
+	r.order.PutUint32(b.raw[b.length-4:], b.length)
 }
 
 func padded(n uint32) uint32 { return (n + 3) &^ 3 }
 
-func (r *Reader) enhanced(p *Packet) error {
-	head := r.head[:20]
-	if err := r.take(head); err != nil {
-		return err
+// packet reads an Enhanced Packet Block, or the Packet Block that came before it.
+func (r *Reader) packet(b *block, p *Packet) error {
+	if left := len(b.body()) - blockHead; left < enhancedHeadLen-blockHead {
+		return r.tooShort(left, enhancedHeadLen-blockHead)
 	}
-	return r.packet(p, r.order.Uint32(head), head[4:])
-}
-
-// obsolete is the Packet Block, which came before the enhanced one.
-func (r *Reader) obsolete(p *Packet) error {
-	head := r.head[:20]
-	if err := r.take(head); err != nil {
-		return err
+	id := r.order.Uint32(b.raw[8:])
+	if b.kind == blockPacket {
+		id = uint32(r.order.Uint16(b.raw[8:]))
 	}
-	return r.packet(p, uint32(r.order.Uint16(head)), head[4:])
-}
-
-// packet reads what both of them have from the time on.
-func (r *Reader) packet(p *Packet, id uint32, head []byte) error {
 	i, err := r.iface(id)
 	if err != nil {
 		return err
 	}
-	units := uint64(r.order.Uint32(head))<<32 | uint64(r.order.Uint32(head[4:]))
-	caplen, length := r.order.Uint32(head[8:]), r.order.Uint32(head[12:])
 	p.LinkType, p.Timed = i.link, true
-	sec, nsec := i.time(units)
-	if err := r.setTime(p, sec, nsec); err != nil {
-		return err
+	p.Sec, p.Nsec = i.time(uint64(r.order.Uint32(b.raw[12:]))<<32 | uint64(r.order.Uint32(b.raw[16:])))
+	if i.odd {
+		p.Odd |= OddClock
 	}
-	if err := r.content(p, caplen, length); err != nil {
-		return err
-	}
-	return r.options(func(code, length uint16, value uint64) error {
-		if code == optFlags && length == 4 {
-			if d := Direction(value & 3); d <= Outbound { // 3 means nothing
-				p.Direction = d
+	caplen, length := r.order.Uint32(b.raw[capLenAt:]), r.order.Uint32(b.raw[capLenAt+4:])
+	p.Length = int(max(length, caplen))
+	switch room := b.length - enhancedHeadLen - 4; {
+	case caplen > room && caplen > MaxSnapLen:
+		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxSnapLen)
+	case caplen > room:
+		return r.tooShort(int(room), int(caplen))
+	case caplen > MaxSnapLen:
+		p.Odd |= OddLength
+		caplen = MaxSnapLen
+		b.raw = b.raw[:enhancedHeadLen+MaxSnapLen+4]
+		r.order.PutUint32(b.raw[capLenAt:], caplen)
+		r.seal(b)
+	default:
+		r.options(b, p, enhancedHeadLen+int(padded(caplen)), func(code uint16, value []byte) {
+			if code == optFlags && len(value) == 4 {
+				if d := Direction(r.order.Uint32(value) & 3); d <= Outbound { // 3 means nothing
+					p.Direction = d
+				}
 			}
-		}
-		return nil
-	})
+		})
+	}
+	r.give(b, p, enhancedHeadLen, int(caplen))
+	return nil
 }
 
 // simple is a packet of the first interface without a time. It does not say how
 // much of it is there: all of it, or as much as the interface's snap length.
-func (r *Reader) simple(p *Packet) error {
+func (r *Reader) simple(b *block, p *Packet) error {
 	i, err := r.iface(0)
 	if err != nil {
 		return err
 	}
-	head := r.head[:4]
-	if err := r.take(head); err != nil {
-		return err
+	if left := len(b.body()) - blockHead; left < simpleHeadLen-blockHead {
+		return r.tooShort(left, simpleHeadLen-blockHead)
 	}
-	length := r.order.Uint32(head)
+	length := r.order.Uint32(b.raw[blockHead:])
 	caplen := length
 	if i.snaplen != 0 {
 		caplen = min(caplen, i.snaplen)
 	}
-	p.LinkType = i.link
-	return r.content(p, caplen, length)
+	switch room := b.length - simpleHeadLen - 4; {
+	case caplen > MaxSnapLen:
+		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxSnapLen)
+	case caplen > room:
+		return r.tooShort(int(room), int(caplen))
+	}
+	p.LinkType, p.Length = i.link, int(length)
+	if !b.whole { // what is behind the packet means nothing
+		b.raw = b.raw[:simpleHeadLen+padded(caplen)+4]
+		r.seal(b)
+	}
+	r.give(b, p, simpleHeadLen, int(caplen))
+	return nil
 }
 
-// content reads the bytes of a packet and what fills them up to a multiple of 4.
-func (r *Reader) content(p *Packet, caplen, length uint32) error {
-	if caplen <= MaxSnapLen { // body says what is wrong otherwise
-		if err := r.claim(caplen); err != nil {
-			return err
-		}
+// give gives a packet whose bytes begin at a byte of its block.
+func (r *Reader) give(b *block, p *Packet, at, caplen int) {
+	p.Data, p.Offset, r.held = b.raw[at:at+caplen], r.at, at+caplen
+	if r.keep {
+		p.Block, r.held = b.raw, len(b.raw)
 	}
-	if err := r.body(p, caplen, length, "the block"); err != nil {
-		return err
-	}
-	return r.pass(padded(caplen) - caplen)
 }
 
 func (r *Reader) iface(id uint32) (*iface, error) {
@@ -342,33 +430,36 @@ func (r *Reader) iface(id uint32) (*iface, error) {
 	return &r.ifaces[id], nil
 }
 
-// time is the packet's time since 1970. What does not fit becomes a number of
-// seconds that setTime refuses.
-func (i *iface) time(units uint64) (sec, nsec uint64) {
-	if i.binary {
-		sec = units >> i.exp
-		// frac is below 2^63, the product below 2^93: the high half, shifted,
-		// is what stays of it.
-		hi, lo := bits.Mul64(units&(1<<i.exp-1), 1e9)
-		nsec = lo>>i.exp | hi<<(64-i.exp)
-	} else {
-		one := powerOf10(i.exp)
-		sec, nsec = units/one, units%one
-		if i.exp <= 9 {
-			nsec *= powerOf10(9 - i.exp)
+// time is the packet's time since 1970. What is beyond all numbers becomes the
+// last of them.
+func (i *iface) time(units uint64) (sec int64, nsec uint32) {
+	var whole, rest uint64
+	switch {
+	case i.binary:
+		// The part of a second is below 2^exp, so that the product's upper half,
+		// shifted, is what stays of it where exp is 64 or more.
+		if i.exp < 64 {
+			whole = units >> i.exp
+			hi, lo := bits.Mul64(units&(1<<i.exp-1), 1e9)
+			rest = lo>>i.exp | hi<<(64-i.exp)
 		} else {
-			nsec /= powerOf10(i.exp - 9)
+			hi, _ := bits.Mul64(units, 1e9)
+			rest = hi >> (i.exp - 64)
 		}
+	case i.exp <= 9:
+		one := powerOf10(i.exp)
+		whole, rest = units/one, units%one*powerOf10(9-i.exp)
+	case i.exp <= 19:
+		one := powerOf10(i.exp)
+		whole, rest = units/one, units%one/powerOf10(i.exp-9)
+	case i.exp <= 19+9:
+		rest = units / powerOf10(i.exp-9)
 	}
-	if i.offset >= 0 {
-		var carry uint64
-		if sec, carry = bits.Add64(sec, uint64(i.offset), 0); carry != 0 {
-			sec = math.MaxInt64
-		}
-		return sec, nsec
+	sec = int64(min(whole, math.MaxInt64))
+	if i.offset > math.MaxInt64-sec {
+		return math.MaxInt64, uint32(rest)
 	}
-	// Below 1970 it wraps and is out of range by that.
-	return sec - uint64(-i.offset), nsec
+	return sec + i.offset, uint32(rest)
 }
 
 func powerOf10(n uint8) uint64 {

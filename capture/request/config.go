@@ -40,7 +40,7 @@ type Config struct {
 type Continuous struct {
 	Rotate    bool  // true: the oldest file goes once there are FileCount; false: one file, and the session ends when it is full
 	FileCount int   // 1 to 10000
-	FileSize  int64 // bytes, 102400 to 4294967295
+	FileSize  int64 // bytes, 102400 to 4294967295; 0 = no limit, for packets of a file only
 }
 
 // NewConfig validates a request and fills in its defaults. The error is a

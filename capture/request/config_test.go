@@ -150,6 +150,37 @@ func TestContinuousMode(t *testing.T) {
 	}
 }
 
+// A default of a live capture is not one of packets of a file, in either mode; a
+// limit that was given is.
+func TestDefaultsOfLiveCaptureAreNotThoseOfAFile(t *testing.T) {
+	h := testHost()
+	h.FromFile = true
+	for _, test := range []struct {
+		members string
+		bytes   int64
+		time    time.Duration
+	}{
+		{"", 0, 0},
+		{`"timeLimitInSeconds":0,"totalBytesPerSession":0`, 0, 0},
+		{`"timeLimitInSeconds":null`, 0, 0},
+		{`"timeLimitInSeconds":60`, 0, time.Minute},
+		{`"totalBytesPerSession":5000`, 5000, 0},
+		{`"continuousCapture":false`, 0, 0},
+		{`"continuousCapture":false,"captureSettings":{}`, 0, 0},
+		{`"continuousCapture":false,"captureSettings":{"fileSizeInBytes":200000}`, 200000, 0},
+		{`"continuousCapture":false,"captureSettings":{"sessionTimeLimitInSeconds":60}`, 0, time.Minute},
+	} {
+		if strings.Contains(test.members, "continuousCapture") {
+			test.members += `,"storageLocation":{"localPath":"/var/captures/x"}`
+		}
+		c := mustConfig(t, test.members, h)
+		if c.MaxBytes != test.bytes || c.MaxTime != test.time {
+			t.Errorf("%s: %d bytes, %v; want %d, %v", test.members, c.MaxBytes, c.MaxTime, test.bytes, test.time)
+		}
+		roundTrip(t, c, h)
+	}
+}
+
 func TestNewConfigFaults(t *testing.T) {
 	const loc = "properties.storageLocation"
 	account := `"storageId":"` + testAccount + `"`

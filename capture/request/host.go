@@ -13,6 +13,11 @@ type Host struct {
 	Now           time.Time // when the session is made
 	Output        Output    // what the files shall look like
 	Application   string    // version of the program, for those who read its files
+	// FromFile says that packets come from a capture file. The defaults of limits
+	// are for a capture of interfaces, which would otherwise go on until somebody
+	// remembers it: a file ends by itself, so a limit that was not given does not
+	// apply.
+	FromFile bool
 }
 
 // withDefaults fills in what was left empty.

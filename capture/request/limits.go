@@ -56,12 +56,21 @@ func (v *validator) number(path string, given *int64, b bounds) int64 {
 	return *given
 }
 
+// limit is the value of a member that ends a capture, or its default: that of
+// the live capture, or none for packets of a file.
+func (v *validator) limit(path string, given *int64, b bounds) int64 {
+	if given == nil && v.host.FromFile {
+		return 0
+	}
+	return v.number(path, given, b)
+}
+
 // limits sets the limits of either mode. What switches the mode is that
 // continuousCapture is there, not whether it is true.
 func (v *validator) limits(c *Config, p *Properties) {
 	if p.ContinuousCapture == nil {
-		c.MaxBytes = v.number("properties.totalBytesPerSession", p.TotalBytesPerSession, boundsTotal)
-		c.MaxTime = time.Duration(v.number("properties.timeLimitInSeconds", p.TimeLimitInSeconds, boundsTime)) * time.Second
+		c.MaxBytes = v.limit("properties.totalBytesPerSession", p.TotalBytesPerSession, boundsTotal)
+		c.MaxTime = time.Duration(v.limit("properties.timeLimitInSeconds", p.TimeLimitInSeconds, boundsTime)) * time.Second
 		if p.CaptureSettings != nil && *p.CaptureSettings != (CaptureSettings{}) {
 			v.wrongMode("properties.captureSettings", `belong to continuous mode: leave them out, or add "continuousCapture": true or false`)
 		}
@@ -81,10 +90,10 @@ func (v *validator) limits(c *Config, p *Properties) {
 	c.Continuous = &Continuous{
 		Rotate:    *p.ContinuousCapture,
 		FileCount: int(v.number(path+"fileCount", s.FileCount, boundsFileCount)),
-		FileSize:  v.number(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
+		FileSize:  v.limit(path+"fileSizeInBytes", s.FileSizeInBytes, boundsFileSize),
 	}
 	c.MaxBytes = c.Continuous.FileSize
-	c.MaxTime = time.Duration(v.number(path+"sessionTimeLimitInSeconds", s.SessionTimeLimitInSeconds, boundsSessionTime)) * time.Second
+	c.MaxTime = time.Duration(v.limit(path+"sessionTimeLimitInSeconds", s.SessionTimeLimitInSeconds, boundsSessionTime)) * time.Second
 }
 
 // wrongMode is the fault of a member of the one mode in a request of the other.

@@ -41,10 +41,14 @@ func (c *Config) Properties() Properties {
 	}
 	p.StorageLocation.LocalPath = new(c.FilePath)
 	p.ContinuousCapture = new(c.Continuous.Rotate)
-	p.CaptureSettings = &CaptureSettings{
-		FileCount:                 new(int64(c.Continuous.FileCount)),
-		FileSizeInBytes:           new(c.Continuous.FileSize),
-		SessionTimeLimitInSeconds: new(int64(c.MaxTime / time.Second)),
+	p.CaptureSettings = &CaptureSettings{FileCount: new(int64(c.Continuous.FileCount))}
+	// 0 is not a valid value of these two. Only a capture of a file's packets has
+	// no limit of the kind: its request did not have the member.
+	if c.Continuous.FileSize > 0 {
+		p.CaptureSettings.FileSizeInBytes = new(c.Continuous.FileSize)
+	}
+	if c.MaxTime > 0 {
+		p.CaptureSettings.SessionTimeLimitInSeconds = new(int64(c.MaxTime / time.Second))
 	}
 	return p.AsPrinted()
 }

@@ -54,6 +54,12 @@ func snapLen(c *request.Config) uint32 {
 // source.
 func NewEncoder(c *request.Config, src source.Source) Encoder {
 	if c.Format == pcapfile.NG {
+		if blocks, ok := src.(source.BlockSource); ok {
+			return newBlockEncoder(c, blocks)
+		}
+		if src.Report().File.Path != "" {
+			return newCarvedEncoder(c, src)
+		}
 		return newNGEncoder(c, src)
 	}
 	return &pcapEncoder{link: src.Report().LinkType, nano: c.Format == pcapfile.Nano, snap: snapLen(c)}

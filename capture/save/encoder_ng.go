@@ -25,6 +25,7 @@ type ngEncoder struct {
 	// first packet is recorded. Those before described are in the file.
 	pending   []byte
 	described int
+	tail      int64 // bytes that each interface takes at the end of the file
 }
 
 type ngInterface struct {
@@ -34,7 +35,7 @@ type ngInterface struct {
 }
 
 func newNGEncoder(c *request.Config, src source.Source) *ngEncoder {
-	e := &ngEncoder{src: src, snap: snapLen(c)}
+	e := &ngEncoder{src: src, snap: snapLen(c), tail: pcapfile.StatisticsLen}
 	if c.Filters.Len() > 0 {
 		e.filter = c.Filters.String()
 	}
@@ -46,10 +47,32 @@ func newNGEncoder(c *request.Config, src source.Source) *ngEncoder {
 	return e
 }
 
+// carvedEncoder writes pcapng of the packets of a file that says nothing of where
+// they come from. So this file says nothing either: the machine that made it out of
+// the other has not seen the packets, and has no statistics of an interface.
+type carvedEncoder struct{ ngEncoder }
+
+func newCarvedEncoder(c *request.Config, src source.Source) *carvedEncoder {
+	i := src.Describe(0)
+	section := pcapfile.Section{Application: application(c), Comment: carved(c)}
+	d := pcapfile.Interface{Description: i.Description, LinkType: i.LinkType, SnapLen: snapLen(c)}
+	return &carvedEncoder{ngEncoder{
+		src: src, snap: snapLen(c),
+		head:   pcapfile.AppendSection(nil, &section),
+		ifaces: []ngInterface{{block: pcapfile.AppendInterface(nil, &d)}},
+	}}
+}
+
+// End implements Encoder.
+func (*carvedEncoder) End() Trailer { return noTrailer{} }
+
+// application is the program as files name it.
+func application(c *request.Config) string { return strings.TrimSpace("pcapctl " + c.Application) }
+
 // sectionOf tells a file's readers where it comes from. There is no secret in
 // the request that a Config gives back.
 func sectionOf(c *request.Config, hardware, system string) *pcapfile.Section {
-	s := &pcapfile.Section{Hardware: hardware, System: system, Application: strings.TrimSpace("pcapctl " + c.Application)}
+	s := &pcapfile.Section{Hardware: hardware, System: system, Application: application(c)}
 	s.Comment = fmt.Sprintf("host %s, session %s", c.HostName, c.Name)
 	if text, err := json.Marshal(c.Request()); err == nil {
 		s.Comment += ", request " + string(text)
@@ -84,7 +107,7 @@ func (e *ngEncoder) Least() int64 {
 }
 
 // endSize is how many bytes End takes.
-func (e *ngEncoder) endSize() int64 { return int64(len(e.ifaces)) * pcapfile.StatisticsLen }
+func (e *ngEncoder) endSize() int64 { return int64(len(e.ifaces)) * e.tail }
 
 // Append implements Encoder.
 func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {
@@ -109,7 +132,7 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 		at := len(b)
 		b = b[:at+record]
 		body := b[at:]
-		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, uint32(p.Sec), p.Nsec, caplen, p.Length):][:caplen]
+		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, p.Sec, p.Nsec, caplen, p.Length):][:caplen]
 		copy(body[copy(body, p.Prefix):], p.Data)
 		e.ifaces[p.Interface].packets++
 		n++

@@ -145,7 +145,9 @@ func (r *Recorder) lose(p *source.Packet, batch source.Batch) {
 	}
 	n := uint64(0)
 	for ; p != nil; p = batch.Next() {
-		n++
+		if !p.Apart {
+			n++
+		}
 	}
 	r.packets += n
 	r.counters.lost.Add(n)

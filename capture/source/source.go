@@ -30,9 +30,16 @@ type Packet struct {
 	Data   []byte
 	// Timed is false when the source has no time for the packet.
 	Timed bool
+	// Apart says that this is not a packet but another block, of a BlockSource. It
+	// counts as nothing.
+	Apart bool
 	// Number counts the packets of a file from 1 on, those that do not match
-	// included. It is 0 on interfaces.
+	// included. It is 0 on interfaces. That of a block apart is of the packet that
+	// comes behind it.
 	Number uint64
+	// Block is the whole block that the packet stands in, or, of one Apart, the
+	// block, of a BlockSource. It is nil otherwise.
+	Block []byte
 }
 
 // Batch is a number of packets that a source hands over together. Between the
@@ -178,6 +185,16 @@ type Source interface {
 	Report() Report
 	// Close ends the source. It may be called at any time, and again.
 	Close() error
+}
+
+// BlockSource is a source of the packets of a pcapng file for a file that is
+// pcapng, too. It gives the file's blocks as they stand, those that are not
+// packets in between. Each is valid, and in the byte order of its section. A
+// section header that comes later is a block like others.
+type BlockSource interface {
+	Source
+	// Section is the section header that the file begins with.
+	Section() []byte
 }
 
 // ErrGone is returned by Wait when every interface that was captured on has

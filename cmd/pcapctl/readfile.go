@@ -97,7 +97,9 @@ func parseLocal(text string) (netip.Prefix, bool) {
 // planFile checks everything that can be checked before the file is opened.
 func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
-	_, config, err := a.config(cmd, r, a.settings.host())
+	host := a.settings.host()
+	host.FromFile = true
+	_, config, err := a.config(cmd, r, host)
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
 	session, sessionErr := a.settings.session()
 	o := session.options()

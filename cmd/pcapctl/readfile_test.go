@@ -12,8 +12,9 @@ import (
 
 // makeCapture is the program `mkpcap FILE KIND COUNT`: UDP datagrams of 70
 // bytes with their headers from 10.0.0.1:1000, 1001, … to 10.0.0.2:9, one a
-// second. KIND is ethernet, a pcap file, or mixed, a pcapng file in which every
-// second packet is of an interface with raw IP. It exists only for the scripts.
+// second. KIND is ethernet, a pcap file; hourly, one with a packet an hour; or
+// mixed, a pcapng file in which every second packet is of an interface with raw
+// IP. It exists only for the scripts.
 func makeCapture() {
 	if err := writeCapture(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "mkpcap:", err)
@@ -34,6 +35,9 @@ func writeCapture(path, kind, count string) error {
 		binary.BigEndian.PutUint16(frame[34:], uint16(1000+i))
 		frame[37], frame[39] = 9, 36
 		p := pcaptest.Packet{Data: frame, Sec: 1_700_000_000 + uint32(i)}
+		if kind == "hourly" {
+			p.Sec = 1_700_000_000 + uint32(i)*3600
+		}
 		if kind == "mixed" && i%2 == 1 {
 			p.Data, p.Interface = frame[14:], 1
 		}

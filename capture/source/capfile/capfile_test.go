@@ -27,7 +27,11 @@ func TestConformance(t *testing.T) {
 		name   string
 		stream bool
 		ng     bool
-	}{{"a file", false, false}, {"a pcapng file", false, true}, {"a stream", true, false}} {
+		out    pcapfile.Format
+	}{
+		{"a file", false, false, pcapfile.Micro}, {"a pcapng file", false, true, pcapfile.Micro}, {"a stream", true, false, pcapfile.Micro},
+		{"a pcapng file into pcapng", false, true, pcapfile.NG}, {"a pcapng stream into pcapng", true, true, pcapfile.NG}, {"a file into pcapng", false, false, pcapfile.NG},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			form := pcaptest.Form{Order: binary.LittleEndian, NG: test.ng}
 			sourcetest.Run(t, sourcetest.Fixture{Finite: true, Length: 60, Prepare: func(t *testing.T) (source.Source, func(int)) {
@@ -51,7 +55,7 @@ func TestConformance(t *testing.T) {
 						t.Cleanup(func() { _ = f.Close() })
 						o = capfile.Options{Path: capfile.StandardInput, Stdin: struct{ io.Reader }{f}}
 					}
-					c := &request.Config{CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap"}
+					c := &request.Config{CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap", Format: test.out}
 					spec, err := capfile.NewSpec(c, o)
 					if err != nil {
 						t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,19 +26,39 @@ const (
 
 // batch is what goes from the decoder to the packet loop.
 type batch struct {
+	of      *fileSource
 	packets [batchLen]source.Packet
-	length  int    // of packets
+	odd     [batchLen]odd
+	length  int    // of packets, and of blocks beside them
 	given   int    // of them, by Next
 	quiet   bool   // nothing more was there when it was handed over
 	arena   []byte // what is left of it
 	memory  []byte // all of it
+	beyond  int    // bytes of packets and blocks that had no room in it
 	seen    uint64 // packets looked at, up to its end
 	matched uint64 // of them
+	blind   tally  // of them: could not be looked into
 	err     error  // behind the packets; nothing follows
 }
 
 func (b *batch) reset() {
-	b.length, b.given, b.quiet, b.arena, b.err = 0, 0, false, b.memory, nil
+	b.length, b.given, b.quiet, b.arena, b.beyond, b.err = 0, 0, false, b.memory, 0, nil
+}
+
+// full reports whether the batch takes no more.
+func (b *batch) full() bool {
+	return b.length == batchLen || len(b.arena) < pcapfile.MaxSnapLen || b.beyond >= arenaSize
+}
+
+// add adds a packet or block, of whose memory held bytes must stay.
+func (b *batch) add(p source.Packet, o odd, held int) {
+	b.packets[b.length], b.odd[b.length] = p, o
+	b.length++
+	if held <= len(b.arena) {
+		b.arena = b.arena[held:]
+	} else {
+		b.beyond += held
+	}
 }
 
 // Next implements source.Batch.
@@ -46,7 +67,11 @@ func (b *batch) Next() *source.Packet {
 		return nil
 	}
 	b.given++
-	return &b.packets[b.given-1]
+	p := &b.packets[b.given-1]
+	if o := b.odd[b.given-1]; o != 0 {
+		b.of.oddities.note(o, p.Number)
+	}
+	return p
 }
 
 // Quiet implements source.Batch.
@@ -69,19 +94,21 @@ type fileSource struct {
 	match matcher
 
 	// Of the decoder.
-	now     *batch // is being filled
-	turned  bool   // a batch was handed over while a packet was being read
-	empty   bool
-	first   pcapfile.Packet   // read already, unless empty
+	keep    bool            // the file's blocks go into the file written
+	now     *batch          // is being filled
+	turned  bool            // a batch was handed over while a packet was being read
+	first   pcapfile.Packet // read already, if read
+	read    bool
+	stop    error             // what ends the source, known from the start; nil for a file that has packets
 	link    pcapfile.LinkType // of the packet before
-	id      int               // of its interface
+	blind   bool              // filters cannot look into packets of it
 	seen    uint64
 	matched uint64
+	unseen  tally // packets that filters could not look into
 	begun   int64 // time of the first packet that has one, in nanoseconds since 1970
 	timed   bool  // there was one
 
-	mu     sync.Mutex
-	ifaces []source.Interface
+	oddities oddities
 
 	// Of the packet loop, which others look at.
 	cur   *batch // given by Next
@@ -96,7 +123,7 @@ func newSource(s *Spec) *fileSource {
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	for range batches {
-		b := &batch{memory: make([]byte, arenaSize)}
+		b := &batch{of: f, memory: make([]byte, arenaSize)}
 		b.reset()
 		f.free <- b
 	}
@@ -109,26 +136,60 @@ func (f *fileSource) begin() error {
 	if f.reader, err = pcapfile.NewReader(f.in); err != nil {
 		return err
 	}
+	section, strange := f.reader.FirstSection()
+	if f.keep = f.spec.config.Format == pcapfile.NG && section != nil; f.keep {
+		f.reader.KeepBlocks()
+		f.oddities.note(odd(strange), 1)
+	}
 	f.now = <-f.free
-	f.reader.Buffer(f.now.arena)
-	err = f.reader.Next(&f.first)
-	f.empty = errors.Is(err, io.EOF)
-	if err != nil && !f.empty {
+	if err := f.readFirst(); err != nil {
 		return err
 	}
 	link, known := f.reader.LinkType()
 	switch {
-	case !known:
+	case !known && f.stop != nil:
 		return &pcapfile.FormatError{Reason: "the file has no packets and describes no interface, so that it has no link type"}
-	case f.empty || f.first.LinkType == link.Kind():
+	case !f.read || f.first.LinkType == link.Kind():
 		f.header = link
 	default: // of another interface than the first
 		f.header = f.first.LinkType
 	}
-	f.link = f.header.Kind()
-	f.turnTo(f.link)
-	if w := f.spec.sideWarning(f.link, &f.first); w != "" {
+	if w := f.spec.sideWarning(f.header.Kind(), &f.first); w != "" {
 		f.warnings = append(f.warnings, w)
+	}
+	return nil
+}
+
+// readFirst reads as far as the first packet. The blocks before it go into the
+// first batch; if that is full before, a packet is not waited for.
+//
+// A classic pcap file has the link type of its packets in its header. Where the
+// file that is read has several, that is the one of the first packet that is
+// wanted.
+func (f *fileSource) readFirst() error {
+	for f.stop == nil && !f.read && !f.now.full() {
+		f.reader.Buffer(f.now.arena)
+		err := f.reader.Next(&f.first)
+		switch {
+		case errors.Is(err, io.EOF):
+			f.stop = err
+		case err != nil && f.seen == 0:
+			return err
+		case err != nil:
+			f.stop = f.readError(err)
+		case f.first.Apart:
+			f.block(&f.first)
+		case f.spec.config.Format == pcapfile.NG || len(f.reader.LinkTypes()) == 1:
+			f.read = true
+		default:
+			f.seen++
+			if f.late(&f.first) {
+				f.stop = source.ErrLate
+			} else if f.wants(&f.first) {
+				f.seen--
+				f.read = true
+			}
+		}
 	}
 	return nil
 }
@@ -157,15 +218,21 @@ func (f *fileSource) Start() error {
 
 // decode fills batches until the file ends. Its error is what ends the source.
 func (f *fileSource) decode() error {
-	if f.empty {
-		return io.EOF
+	if f.stop != nil {
+		return f.stop
 	}
 	p := f.first
-	for {
-		if err := f.packet(&p); err != nil {
-			return err
+	for read := f.read; ; read = true {
+		switch {
+		case !read: // the first batch is full, and has no packet
+		case p.Apart:
+			f.block(&p)
+		default:
+			if err := f.packet(&p); err != nil {
+				return err
+			}
 		}
-		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
+		if f.now.full() {
 			if err := f.handOver(); err != nil {
 				return err
 			}
@@ -181,43 +248,64 @@ func (f *fileSource) decode() error {
 		}
 		if f.turned {
 			// Its bytes are in the memory of a batch that was handed over, and which
-			// nobody writes to before this goroutine does.
-			p.Data = f.now.arena[:copy(f.now.arena, p.Data)]
+			// nobody writes to before this goroutine does; or in memory of its own.
+			p.Move(f.now.arena)
 		}
 	}
 }
 
 // packet takes one packet into the batch, if it is wanted.
 func (f *fileSource) packet(p *pcapfile.Packet) error {
-	if p.LinkType != f.link {
-		if err := f.changeLink(p); err != nil {
-			return err
-		}
-	}
 	f.seen++
 	if f.late(p) {
 		return source.ErrLate
 	}
-	if !f.match.match(p) {
+	if !f.wants(p) {
 		return nil
 	}
+	if f.spec.config.Format != pcapfile.NG && p.LinkType != f.header.Kind() {
+		return f.linkError(p)
+	}
 	f.matched++
-	b := f.now
-	b.packets[b.length] = source.Packet{
-		Sec: int64(p.Sec), Nsec: p.Nsec, Flags: uint32(p.Direction), Interface: f.id, Length: p.Length, Data: p.Data,
-		Timed: p.Timed, Number: f.seen,
+	o := odd(p.Odd)
+	if isOddTime(p) {
+		o |= oddTime
+		if f.spec.config.Format != pcapfile.NG {
+			p.Sec, p.Nsec = nearestTime(p.Sec)
+		}
 	}
-	b.length++
-	if len(b.arena) >= len(p.Data) {
-		b.arena = b.arena[len(p.Data):]
-	}
+	f.now.add(source.Packet{
+		Sec: p.Sec, Nsec: p.Nsec, Flags: uint32(p.Direction), Length: p.Length, Data: p.Data,
+		Timed: p.Timed, Number: f.seen, Block: p.Block,
+	}, o, f.reader.Held())
 	return nil
+}
+
+// block takes a block that is not a packet into the batch.
+func (f *fileSource) block(p *pcapfile.Packet) {
+	if p.Block == nil {
+		f.oddities.note(odd(p.Odd), f.seen+1)
+		return
+	}
+	f.now.add(source.Packet{Apart: true, Block: p.Block, Number: f.seen + 1}, odd(p.Odd), f.reader.Held())
+}
+
+// wants reports whether a packet is to be recorded.
+func (f *fileSource) wants(p *pcapfile.Packet) bool {
+	if p.LinkType != f.link {
+		f.link, f.blind = p.LinkType, f.spec.checkLink(p.LinkType) != nil
+	}
+	if f.blind {
+		f.unseen.add(f.seen)
+		return false
+	}
+	return f.match.match(p)
 }
 
 // end gives the last batch to the packet loop, and the error that comes behind
 // it.
 func (f *fileSource) end(err error) {
-	f.now.seen, f.now.matched, f.now.err = f.seen, f.matched, err
+	f.now.seen, f.now.matched, f.now.blind, f.now.err = f.seen, f.matched, f.unseen, err
 	select {
 	case f.full <- f.now:
 	case <-f.done:
@@ -226,7 +314,7 @@ func (f *fileSource) end(err error) {
 
 // handOver gives the batch to the packet loop and takes an empty one.
 func (f *fileSource) handOver() error {
-	f.now.seen, f.now.matched = f.seen, f.matched
+	f.now.seen, f.now.matched, f.now.blind = f.seen, f.matched, f.unseen
 	select {
 	case f.full <- f.now:
 	case <-f.done:
@@ -243,48 +331,31 @@ func (f *fileSource) handOver() error {
 // late reports whether a packet came after the time limit, which begins with
 // the first packet of the file, whether that matches or not. The first one that
 // is late ends the capture, as nothing says that earlier ones will follow; one
-// that is earlier than the first is in time.
+// that is earlier than the first is in time, and one with an odd time does not
+// count.
 func (f *fileSource) late(p *pcapfile.Packet) bool {
-	if !p.Timed {
+	if !p.Timed || isOddTime(p) {
 		return false
 	}
-	at := int64(p.Sec)*int64(time.Second) + int64(p.Nsec) // up to 2106, which fits
+	at := p.Sec*int64(time.Second) + int64(p.Nsec) // up to 2106, which fits
 	if !f.timed {
 		f.begun, f.timed = at, true
 	}
-	limit := f.spec.config.MaxTime
-	return limit > 0 && at-f.begun >= int64(limit)
+	limit, after := f.spec.config.MaxTime, time.Duration(at-f.begun)
+	if limit == 0 || after < limit {
+		return false
+	}
+	if after >= leap {
+		f.oddities.leapt(f.seen, after)
+	}
+	return true
 }
 
-// changeLink prepares for packets of another link type than that of the one
-// before.
-func (f *fileSource) changeLink(p *pcapfile.Packet) error {
-	if f.spec.config.Format == pcapfile.NG {
-		if err := f.spec.checkLink(p.LinkType); err != nil {
-			return f.readError(&pcapfile.FormatError{Offset: p.Offset, Reason: err.Error()})
-		}
-		f.link = p.LinkType
-		f.turnTo(p.LinkType)
-		return nil
-	}
+// linkError is a packet that has no place in a classic pcap file.
+func (f *fileSource) linkError(p *pcapfile.Packet) error {
 	return f.readError(&pcapfile.FormatError{Offset: p.Offset, Reason: fmt.Sprintf(
 		"a packet of %s, while those before are of %s, and a classic pcap file has one link type: write pcapng, with --format pcapng, or "+
-			"take out the packets of one interface, as in `tshark -r FILE -Y 'frame.interface_id == 0' -w one.pcapng`, and read these", p.LinkType, f.link)})
-}
-
-// turnTo settles the interface of the packets that follow: there is one for each
-// link type.
-func (f *fileSource) turnTo(link pcapfile.LinkType) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.ifaces {
-		if f.ifaces[i].LinkType == link {
-			f.id = i
-			return
-		}
-	}
-	f.id = len(f.ifaces)
-	f.ifaces = append(f.ifaces, source.Interface{Name: filepath.Base(f.spec.Name()), Description: "packets of a file", LinkType: link})
+			"take out the packets of one interface, as in `tshark -r FILE -Y 'frame.interface_id == 0' -w one.pcapng`, and read these", p.LinkType, f.header.Kind())})
 }
 
 // readError says where the file that is read went wrong.
@@ -321,6 +392,7 @@ func (f *fileSource) Next() (source.Batch, error) {
 	f.cur, f.ended = b, b.err
 	f.stats.seen.Store(b.seen)
 	f.stats.matched.Store(b.matched)
+	f.oddities.cannotLookInto(b.blind)
 	return b, nil
 }
 
@@ -377,20 +449,26 @@ func (*fileSource) Links() []source.Link { return nil }
 // Interfaces implements source.Source.
 func (*fileSource) Interfaces() int { return 1 }
 
-// Describe implements source.Source.
-func (f *fileSource) Describe(id int) source.Interface {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ifaces[id]
+// Describe implements source.Source. A file that is read as a whole has one
+// interface; those of a blockSource are in its blocks.
+func (f *fileSource) Describe(int) source.Interface {
+	name := filepath.Base(f.spec.Name())
+	return source.Interface{Name: name, Description: "packets of " + name, LinkType: f.header.Kind()}
 }
 
 // Timeline implements source.Source.
 func (*fileSource) Timeline() source.Timeline { return source.PacketTime }
 
-// Report implements source.Source.
+// Report implements source.Source. What was odd in the file is told when that has
+// been read.
 func (f *fileSource) Report() source.Report {
 	r := f.spec.Report()
 	r.LinkType, r.File.Format, r.File.Size, r.Warnings = f.header, f.reader.Format(), f.in.size, f.warnings
+	select {
+	case <-f.done:
+		r.Warnings = slices.Concat(f.warnings, f.oddities.warnings(f.spec.config.Format == pcapfile.NG, f.keep))
+	default:
+	}
 	return r
 }
 
@@ -399,4 +477,13 @@ func (f *fileSource) Close() error {
 	_ = f.Detach()
 	_ = f.in.close() // it was only read
 	return nil
+}
+
+// blockSource is the source of a pcapng file whose blocks go into another one.
+type blockSource struct{ *fileSource }
+
+// Section implements source.BlockSource.
+func (b blockSource) Section() []byte {
+	section, _ := b.reader.FirstSection()
+	return section
 }

@@ -111,8 +111,14 @@ func (s *Spec) Prepare() (_ source.Source, err error) {
 	if err := f.begin(); err != nil {
 		return nil, s.prepareError(err)
 	}
-	if err := s.checkLink(f.header.Kind()); err != nil {
-		return nil, &fault.Error{Class: fault.Invalid, Target: flag, Message: s.Name() + ": " + err.Error()}
+	// Of a file with several link types, the packets that can be looked into are.
+	if !slices.ContainsFunc(f.reader.LinkTypes(), func(l pcapfile.LinkType) bool { return s.checkLink(l) == nil }) {
+		if err := s.checkLink(f.header.Kind()); err != nil {
+			return nil, &fault.Error{Class: fault.Invalid, Target: flag, Message: s.Name() + ": " + err.Error()}
+		}
+	}
+	if f.keep {
+		return blockSource{f}, nil
 	}
 	return f, nil
 }

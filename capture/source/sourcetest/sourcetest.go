@@ -108,6 +108,12 @@ func take(t *testing.T, src source.Source, n int, length int) (numbers []int) {
 func read(t *testing.T, src source.Source, batch source.Batch, length int) (numbers []int) {
 	t.Helper()
 	for p := batch.Next(); p != nil; p = batch.Next() {
+		if p.Apart { // of a BlockSource
+			if len(p.Block) == 0 || len(p.Data) > 0 {
+				t.Fatalf("%+v", p)
+			}
+			continue
+		}
 		if p.Length != length || len(p.Prefix)+len(p.Data) > p.Length || p.Nsec >= 1e9 || p.Timed && p.Sec == 0 || p.Interface < 0 {
 			t.Fatalf("%+v", p)
 		}
