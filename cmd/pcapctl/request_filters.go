@@ -70,8 +70,9 @@ func decodeFilters(text []byte) ([]filter.Spec, error) {
 	return list, fault.OfRequest(faults)
 }
 
-// shortFilter reads one filter such as protocol=TCP,localPort=80-85. The lists in
-// its values have semicolons.
+// shortFilter reads one filter such as protocol=TCP,localPort=80-85. A part
+// without "=" is one more entry of the list before it, as in remotePort=80,443:
+// the semicolon that the request's lists have would end the command in a shell.
 func shortFilter(text string) (filter.Spec, error) {
 	var spec filter.Spec
 	members := map[string]**string{
@@ -79,11 +80,15 @@ func shortFilter(text string) (filter.Spec, error) {
 		"remoteipaddress": &spec.RemoteIPAddress, "remoteport": &spec.RemotePort,
 	}
 	names := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort"}
+	var last **string // the member that a part without "=" belongs to
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
 		key = strings.TrimSpace(key)
 		to := members[strings.ToLower(key)]
 		switch {
+		case !ok && last != nil:
+			*last = new(strings.TrimSuffix(**last, ";") + ";" + key)
+			continue
 		case !ok:
 			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
 		case to == nil:
@@ -92,6 +97,7 @@ func shortFilter(text string) (filter.Spec, error) {
 			return spec, fmt.Errorf("%s is given twice", fault.Quote(key))
 		}
 		*to = new(strings.TrimSpace(value))
+		last = to
 	}
 	return spec, nil
 }

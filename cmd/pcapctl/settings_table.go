@@ -38,18 +38,18 @@ var (
 
 	setPerPacket = define(settingInfo{
 		key: "bytes-to-capture-per-packet", on: captureCommands, ofRequest: true,
-		usage: "`bytes` recorded of each packet; 0 is all (also --capture-size)",
-	}, wholeNumber)
+		usage: "`bytes` recorded of each packet, such as 96; 0 is all (also --capture-size)",
+	}, byteCount)
 
 	setTotal = define(settingInfo{
 		key: "total-bytes-per-session", on: captureCommands, ofRequest: true,
-		usage: "size limit of the file in `bytes`; 0 is none (default 1073741824; also --capture-limit)",
-	}, wholeNumber)
+		usage: "size limit of the file in `bytes`, or such as 10MB; 0 is none (default 1GiB; also --capture-limit)",
+	}, byteCount)
 
 	setTime = define(settingInfo{
 		key: "time-limit-in-seconds", on: captureCommands, ofRequest: true,
-		usage: "time limit in `seconds`; 0 is none (default 18000; also --time-limit)",
-	}, wholeNumber)
+		usage: "time limit in `seconds`, or such as 10s, 5m; 0 is none (default 5h; also --time-limit)",
+	}, secondCount)
 
 	setInterface = define(settingInfo{
 		key: "interface", on: captureCommands, kind: listFlag, shorthand: "i", complete: completeInterfaces,

@@ -29,10 +29,7 @@ several it is that of the first one, in the order given, that has failed.`,
 
 // waitTime reads a duration; a number by itself is seconds.
 func waitTime(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		d, err = time.ParseDuration(text + "s")
-	}
+	d, err := durationOf(text)
 	if err != nil || d < 0 {
 		return 0, &fault.Error{
 			Class: fault.Invalid, Target: "--timeout",
