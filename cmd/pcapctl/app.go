@@ -17,6 +17,10 @@ type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
 
+	// typed are the names by which the request's members were given on the command
+	// line, for messages.
+	typed typedNames
+
 	in       io.Reader
 	out      io.Writer // the result and nothing else
 	err      io.Writer // everything else
@@ -46,7 +50,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	a.printError(withHint(err))
+	a.printError(withHint(a.typed.asTyped(err)))
 	return exitCode(err)
 }
 

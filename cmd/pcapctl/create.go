@@ -20,6 +20,7 @@ import (
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
+	"pcapctl/filter"
 )
 
 type createOptions struct {
@@ -157,7 +158,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	}
 	defer a.watchUpload(session)()
 	a.warn(session.Warnings...)
-	a.say("capturing on %s", announce(plan.Plan, "Ctrl-C"))
+	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
 
 	bar, endStatus := a.startProgress(session), keepStatus(session)
@@ -230,6 +231,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 		return nil, nil, err
 	}
 	ord.setConfig(config, given)
+	ord.Source.EitherEnd = a.typed.ofEnds
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)
@@ -309,14 +311,14 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
-func announce(p *capture.Plan, end string) string {
-	return announceFrom(p.Source.Name(), p.Config, end)
+func (a *app) announce(p *capture.Plan, end string) string {
+	return a.announceFrom(p.Source.Name(), p.Config, end)
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
-func announceFrom(source string, c *request.Config, ends ...string) string {
+func (a *app) announceFrom(source string, c *request.Config, ends ...string) string {
 	var b strings.Builder
-	_, _ = fmt.Fprintf(&b, "%s: %s", source, c.Filters)
+	_, _ = fmt.Fprintf(&b, "%s: %s", source, a.filterWords(c.Filters))
 	if c.SnapLen != 0 {
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
@@ -333,6 +335,19 @@ func announceFrom(source string, c *request.Config, ends ...string) string {
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
 	return b.String()
+}
+
+// filterWords says what the filters match, those of --host and --port as they were
+// meant.
+func (a *app) filterWords(set filter.Set) string {
+	if a.typed.ends == "" {
+		return set.String()
+	}
+	words := a.typed.ends + " at either end"
+	if rest := set.Filters()[a.typed.ofEnds:]; len(rest) > 0 {
+		words += "; or " + filter.NewSet(rest...).String()
+	}
+	return words
 }
 
 func lost(d capture.Drops) string {

@@ -134,7 +134,7 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	a.warn(session.Warnings...)
 	from := session.Source()
-	a.say("reading %s (%s, %s)", announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
+	a.say("reading %s (%s, %s)", a.announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
 	ready.tell("reading " + plan.Source.Name())
 	return a.runFile(ctx, session)
 }

@@ -16,10 +16,11 @@ import (
 // overrideFilters replaces the body's filters by those of --filters and
 // --filter together.
 func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properties) error {
-	if !given.Changed("filters") && !given.Changed("filter") {
+	ends := r.ends.filters()
+	if !given.Changed("filters") && !given.Changed("filter") && ends == nil {
 		return nil
 	}
-	p.Filters = nil
+	p.Filters = ends
 	if given.Changed("filters") {
 		text := []byte(r.filters)
 		if name, ok := strings.CutPrefix(r.filters, "@"); ok {
@@ -29,7 +30,7 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 			}
 		}
 		list, err := decodeFilters(text)
-		p.Filters = list
+		p.Filters = append(p.Filters, list...)
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, re
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
-	a.say("capturing on %s; log: %s", announce(plan.Plan, byStop(name)), ans.LogFile)
+	a.say("capturing on %s; log: %s", a.announce(plan.Plan, byStop(name)), ans.LogFile)
 	ready.tell("capturing on " + plan.Source.Name())
 	return a.printDone(resourceView{ans.Resource})
 }
@@ -167,7 +167,7 @@ func (a *app) worker(parent context.Context) error {
 	defer a.watchUpload(session)()
 	plan := session.Plan
 	a.warn(session.Warnings...)
-	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
+	a.say("capturing on %s", a.announce(plan, byStop(plan.Config.Name)))
 	err = json.NewEncoder(out).Encode(answer{
 		Resource: claim.Resource(session.Started), Warnings: session.Warnings, LogFile: claim.LogFile(),
 	})
