@@ -15,6 +15,7 @@ import (
 // results.
 type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
+	capturing atomic.Pointer[capture.Session] // the session that this process has
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
 
 	// typed are the names by which the request's members were given on the command
@@ -28,6 +29,7 @@ type app struct {
 	settings settings
 	output   output
 	log      logger
+	quiet    bool
 	verbose  bool
 	debug    bool
 }
@@ -80,6 +82,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	})
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing unless something is wrong, and print no result unless -o or --query asks for one")
 	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
 	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
 	a.settings.flags(root)
@@ -96,6 +99,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 
 // begin runs before every command, when its flags are known.
 func (a *app) begin(cmd *cobra.Command) error {
+	a.output.fit(cmd.Flags(), a.out, a.quiet)
 	if err := a.output.check(); err != nil {
 		return err
 	}

@@ -157,6 +157,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		return err
 	}
 	defer a.watchUpload(session)()
+	defer a.watchEnd(session)()
 	a.warn(session.Warnings...)
 	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
@@ -290,10 +291,14 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			switch {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
+			case atOnce && a.abandonCommand():
+				a.say("breaking off --on-file; the capture is complete")
 			case atOnce:
 				a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
 				a.aside() // what was drawn in between
 				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
+			case sig == os.Interrupt && a.hasEnded():
+				a.say("the capture has ended already; once more breaks off what it waits for")
 			case sig == os.Interrupt:
 				a.say("stopping; once more to leave at once")
 			case first:

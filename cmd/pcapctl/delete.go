@@ -37,7 +37,7 @@ func (a *app) delete(cmd *cobra.Command, names []string, stop bool) error {
 		case e.err != nil && err == nil:
 			err = e.err
 		case e.err != nil:
-			a.warn(e.err.Error())
+			a.printError(e.err)
 		case e.session.Record == nil:
 			a.say("deleted %s; its record could not be read, and its capture file was not touched", e.session.Name)
 		default:

@@ -85,6 +85,9 @@ func priority(level slog.Level) string {
 
 // say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
+	if a.quiet {
+		return
+	}
 	defer a.aside()()
 	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))
 }

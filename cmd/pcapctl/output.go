@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -23,11 +24,14 @@ type output struct {
 	format string
 	query  string
 	asked  bool // the format was given, not defaulted
+	glance bool // the result is for a person at a terminal who asked for no format
+	color  bool // -o jsonc has colours
+	width  int  // of the terminal, 0 for none
 	expr   *jmespath.JMESPath
 }
 
 func (o *output) flags(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.format, "output", "o", outputFormats[0], "output format: "+strings.Join(outputFormats, ", "))
+	flags.StringVarP(&o.format, "output", "o", outputFormats[0], "output format: "+strings.Join(outputFormats, ", ")+" (default: json; at a terminal, lines for people)")
 	flags.StringVar(&o.query, "query", "", "JMESPath query of the result")
 }
 
@@ -55,6 +59,20 @@ func (o *output) check() error {
 	return nil
 }
 
+// fit settles what depends on where the result goes.
+func (o *output) fit(flags *pflag.FlagSet, out io.Writer, quiet bool) {
+	o.peek(flags)
+	terminal := isTerminal(out)
+	if terminal {
+		o.width = widthOf(out)
+	}
+	o.glance = terminal && !o.asked && o.query == ""
+	o.color = terminal && os.Getenv("NO_COLOR") == ""
+	if quiet && !o.asked && o.query == "" {
+		o.format = "none"
+	}
+}
+
 func (o *output) isJSON() bool { return o.format == "json" || o.format == "jsonc" }
 
 // print writes v, which encoding/json can marshal.
@@ -62,11 +80,18 @@ func (o *output) print(w io.Writer, v any) error {
 	if o.format == "none" {
 		return nil
 	}
-	if t, ok := v.(tabler); ok && o.expr == nil && o.format == "table" {
-		head, rows := t.table()
-		return writeTable(w, head, rows)
+	if g, ok := v.(glance); ok && o.glance {
+		return writeLines(w, g.glance(o.width))
 	}
-	if l, ok := v.(lister); ok && o.expr == nil && o.format == "tsv" {
+	format := o.format
+	if o.glance {
+		format = "table"
+	}
+	if t, ok := v.(tabler); ok && o.expr == nil && format == "table" {
+		head, rows := t.table()
+		return o.writeTable(w, head, rows)
+	}
+	if l, ok := v.(lister); ok && o.expr == nil && format == "tsv" {
 		v = l.items()
 	}
 	if o.expr != nil {
@@ -75,10 +100,14 @@ func (o *output) print(w io.Writer, v any) error {
 			return err
 		}
 	}
-	switch o.format {
+	switch format {
 	case "jsonc":
 		text, err := marshal(v)
 		if err != nil {
+			return err
+		}
+		if !o.color {
+			_, err = w.Write(text)
 			return err
 		}
 		_, err = w.Write(append(pretty.Color(bytes.TrimRight(text, "\n"), nil), '\n'))
@@ -88,7 +117,7 @@ func (o *output) print(w io.Writer, v any) error {
 		if err != nil {
 			return err
 		}
-		return writeNode(w, o.format, node)
+		return o.writeNode(w, format, node)
 	default:
 		return writeJSON(w, v)
 	}
@@ -110,6 +139,33 @@ func writeJSON(w io.Writer, v any) error {
 	}
 	_, err = w.Write(text)
 	return err
+}
+
+// writeJSONLine writes v as one line, for logs and for those who read line by line.
+func writeJSONLine(w io.Writer, v any) error {
+	text, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line) // strings of JSON have no line feeds in them
+		b.WriteString(line)
+		if strings.HasSuffix(line, ",") {
+			b.WriteByte(' ')
+		}
+	}
+	_, err = io.WriteString(w, b.String()+"\n")
+	return err
+}
+
+func writeLines(w io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ordered gives v as a tree that keeps the order of members. It reads the JSON
@@ -135,7 +191,7 @@ func plain(n *yaml.Node) {
 	}
 }
 
-func writeNode(w io.Writer, format string, n *yaml.Node) error {
+func (o *output) writeNode(w io.Writer, format string, n *yaml.Node) error {
 	if format == "yaml" {
 		enc := yaml.NewEncoder(w)
 		enc.SetIndent(2)
@@ -146,7 +202,7 @@ func writeNode(w io.Writer, format string, n *yaml.Node) error {
 	}
 	head, rows := tableOf(n)
 	if format == "table" {
-		return writeTable(w, head, rows)
+		return o.writeTable(w, head, rows)
 	}
 	for _, row := range rows {
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {

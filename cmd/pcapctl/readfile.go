@@ -140,6 +140,7 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 }
 
 func (a *app) runFile(ctx context.Context, s *capture.Session) error {
+	defer a.watchEnd(s)()
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
@@ -156,15 +157,18 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 // unless stderr is a terminal.
 func (a *app) startReadProgress(s *capture.Session) *progress {
 	size := s.Source().File.Size
-	return a.startBar(size > 0, func() (string, float64) {
+	return a.startBar(func() sight {
+		if texts := describeCommand(s); texts != nil {
+			return sight{texts, -1}
+		}
 		now := s.Progress()
 		text := humanize.IBytes(uint64(now.BytesRead))
-		var part float64
+		part := -1.0
 		if size > 0 {
 			text += " of " + humanize.IBytes(uint64(size))
 			part = min(float64(now.BytesRead)/float64(size), 1)
 		}
-		return fmt.Sprintf("%s read, %d of %s kept, %s", text, now.Packets, plural(now.PacketsRead, "packet"), humanize.IBytes(uint64(now.Size))), part
+		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), humanize.IBytes(uint64(now.Size))}, part}
 	})
 }
 

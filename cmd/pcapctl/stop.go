@@ -51,7 +51,7 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 		case e.err != nil && err == nil:
 			err = e.err
 		case e.err != nil:
-			a.warn(e.err.Error())
+			a.printError(e.err)
 		case e.was:
 			a.say("stopped %s%s", e.session.Name, describeEnd(e.session))
 		default:

@@ -77,7 +77,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		if err == nil {
 			err = e.err
 		} else if e.err != nil {
-			a.warn(e.err.Error())
+			a.printError(e.err)
 		}
 	}
 	if err == nil && going != nil {

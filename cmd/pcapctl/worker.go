@@ -165,6 +165,7 @@ func (a *app) worker(parent context.Context) error {
 		return err
 	}
 	defer a.watchUpload(session)()
+	defer a.watchEnd(session)()
 	plan := session.Plan
 	a.warn(session.Warnings...)
 	a.say("capturing on %s", a.announce(plan, byStop(plan.Config.Name)))
