@@ -58,6 +58,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 
 // rootCommand makes the commands. out is for what cobra prints by itself.
 func (a *app) rootCommand(out io.Writer) *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "pcapctl",
 		Short: "Capture packets on this machine as Azure Network Watcher does on a VM",
@@ -70,7 +71,12 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 		SilenceUsage:       true,
 		DisableSuggestions: true, // noArguments makes them
 		Args:               noArguments,
-		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.print(buildVersion())
+			}
+			return cmd.Help()
+		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.begin(cmd)
 		},
@@ -80,6 +86,7 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 		a.output.peek(cmd.Flags())
 		return fault.Errorf(fault.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
+	root.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing unless something is wrong, and print no result unless -o or --query asks for one")

@@ -90,6 +90,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	// not the process.
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	a.forgetOld(ctx, ord.StateDir)
 	for {
 		if o.noWait {
 			err = a.createDetached(ctx, ord, plan, ready)

@@ -47,9 +47,12 @@ func (s *settings) stateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
+// rootStateDir is the state folder of root.
+const rootStateDir = "/var/lib/pcapctl"
+
 func defaultStateDir() (string, error) {
 	if os.Geteuid() == 0 {
-		return "/var/lib/pcapctl", nil
+		return rootStateDir, nil
 	}
 	if runtime.GOOS == "windows" {
 		dir, err := os.UserCacheDir()

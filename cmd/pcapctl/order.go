@@ -36,13 +36,14 @@ type order struct {
 
 // order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
-	errs := make([]error, 5)
+	errs := make([]error, 6)
 	o.Source, errs[0] = s.source()
 	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
 		o.Upload, errs[2] = s.upload(o.StateDir)
 	}
 	o.MinFree, errs[3] = setMinFree.value(s)
 	o.OnFile, errs[4] = s.onFile()
+	_, errs[5] = setKeepEnded.value(s)
 	return fault.Join(errs...)
 }
 

@@ -89,6 +89,11 @@ func (o *output) print(w io.Writer, v any) error {
 	}
 	if t, ok := v.(tabler); ok && o.expr == nil && format == "table" {
 		head, rows := t.table()
+		if n, ok := v.(narrower); ok && o.width > 0 && tableWidth(head, rows) > o.width {
+			if lines := narrowTable(n, o.width); lines != nil {
+				return writeLines(w, lines)
+			}
+		}
 		return o.writeTable(w, head, rows)
 	}
 	if l, ok := v.(lister); ok && o.expr == nil && format == "tsv" {

@@ -41,6 +41,9 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 		return err
 	}
 	hint := "; there are no sessions in " + reg.Dir()
+	if os.Geteuid() != 0 && reg.Dir() != rootStateDir {
+		hint += " (root's are elsewhere: use sudo)"
+	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
 		names := make([]string, len(list))
 		for i, s := range list {

@@ -17,6 +17,18 @@ type tabler interface {
 	table() (head []string, rows [][]string)
 }
 
+// narrower is a result with a table for narrow terminals, of which each row has
+// more to say below it.
+type narrower interface {
+	narrow() (head []string, rows []narrowRow)
+}
+
+// narrowRow is a row of such a table, and what stands below it.
+type narrowRow struct {
+	cells []string
+	below string
+}
+
 // lister is a list that is wrapped in an object. As tsv it has a line for each
 // item.
 type lister interface {
@@ -86,6 +98,58 @@ func (o *output) writeTable(w io.Writer, head []string, rows [][]string) error {
 		}
 	}
 	return t.Flush()
+}
+
+// narrowTable writes a table whose rows have a second line. A first cell that
+// leaves the others no room has a line of its own. It is nil when not even the other
+// columns fit.
+func narrowTable(v narrower, width int) []string {
+	head, rows := v.narrow()
+	rest := make([][]string, 0, len(rows)+1)
+	for _, r := range rows {
+		rest = append(rest, r.cells[1:])
+	}
+	room := width - columnGap - tableWidth(head[1:], rest)
+	if room < len(head[0]) {
+		return nil
+	}
+	first := len(head[0])
+	for _, r := range rows {
+		if n := utf8.RuneCountInString(r.cells[0]); n <= room {
+			first = max(first, n)
+		}
+	}
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 8, columnGap, ' ', 0)
+	titles := make([]string, len(head))
+	for i, h := range head {
+		titles[i] = title(h)
+	}
+	titles[0] += strings.Repeat(" ", first-len(titles[0]))
+	_, _ = fmt.Fprintln(t, strings.Join(titles, "\t"))
+	for _, r := range rows {
+		cells := r.cells
+		if utf8.RuneCountInString(cells[0]) > first {
+			cells = append([]string{""}, cells[1:]...)
+		}
+		_, _ = fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	_ = t.Flush()
+	var lines []string
+	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		if i > 0 {
+			if name := rows[i-1].cells[0]; utf8.RuneCountInString(name) > first {
+				lines = append(lines, name)
+			}
+		}
+		lines = append(lines, strings.TrimRight(line, " "))
+		if i > 0 && rows[i-1].below != "" {
+			for _, part := range wrap(rows[i-1].below, width-columnGap) {
+				lines = append(lines, strings.Repeat(" ", columnGap)+part)
+			}
+		}
+	}
+	return lines
 }
 
 // columnGap is how many blanks stand between columns.
