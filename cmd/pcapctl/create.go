@@ -167,7 +167,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	result, err := session.Run(ctx)
 	bar.stop()
 	endStatus()
-	err = a.endSession(keeper, result, err, ord.FailOnDrops)
+	err = a.endSession(keeper, result, err, ord)
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
@@ -206,8 +206,8 @@ func startSession(ctx context.Context, ord *order, plan *livePlan, keeper record
 
 // endSession writes down and says what came of a session, and gives the error
 // that it ends with.
-func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, failOnDrops bool) error {
-	if err == nil && failOnDrops && result.Dropped.Total() > 0 {
+func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, ord *order) error {
+	if err == nil && ord.FailOnDrops && result.Dropped.Total() > 0 {
 		err = fault.Errorf(fault.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
 			lost(result.Dropped))
 	} else if result.Dropped.Total() > 0 {
@@ -219,6 +219,11 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, result.Blobs))
+	if err == nil {
+		if why := explainNothing(&result.Resource().Properties, ord.Source); why != "" {
+			a.say("%s", why)
+		}
+	}
 	return err
 }
 

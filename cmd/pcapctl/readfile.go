@@ -147,6 +147,13 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	a.warn(result.Warnings...)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
+	if err == nil && result.Packets == 0 {
+		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
+		if ends := aboutEnds(result.Resource().Properties.Filters); ends != nil {
+			why += "; " + ends[0] + "; --local-address says which side of the file is local"
+		}
+		a.say("%s", why)
+	}
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}

@@ -54,6 +54,7 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 			a.printError(e.err)
 		case e.was:
 			a.say("stopped %s%s", e.session.Name, describeEnd(e.session))
+			a.sayNothing(e.session)
 		default:
 			a.say("%s had ended before%s", e.session.Name, describeEnd(e.session))
 		}

@@ -72,6 +72,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 			continue
 		case e.err == nil:
 			a.say("%s has ended%s", e.session.Name, describeEnd(e.session))
+			a.sayNothing(e.session)
 			e.err = e.session.Failure()
 		}
 		if err == nil {

@@ -179,7 +179,7 @@ func (a *app) worker(parent context.Context) error {
 		cancel()
 	}
 	result, err := session.Run(ctx)
-	return a.endSession(claim, result, err, ord.FailOnDrops)
+	return a.endSession(claim, result, err, ord)
 }
 
 // startWorker does what the order says, up to the moment that packets are
