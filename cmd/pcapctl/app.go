@@ -64,9 +64,11 @@ func (a *app) rootCommand(out io.Writer) *cobra.Command {
 		Short: "Capture packets on this machine as Azure Network Watcher does on a VM",
 		Long: `pcapctl captures packets on this machine as Azure Network Watcher does on a VM:
 it takes the same request (a JSON body or flags), captures in the kernel with
-exact limits and filters, and leaves a .cap file that every pcap tool opens.
-
-` + exitCodeHelp(),
+exact limits and filters, and leaves a .cap file for every pcap tool.`,
+		Example: `  sudo pcapctl create --port 443 --time-limit 30s
+  sudo pcapctl create -f request.json
+  sudo pcapctl create --no-wait -n web --filter 'protocol=TCP,localPort=80,443'
+  sudo pcapctl stop web`,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true, // noArguments makes them
@@ -101,6 +103,8 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)
+	groupCommands(root)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
 	return root
 }
 
@@ -121,6 +125,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 		return err
 	}
 	a.log.open(format, a.err)
+	a.warn(unknownVariables(os.Environ())...)
 	for _, why := range a.settings.unread {
 		a.warn("a configuration file is not read: " + why)
 	}

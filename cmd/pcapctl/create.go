@@ -49,11 +49,15 @@ With --no-wait it returns as soon as packets are being captured and prints the
 new session; the capture goes on in the background. See list, show-status, stop,
 wait and delete.
 
-` + exitCodeHelp(),
+Without a request file and a destination the capture goes to the captures
+folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
+'remotePort=80,443'. Quote what has a semicolon, a brace or a bracket in it.`,
 		Example: `  pcapctl create -f request.json
-  pcapctl create --no-wait -n web --file-path /var/captures/web.cap --filter protocol=TCP,localPort=443
-  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60
-  pcapctl create --read-file big.pcapng --file-path /var/captures/web.cap --filter remotePort=443 --local-address 10.0.0.5`,
+  pcapctl create --port 443 --time-limit 30s
+  pcapctl create --no-wait -n web --filter 'protocol=TCP,localPort=80,443'
+  pcapctl create --file-path '{hostname}-{startTime}.cap' --capture-limit 10MB
+  pcapctl create --read-file big.pcapng -n web --filter 'remotePort=443' \
+      --local-address 10.0.0.5`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
@@ -142,7 +146,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
 	var keeper recordKeeper = registry.Unlisted{}
-	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
+	claim, err := ord.claim(plan)
 	switch {
 	case err == nil:
 		keeper = claim
@@ -333,6 +337,15 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 	if c.SnapLen != 0 {
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
+	if c.IsRing() {
+		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+	}
+	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
+	return b.String()
+}
+
+// limitsInWords are what ends a capture: its limits, and what else its caller knows.
+func limitsInWords(c *request.Config, ends ...string) []string {
 	var until []string
 	if c.MaxTime != 0 {
 		until = append(until, c.MaxTime.String())
@@ -340,12 +353,7 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 	if c.MaxBytes != 0 && !c.IsRing() {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
-	until = append(until, ends...)
-	if c.IsRing() {
-		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
-	}
-	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
-	return b.String()
+	return append(until, ends...)
 }
 
 // filterWords says what the filters match, those of --host and --port as they were

@@ -118,7 +118,10 @@ func (s *settings) upload(stateDir string) (deliver.Settings, error) {
 	if err := fault.Join(err1, err2, err3); err != nil {
 		return u, err
 	}
-	if u.SpoolDir == "" {
+	switch {
+	case u.SpoolDir == "" && stateDir == "":
+		return u, nil // a capture that needs a spool is refused when it is planned
+	case u.SpoolDir == "":
 		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
 	}
 	var err error

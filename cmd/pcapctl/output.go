@@ -89,6 +89,9 @@ func (o *output) print(w io.Writer, v any) error {
 	}
 	if t, ok := v.(tabler); ok && o.expr == nil && format == "table" {
 		head, rows := t.table()
+		if f, ok := v.(fitter); ok && o.width > 0 {
+			return writeLines(w, f.fit(o.width))
+		}
 		if n, ok := v.(narrower); ok && o.width > 0 && tableWidth(head, rows) > o.width {
 			if lines := narrowTable(n, o.width); lines != nil {
 				return writeLines(w, lines)

@@ -206,7 +206,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 	if from.File.Size >= 0 {
 		read.Size = &from.File.Size
 	}
-	return a.print(planView{
+	return a.printPlan(planView{
 		Name:       plan.Config.Name,
 		Properties: plan.Config.Properties(),
 		Plan: planDetails{
@@ -222,5 +222,5 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 			PacketCaptureStatus: capture.StatusNotStarted,
 			Statistics:          &capture.Statistics{Files: []capture.FileResult{{Path: plan.Config.FilePath}}},
 		}},
-	})
+	}, plan.Config)
 }

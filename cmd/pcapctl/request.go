@@ -40,10 +40,10 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder; {packetCaptureName}, {hostname} and {startTime} are filled in (default: {packetCaptureName}.cap)")
 	f.StringVar(&r.localPath, "local-path", "", "`path` of the capture files in continuous mode")
 	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, or @file")
-	f.StringArrayVar(&r.filter, "filter", nil, "one filter, as in `protocol=TCP,localPort=80-85,remoteIPAddress=10.0.0.5`; may be repeated")
+	f.StringArrayVar(&r.filter, "filter", nil, "one `filter`, as in 'protocol=TCP,localPort=80,443'; may be repeated: any of them")
 	f.StringVar(&r.continuous, flagContinuous, "", "continuous mode: `true` for a ring of files, false for one")
 	f.Lookup(flagContinuous).NoOptDefVal = bareContinuous
-	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
+	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `name=value` … of file-count, file-size-in-bytes, session-time-limit-in-seconds")
 	r.ends.flags(f)
 	r.read.flags(f)
 	addSettingFlags(cmd, captureCommands)

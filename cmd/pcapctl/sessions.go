@@ -28,7 +28,7 @@ func (a *app) registry() (*registry.Registry, error) {
 // function that it returns removes the folder if it did not exist before and is
 // empty: a capture that cannot start leaves nothing behind.
 func freshStateDir(dir string) (undo func()) {
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(dir); dir == "" || !errors.Is(err, fs.ErrNotExist) {
 		return func() {}
 	}
 	return func() { _ = os.Remove(dir) }

@@ -107,9 +107,12 @@ func (i *settingInfo) given(s *settings) (text string, ok bool) {
 	return text, text != "" || i.preset != ""
 }
 
+// variablePrefix is how the names of settings in the environment begin.
+const variablePrefix = "PCAPCTL_"
+
 // variable is the name of the setting in the environment.
 func (i *settingInfo) variable() string {
-	return "PCAPCTL_" + strings.ToUpper(strings.ReplaceAll(i.key, "-", "_"))
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(i.key, "-", "_"))
 }
 
 // settingKeys are the keys that a configuration file may have.

@@ -40,17 +40,17 @@ var (
 
 	setPerPacket = define(settingInfo{
 		key: "bytes-to-capture-per-packet", on: captureCommands, ofRequest: true,
-		usage: "`bytes` recorded of each packet, such as 96; 0 is all (also --capture-size)",
+		usage: "`bytes` recorded of each packet, such as 96; 0 is all",
 	}, byteCount)
 
 	setTotal = define(settingInfo{
 		key: "total-bytes-per-session", on: captureCommands, ofRequest: true,
-		usage: "size limit of the file in `bytes`, or such as 10MB; 0 is none (default 1GiB; also --capture-limit)",
+		usage: "size limit of the file in `bytes`, or such as 10MB; 0 is none (default 1GiB)",
 	}, byteCount)
 
 	setTime = define(settingInfo{
 		key: "time-limit-in-seconds", on: captureCommands, ofRequest: true,
-		usage: "time limit in `seconds`, or such as 10s, 5m; 0 is none (default 5h; also --time-limit)",
+		usage: "time limit in `seconds`, or such as 10s, 5m; 0 is none (default 5h)",
 	}, secondCount)
 
 	setInterface = define(settingInfo{

@@ -23,6 +23,11 @@ type narrower interface {
 	narrow() (head []string, rows []narrowRow)
 }
 
+// fitter is a result whose table is lines of a name and a value.
+type fitter interface {
+	fit(width int) []string
+}
+
 // narrowRow is a row of such a table, and what stands below it.
 type narrowRow struct {
 	cells []string

@@ -43,6 +43,9 @@ type answer struct {
 
 // createDetached has a worker capture and returns when it does.
 func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, ready *readiness) error {
+	if ord.noStateDir != nil {
+		return ord.noStateDir
+	}
 	reg := registry.New(ord.StateDir)
 	if err := reg.Check(*ord.Request.Name); err != nil {
 		return err
