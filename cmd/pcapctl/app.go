@@ -91,7 +91,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 	root.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
-	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing unless something is wrong, and print no result unless -o or --query asks for one")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing unless something is wrong; create and upload print their result only when -o or --query asks for it")
 	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
 	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
 	a.settings.flags(root)
@@ -110,7 +110,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 
 // begin runs before every command, when its flags are known.
 func (a *app) begin(cmd *cobra.Command) error {
-	a.output.fit(cmd.Flags(), a.out, a.quiet)
+	a.output.fit(cmd.Flags(), a.out, a.quiet && (cmd.Name() == "create" || cmd.Name() == "upload"))
 	if err := a.output.check(); err != nil {
 		return err
 	}

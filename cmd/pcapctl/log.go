@@ -95,6 +95,6 @@ func (a *app) say(format string, args ...any) {
 func (a *app) warn(warnings ...string) {
 	defer a.aside()()
 	for _, w := range warnings {
-		a.log.write(a.err, slog.LevelWarn, w)
+		a.log.write(a.err, slog.LevelWarn, a.typed.message(w))
 	}
 }

@@ -41,8 +41,8 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 		return err
 	}
 	hint := "; there are no sessions in " + reg.Dir()
-	if os.Geteuid() != 0 && reg.Dir() != rootStateDir {
-		hint += " (root's are elsewhere: use sudo)"
+	if own, derr := defaultStateDir(); os.Geteuid() != 0 && derr == nil && own == reg.Dir() {
+		hint += "; those of root are in " + rootStateDir + ": use sudo"
 	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
 		names := make([]string, len(list))

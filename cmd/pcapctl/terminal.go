@@ -8,6 +8,7 @@ import (
 	"golang.org/x/term"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 )
 
@@ -61,7 +62,7 @@ func shellWord(text string) string {
 		return text
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
-		return "$" + strconv.Quote(text)
+		return fault.Quote(text) // not for a shell any more, and not for the terminal to obey
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
