@@ -155,7 +155,7 @@ func TestEditDistance(t *testing.T) {
 		a, b string
 		want int
 	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"ab", "ba", 2},
+		{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"ab", "ba", 1}, {"abcd", "badc", 2},
 		{"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"intention", "execution", 5}, {"subscriptionid", "packetcapturename", 14},
 	} {
 		if got := editDistance(tt.a, tt.b); got != tt.want {

@@ -45,6 +45,7 @@ type planView struct {
 
 	resource *capture.Resource // as create would begin with it
 	// For a table:
+	filters      []string
 	limits       string
 	destinations []string
 }
@@ -71,14 +72,7 @@ func (v planView) table() (head []string, rows [][]string) {
 		add("interfaces", strings.Join(v.Plan.Interfaces, ", "))
 	}
 	add("link type", v.Plan.LinkType)
-	filters := []string{"every packet"}
-	if len(v.Plan.Filters) > 0 {
-		filters = nil
-	}
-	for _, f := range v.Plan.Filters {
-		filters = append(filters, f.Words)
-	}
-	add("filters", filters...)
+	add("filters", v.filters...)
 	add("limits", v.limits)
 	add("saved in", v.destinations...)
 	add("warnings", v.Warnings...)
@@ -104,7 +98,17 @@ func (v planView) fit(width int) []string {
 }
 
 // describe fills in what only the table shows.
-func (v *planView) describe(c *request.Config) {
+func (v *planView) describe(c *request.Config, typed *typedNames) {
+	filters := v.Plan.Filters
+	if typed.ends != "" {
+		v.filters, filters = append(v.filters, typed.ends+" at either end"), filters[typed.ofEnds:]
+	}
+	for _, f := range filters {
+		v.filters = append(v.filters, f.Words)
+	}
+	if v.filters == nil {
+		v.filters = []string{"every packet"}
+	}
 	v.limits = "until " + strings.Join(limitsInWords(c, "it is stopped"), ", ")
 	if c.FilePath != "" {
 		v.destinations = append(v.destinations, c.FilePath)
@@ -117,7 +121,7 @@ func (v *planView) describe(c *request.Config) {
 // printPlan prints a plan. Where the output does not show its warnings they go to
 // stderr.
 func (a *app) printPlan(v planView, c *request.Config) error {
-	v.describe(c)
+	v.describe(c, &a.typed)
 	if a.output.query != "" || a.output.format == "tsv" || a.output.format == "none" {
 		a.warn(v.Warnings...)
 	}
