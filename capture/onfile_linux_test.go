@@ -143,7 +143,37 @@ func TestOnFileThatFails(t *testing.T) {
 	// One that leaves somebody behind who holds its output is not waited for.
 	from := time.Now()
 	o := save.OnFile{Command: "sleep 5 &"}
-	if got := o.Run(&save.Finished{File: save.File{Path: t.TempDir() + "/x"}, Config: &request.Config{}}); got != "" || time.Since(from) > 4*time.Second {
+	if got := o.Run(t.Context(), &save.Finished{File: save.File{Path: t.TempDir() + "/x"}, Config: &request.Config{}}); got != "" || time.Since(from) > 4*time.Second {
 		t.Errorf("%q after %v", got, time.Since(from))
+	}
+}
+
+// A command is seen while it runs, and can be broken off once the capture has
+// ended; the capture stays complete.
+func TestOnFileCanBeBrokenOff(t *testing.T) {
+	r := newRig(t)
+	session := r.startWith(r.plan(`,"timeLimitInSeconds":1`, "v1"), capture.Options{OnFile: save.OnFile{Command: "sleep 60"}})
+	if session.AbandonCommand() {
+		t.Error("there is a command to break off before the capture has ended")
+	}
+	go func() {
+		<-session.Ended()
+		for session.Command() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if c := session.Command(); c.Limit != save.DefaultOnFileTimeout || !strings.HasSuffix(c.File, ".cap") {
+			t.Errorf("%+v", c)
+		}
+		if !session.AbandonCommand() {
+			t.Error("there is no command to break off")
+		}
+	}()
+	from := time.Now()
+	res, err := session.Run(t.Context())
+	if got := strings.Join(res.Warnings, "; "); err != nil || !strings.Contains(got, "broken off, as it was asked for") || time.Since(from) > 30*time.Second {
+		t.Errorf("%v, %q after %v", err, got, time.Since(from))
+	}
+	if session.Command() != nil {
+		t.Error("the command is still there")
 	}
 }

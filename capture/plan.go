@@ -50,7 +50,7 @@ func (p *Plan) SaveBy(s deliver.Settings) error {
 	}
 	if p.Config.FilePath == "" {
 		if !filepath.IsAbs(s.SpoolDir) {
-			return &fault.Error{Class: fault.Invalid, Target: "spool-dir", Message: fmt.Sprintf("%s is not an absolute path of a folder", fault.Quote(s.SpoolDir))}
+			return &fault.Error{Class: fault.Invalid, Target: "spool-dir", Message: fmt.Sprintf("%s is not an absolute path of a folder: a capture that goes to a blob only is written there before; name one with --spool-dir", fault.Quote(s.SpoolDir))}
 		}
 		// Two sessions of one name, of which the first was deleted before it was
 		// uploaded, must not meet here.

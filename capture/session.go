@@ -48,6 +48,7 @@ type Session struct {
 	delivery deliver.Delivery
 	guard    storage.Protector
 	notes    warnings // on the way
+	commands commands // for files that are finished
 
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
@@ -136,7 +137,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	s := &Session{
 		Plan: p, Warnings: p.Warnings, options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
-		ended: make(chan struct{}), delivered: make(chan struct{}),
+		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(),
 	}
 	if err := save.CheckMinFree(o.MinFree); err != nil {
 		return nil, err
@@ -253,7 +254,7 @@ func (s *Session) runOnFile(f save.File) {
 	if f.Last {
 		done.Reason = string(s.reason)
 	}
-	s.notes.add(s.options.OnFile.Run(&done))
+	s.notes.add(s.commands.run(s.options.OnFile, &done))
 }
 
 // Source is what packets come from.

@@ -84,7 +84,7 @@ func TestWarnings(t *testing.T) {
 			for _, pairs := range tt.filters {
 				filters = append(filters, parsed(t, pairs...))
 			}
-			if diff := cmp.Diff(tt.want, NewSet(filters...).Warnings(machine)); diff != "" {
+			if diff := cmp.Diff(tt.want, NewSet(filters...).Warnings(machine, 0)); diff != "" {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})

@@ -14,8 +14,9 @@ func (f Filter) contradicts() bool {
 
 // Warnings lists what is legal in the set but cannot be meant: filters, or entries of their lists, that can
 // never match, and filters that another covers. The addresses are this machine's; without any, local
-// addresses are not checked. Filters are counted from 1.
-func (s Set) Warnings(localAddrs []netip.Addr) []string {
+// addresses are not checked, nor are those of the first eitherEnd filters, which may be the remote end's.
+// Filters are counted from 1.
+func (s Set) Warnings(localAddrs []netip.Addr, eitherEnd int) []string {
 	var out []string
 	warn := func(i int, format string, args ...any) {
 		out = append(out, fmt.Sprintf("filter %d (%s) ", i+1, s.filters[i])+fmt.Sprintf(format, args...))
@@ -34,8 +35,10 @@ func (s Set) Warnings(localAddrs []netip.Addr) []string {
 		for _, text := range f.loneFamilies() {
 			warn(i, "%s", text)
 		}
-		for _, text := range f.foreignLocals(localAddrs) {
-			warn(i, "%s", text)
+		if i >= eitherEnd {
+			for _, text := range f.foreignLocals(localAddrs) {
+				warn(i, "%s", text)
+			}
 		}
 	}
 	if len(s.filters) > maxCovers {

@@ -155,7 +155,7 @@ func TestEditDistance(t *testing.T) {
 		a, b string
 		want int
 	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"ab", "ba", 2},
+		{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"ab", "ba", 1}, {"abcd", "badc", 2},
 		{"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"intention", "execution", 5}, {"subscriptionid", "packetcapturename", 14},
 	} {
 		if got := editDistance(tt.a, tt.b); got != tt.want {
@@ -168,10 +168,16 @@ func TestEditDistance(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
+	if got := Nearest("wbe", []string{"db", "web"}); got != "web" {
+		t.Errorf("wbe: %q", got)
+	}
+	if got := Nearest("filetr", []string{"file", "filters", "filter"}); got != "filter" {
+		t.Errorf("filetr: %q", got)
+	}
 	known := []string{"target", "targetType", "startTime", "id"}
 	for given, want := range map[string]string{
 		"target": "target", "TARGT": "target", "targettypes": "targetType", "start_time": "startTime", "subscriptionId": "", "": "",
-		"ix": "id", "xy": "", strings.Repeat("target", 1000): "",
+		"ix": "id", "xy": "", "di": "id", "tragte": "target", strings.Repeat("target", 1000): "",
 	} {
 		if got := Nearest(given, known); got != want {
 			t.Errorf("%q: %q, want %q", given, got, want)

@@ -127,6 +127,34 @@ func (r *Registry) List() ([]*Session, error) {
 	return list, nil
 }
 
+// Others is how many sessions of other users are in the state folder, which List
+// does not show. It is 0 for root, who sees them all, and when the folder cannot be
+// read.
+func (r *Registry) Others() int {
+	root, err := r.root()
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = root.Close() }()
+	names, err := fileNames(root)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, name := range names {
+		if !canBeSession(name) {
+			continue
+		}
+		f, err := r.open(root, name)
+		if err == nil {
+			f.close()
+		} else if errors.Is(err, ErrForeign) {
+			n++
+		}
+	}
+	return n
+}
+
 // Get looks at one session.
 //
 // Error classes: NotFound, Forbidden, Invalid (the state folder is a file),

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"os"
 	"time"
 
 	"pcapctl/capture"
+	"pcapctl/capture/deliver"
 )
 
 // State is what a session is doing.
@@ -23,12 +25,35 @@ type Session struct {
 	Name    string // as it was given
 	State   State
 	Alive   bool          // a process holds the session
+	Own     bool          // it belongs to this user
 	Record  *Record       // nil when State is Unknown
 	Err     error         // why the record cannot be read; nil in every other State
 	Start   time.Time     // zero when it never began
 	Elapsed time.Duration // of the capture, so far or in all
 
 	size int64 // bytes of the file, towards the limit
+}
+
+// EndTime is when a session ended that has: zero for one that has not, or whose
+// record cannot be read. Of one that never began it is when it was made.
+func (s *Session) EndTime() time.Time {
+	switch {
+	case s.Alive || s.Record == nil || s.State != Ended && s.State != Lost:
+		return time.Time{}
+	case s.Start.IsZero():
+		return s.Record.Created
+	}
+	return s.Start.Add(s.Elapsed)
+}
+
+// NeedsUpload reports whether `pcapctl upload` has something left to do for a
+// session that has ended.
+func (s *Session) NeedsUpload() bool {
+	if s.Alive || s.Record == nil {
+		return false
+	}
+	u := s.Record.Resource.Properties.Statistics.Upload
+	return u != nil && u.State == deliver.Failed
 }
 
 // Failure is the error that the session ended with: nil for a complete one and
@@ -46,7 +71,7 @@ func (s *Session) Failure() error {
 // session looks at the session in the folder. One whose process has ended and
 // wrote no outcome gets one.
 func (f *folder) session() *Session {
-	s := &Session{Name: f.name}
+	s := &Session{Name: f.name, Own: f.owner == os.Geteuid()}
 	// The lock before the record: a process writes the outcome and then lets go
 	// of the lock. So when the lock is free first and the record then has no
 	// outcome, the process will never write one.

@@ -291,7 +291,7 @@ func TestFaultsComeAllAtOnce(t *testing.T) {
 	_, err := NewConfig(req, testHost())
 	checkFaults(t, err, "name: ", "properties.target: ", "properties.targetType: ", "properties.scope.include: ", "properties.bytesToCapturePerPacket: ",
 		"properties.totalBytesPerSession: ", "properties.timeLimitInSeconds: ", "properties.captureSettings: ", "properties.storageLocation.localPath: ",
-		"properties.storageLocation.filePath: {a}", "properties.storageLocation.filePath: {b}", "properties.storageLocation.filePath: …relative",
+		"properties.storageLocation.filePath: {a}", "properties.storageLocation.filePath: {b}",
 		"properties.storageLocation.storageId: ", "properties.storageLocation.storagePath: ", "properties.filters[0].localPort: ", "properties.filters[0].remotePort: ")
 }
 

@@ -30,19 +30,26 @@ func (linuxRules) under(given, dir string, o Output) (string, string) {
 	if !path.IsAbs(dir) {
 		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
 	}
+	if !path.IsAbs(given) {
+		switch {
+		case given == "~" || strings.HasPrefix(given, "~/"):
+			return "", fmt.Sprintf("%s begins with ~, which only an unquoted word of the shell stands for a home folder: write the absolute path, or %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
+		case strings.HasPrefix("/"+given, strings.TrimSuffix(dir, "/")+"/"):
+			return "", fmt.Sprintf("%s lacks its first slash: write %s", fault.Quote(given), fault.Quote("/"+given))
+		}
+		given = strings.TrimSuffix(dir, "/") + "/" + given
+	}
 	file := path.Clean(given)
 	inside, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/")
 	parts := strings.Split(given, "/")
 	last := parts[len(parts)-1]
 	switch {
-	case !path.IsAbs(given):
-		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", fault.Quote(given), fault.Quote(suggest(dir, given, "/")))
 	case slices.Contains(parts, ".."):
 		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
 	case file == dir || last == "" || last == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(path.Join(file, "x.cap")))
 	case !ok:
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", fault.Quote(given), fault.Quote(dir), fault.Quote(path.Join(dir, o.capName(path.Base(file)))))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s, or name another captures folder with --captures-dir %s", fault.Quote(given), fault.Quote(dir), fault.Quote(path.Join(dir, o.capName(path.Base(file)))), fault.Quote(path.Dir(file)))
 	}
 	name, why := o.extend(path.Base(inside))
 	if why != "" {

@@ -164,3 +164,6 @@ func (o Output) plainName(name string) string {
 	}
 	return strings.TrimRight(name, ".") + ".cap"
 }
+
+// Extension is what the name of a file gets that has none.
+func Extension(o Output) string { return strings.TrimPrefix(o.capName("x"), "x") }

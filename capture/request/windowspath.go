@@ -34,6 +34,9 @@ func (windowsRules) under(given, dir string, o Output) (string, string) {
 	if !windowsAbsolute(dir) {
 		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
 	}
+	if !windowsAbsolute(given) && !drive().MatchString(given) {
+		given = strings.TrimSuffix(dir, `\`) + `\` + given
+	}
 	parts := strings.FieldsFunc(given, isWindowsSeparator)
 	file := cleanWindows(given)
 	prefix := strings.TrimSuffix(dir, `\`) + `\`
@@ -45,7 +48,7 @@ func (windowsRules) under(given, dir string, o Output) (string, string) {
 	case sameName(file, dir) || isWindowsSeparator(rune(given[len(given)-1])) || parts[len(parts)-1] == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(strings.TrimSuffix(file, `\`)+`\x.cap`))
 	case len(file) < len(prefix) || !sameName(file[:len(prefix)], prefix):
-		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s", fault.Quote(given), fault.Quote(dir), fault.Quote(prefix+o.capName(parts[len(parts)-1])))
+		return "", fmt.Sprintf("%s does not lie under the captures folder %s: write %s, or name another captures folder with --captures-dir", fault.Quote(given), fault.Quote(dir), fault.Quote(prefix+o.capName(parts[len(parts)-1])))
 	}
 	inside := strings.Split(file[len(prefix):], `\`)
 	for _, part := range inside {

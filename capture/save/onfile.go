@@ -42,19 +42,24 @@ const (
 	outputDelay = time.Second
 )
 
+// Limit is how long the command may take.
+func (o OnFile) Limit() time.Duration {
+	if o.Timeout == 0 {
+		return DefaultOnFileTimeout
+	}
+	return o.Timeout
+}
+
 // Run runs the command and gives a sentence about what went wrong, or "". It
-// never fails the capture.
-func (o OnFile) Run(f *Finished) string {
+// never fails the capture. parent breaks the command off; it is not the session's
+// context: that the session is stopped is no reason to break off what a user
+// wanted done with the file.
+func (o OnFile) Run(parent context.Context, f *Finished) string {
 	if o.Command == "" {
 		return ""
 	}
-	timeout := o.Timeout
-	if timeout == 0 {
-		timeout = DefaultOnFileTimeout
-	}
-	// Not the session's context: a stop of the session must not break off
-	// what a user wanted done with the file.
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	timeout := o.Limit()
+	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	var said tail
 	cmd := exec.CommandContext(ctx, "sh", "-c", o.Command)
@@ -67,6 +72,8 @@ func (o OnFile) Run(f *Finished) string {
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil:
 		return ""
+	case parent.Err() != nil:
+		err = errors.New("broken off, as it was asked for")
 	case ctx.Err() != nil:
 		err = fmt.Errorf("not done after %v and killed", timeout)
 	}

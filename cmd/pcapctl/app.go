@@ -15,9 +15,14 @@ import (
 // results.
 type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
+	capturing atomic.Pointer[capture.Session] // the session that this process has
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
 
-	args     []string // of the command line, without the program's name
+	args []string // of the command line, without the program's name
+	// typed are the names by which the request's members were given on the command
+	// line, for messages.
+	typed typedNames
+
 	in       io.Reader
 	out      io.Writer // the result and nothing else
 	err      io.Writer // everything else
@@ -25,6 +30,7 @@ type app struct {
 	settings settings
 	output   output
 	log      logger
+	quiet    bool
 	verbose  bool
 	debug    bool
 }
@@ -48,32 +54,42 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	a.printError(withHint(err))
+	a.printError(withHint(a.typed.asTyped(err)))
 	return exitCode(err)
 }
 
 // rootCommand makes the commands. out is for what cobra prints by itself.
 func (a *app) rootCommand(out io.Writer) *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "pcapctl",
 		Short: "Capture packets on this machine as Azure Network Watcher does on a VM",
 		Long: `pcapctl captures packets on this machine as Azure Network Watcher does on a VM:
 it takes the same request (a JSON body or flags), captures in the kernel with
-exact limits and filters, and leaves a .cap file that every pcap tool opens.
-
-` + exitCodeHelp(),
+exact limits and filters, and leaves a .cap file for every pcap tool.`,
+		Example: `  sudo pcapctl create --port 443 --time-limit 30s
+  sudo pcapctl create -f request.json
+  sudo pcapctl create --no-wait -n web --filter 'protocol=TCP,localPort=80,443'
+  sudo pcapctl stop web`,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
 		DisableSuggestions: true, // noArguments makes them
 		Args:               noArguments,
-		RunE:               func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.print(buildVersion())
+			}
+			return cmd.Help()
+		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return a.begin(cmd)
 		},
 	}
 	root.SetFlagErrorFunc(a.flagError)
+	root.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
 	a.output.flags(flags)
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "say nothing unless something is wrong; create and upload print their result only when -o or --query asks for it")
 	flags.BoolVar(&a.verbose, "verbose", false, "say on stderr how a request is carried out")
 	flags.BoolVar(&a.debug, "debug", false, "as --verbose, and show the kernel's filter program")
 	a.settings.flags(root)
@@ -86,11 +102,14 @@ exact limits and filters, and leaves a .cap file that every pcap tool opens.
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)
+	groupCommands(root)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd.OutOrStdout(), cmd) })
 	return root
 }
 
 // begin runs before every command, when its flags are known.
 func (a *app) begin(cmd *cobra.Command) error {
+	a.output.fit(cmd.Flags(), a.out, a.quiet && (cmd.Name() == "create" || cmd.Name() == "upload"))
 	if err := a.output.check(); err != nil {
 		return err
 	}
@@ -105,6 +124,7 @@ func (a *app) begin(cmd *cobra.Command) error {
 		return err
 	}
 	a.log.open(format, a.err)
+	a.warn(unknownVariables(os.Environ())...)
 	for _, why := range a.settings.unread {
 		a.warn("a configuration file is not read: " + why)
 	}

@@ -20,6 +20,7 @@ import (
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
+	"pcapctl/filter"
 )
 
 type createOptions struct {
@@ -48,11 +49,15 @@ With --no-wait it returns as soon as packets are being captured and prints the
 new session; the capture goes on in the background. See list, show-status, stop,
 wait and delete.
 
-` + exitCodeHelp(),
+Without a request file and a destination the capture goes to the captures
+folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
+'remotePort=80,443'. Quote what has a semicolon, a brace or a bracket in it.`,
 		Example: `  pcapctl create -f request.json
-  pcapctl create --no-wait -n web --file-path /var/captures/web.cap --filter protocol=TCP,localPort=443
-  pcapctl create --file-path '/var/captures/{startTime}.cap' --time-limit 60
-  pcapctl create --read-file big.pcapng --file-path /var/captures/web.cap --filter remotePort=443 --local-address 10.0.0.5`,
+  pcapctl create --port 443 --time-limit 30s
+  pcapctl create --no-wait -n web --filter 'protocol=TCP,localPort=80,443'
+  pcapctl create --file-path '{hostname}-{startTime}.cap' --capture-limit 10MB
+  pcapctl create --read-file big.pcapng -n web --filter 'remotePort=443' \
+      --local-address 10.0.0.5`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.create(cmd, &o) },
 	}
 	o.request.flags(cmd)
@@ -89,6 +94,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	// not the process.
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	a.forgetOld(ctx, ord.StateDir)
 	for {
 		if o.noWait {
 			err = a.createDetached(ctx, ord, plan, ready)
@@ -140,7 +146,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
 	var keeper recordKeeper = registry.Unlisted{}
-	claim, err := registry.New(ord.StateDir).Claim(ord.record(plan), false)
+	claim, err := ord.claim(plan)
 	switch {
 	case err == nil:
 		keeper = claim
@@ -156,15 +162,16 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		return err
 	}
 	defer a.watchUpload(session)()
+	defer a.watchEnd(session)()
 	a.warn(session.Warnings...)
-	a.say("capturing on %s", announce(plan.Plan, "Ctrl-C"))
+	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
 
 	bar, endStatus := a.startProgress(session), keepStatus(session)
 	result, err := session.Run(ctx)
 	bar.stop()
 	endStatus()
-	err = a.endSession(keeper, result, err, ord.FailOnDrops)
+	err = a.endSession(keeper, result, err, ord)
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
@@ -204,8 +211,8 @@ func startSession(ctx context.Context, ord *order, plan *livePlan, keeper record
 
 // endSession writes down and says what came of a session, and gives the error
 // that it ends with.
-func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, failOnDrops bool) error {
-	if err == nil && failOnDrops && result.Dropped.Total() > 0 {
+func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, ord *order) error {
+	if err == nil && ord.FailOnDrops && result.Dropped.Total() > 0 {
 		err = fault.Errorf(fault.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
 			lost(result.Dropped))
 	} else if result.Dropped.Total() > 0 {
@@ -217,6 +224,11 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, result.Blobs))
+	if err == nil {
+		if why := explainNothing(&result.Resource().Properties, ord.Source); why != "" {
+			a.say("%s", why)
+		}
+	}
 	return err
 }
 
@@ -231,6 +243,7 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 		return nil, nil, err
 	}
 	ord.setConfig(config, given)
+	ord.Source.EitherEnd = a.typed.ofEnds
 	plan, err := ord.plan(config)
 	if err == nil {
 		a.explain(plan)
@@ -289,10 +302,14 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			switch {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
+			case atOnce && a.abandonCommand():
+				a.say("breaking off --on-file; the capture is complete")
 			case atOnce:
 				a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
 				a.aside() // what was drawn in between
 				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
+			case sig == os.Interrupt && a.hasEnded():
+				a.say("the capture has ended already; once more breaks off what it waits for")
 			case sig == os.Interrupt:
 				a.say("stopping; once more to leave at once")
 			case first:
@@ -310,17 +327,26 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
-func announce(p *capture.Plan, end string) string {
-	return announceFrom(p.Source.Name(), p.Config, end)
+func (a *app) announce(p *capture.Plan, end string) string {
+	return a.announceFrom(p.Source.Name(), p.Config, end)
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
-func announceFrom(source string, c *request.Config, ends ...string) string {
+func (a *app) announceFrom(source string, c *request.Config, ends ...string) string {
 	var b strings.Builder
-	_, _ = fmt.Fprintf(&b, "%s: %s", source, c.Filters)
+	_, _ = fmt.Fprintf(&b, "%s: %s", source, a.filterWords(c.Filters))
 	if c.SnapLen != 0 {
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
+	if c.Rotates() {
+		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+	}
+	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
+	return b.String()
+}
+
+// limitsInWords are what ends a capture: its limits, and what else its caller knows.
+func limitsInWords(c *request.Config, ends ...string) []string {
 	var until []string
 	if c.MaxTime != 0 {
 		until = append(until, c.MaxTime.String())
@@ -328,12 +354,20 @@ func announceFrom(source string, c *request.Config, ends ...string) string {
 	if c.MaxBytes != 0 && !c.Rotates() {
 		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
 	}
-	until = append(until, ends...)
-	if c.Rotates() {
-		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+	return append(until, ends...)
+}
+
+// filterWords says what the filters match, those of --host and --port as they were
+// meant.
+func (a *app) filterWords(set filter.Set) string {
+	if a.typed.ends == "" {
+		return set.String()
 	}
-	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(until, ", "))
-	return b.String()
+	words := a.typed.ends + " at either end"
+	if rest := set.Filters()[a.typed.ofEnds:]; len(rest) > 0 {
+		words += "; or " + filter.NewSet(rest...).String()
+	}
+	return words
 }
 
 func lost(d capture.Drops) string {

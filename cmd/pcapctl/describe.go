@@ -22,6 +22,16 @@ func describeEnd(s *registry.Session) string {
 		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
 }
 
+// sayNothing says what a session that has ended looked at, where no packet matched.
+func (a *app) sayNothing(s *registry.Session) {
+	if s.Record == nil || s.Failure() != nil {
+		return
+	}
+	if why := explainNothing(&s.Record.Resource.Properties, s.Record.Source); why != "" {
+		a.say("%s: %s", s.Name, why)
+	}
+}
+
 // because puts a stop reason into a message, spelt as in the result, for scripts
 // that search for it.
 func because(r capture.StopReason) string {

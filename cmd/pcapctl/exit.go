@@ -45,9 +45,10 @@ func exitCode(err error) int {
 func exitCodeHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:\n")
-	_, _ = fmt.Fprintf(&b, "  %d  %s\n", 0, "complete, also when ended by Ctrl-C, SIGTERM or stop")
+	const column = 6
+	writeEntry(&b, "   0", "complete, also when ended by Ctrl-C, SIGTERM or stop", column)
 	for _, e := range exitCodes {
-		_, _ = fmt.Fprintf(&b, "  %d  %s\n", e.code, e.text)
+		writeEntry(&b, fmt.Sprintf("  %2d", e.code), e.text, column)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -30,8 +30,9 @@ func (k *errorKeeper) Write(p []byte) (int, error) {
 // know, instead of showing the program's help and ending with 0.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "Help about any command",
+		Use:     "help [COMMAND]",
+		GroupID: groupProgram,
+		Short:   "Help about any command",
 		// Help works whatever the configuration file says.
 		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 		ValidArgsFunction: completeCommands,

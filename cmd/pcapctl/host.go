@@ -47,9 +47,12 @@ func (s *settings) stateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
+// rootStateDir is the state folder of root.
+const rootStateDir = "/var/lib/pcapctl"
+
 func defaultStateDir() (string, error) {
 	if os.Geteuid() == 0 {
-		return "/var/lib/pcapctl", nil
+		return rootStateDir, nil
 	}
 	if runtime.GOOS == "windows" {
 		dir, err := os.UserCacheDir()
@@ -115,7 +118,10 @@ func (s *settings) upload(stateDir string) (deliver.Settings, error) {
 	if err := fault.Join(err1, err2, err3); err != nil {
 		return u, err
 	}
-	if u.SpoolDir == "" {
+	switch {
+	case u.SpoolDir == "" && stateDir == "":
+		return u, nil // a capture that needs a spool is refused when it is planned
+	case u.SpoolDir == "":
 		u.SpoolDir = filepath.Join(stateDir, spoolFolder)
 	}
 	var err error

@@ -92,6 +92,15 @@ func (l interfaceList) table() (head []string, rows [][]string) {
 	return []string{"name", "index", "state", "default", "framing", "MTU", "addresses"}, rows
 }
 
+func (l interfaceList) narrow() (head []string, rows []narrowRow) {
+	head, all := l.table()
+	last := len(head) - 1
+	for _, row := range all {
+		rows = append(rows, narrowRow{row[:last], row[last]})
+	}
+	return head[:last], rows
+}
+
 func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	netns, _ := cmd.Flags().GetString(setNetns.key)
 	all, err := live.Interfaces(netns)

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
@@ -8,12 +12,17 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	var running bool
+	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the sessions, those that capture and those that have ended",
-		Args:  noArguments,
-		RunE:  func(*cobra.Command, []string) error { return a.list() },
+		Short: "List the sessions, the newest first",
+		Long: `list shows the sessions, those that capture and those that have ended, the newest
+first. Times are UTC.`,
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error { return a.list(running) },
 	}
+	cmd.Flags().BoolVar(&running, "running", false, "only those that capture")
+	return cmd
 }
 
 // listView is the API's answer to "list".
@@ -22,7 +31,7 @@ type listView struct {
 	sessions []*registry.Session
 }
 
-func (a *app) list() error {
+func (a *app) list(running bool) error {
 	reg, err := a.registry()
 	if err != nil {
 		return err
@@ -31,6 +40,11 @@ func (a *app) list() error {
 	if err != nil {
 		return err
 	}
+	slices.Reverse(sessions)
+	if running {
+		sessions = slices.DeleteFunc(sessions, func(s *registry.Session) bool { return !s.Alive })
+	}
+	a.sayOthers(reg, len(sessions))
 	v := listView{Value: make([]*capture.Resource, len(sessions)), sessions: sessions}
 	for i, s := range sessions {
 		v.Value[i] = s.Resource()
@@ -48,4 +62,30 @@ func (v listView) table() (head []string, rows [][]string) {
 	return sessionHead, rows
 }
 
+func (v listView) narrow() (head []string, rows []narrowRow) {
+	for _, s := range v.sessions {
+		rows = append(rows, narrowSession(s))
+	}
+	return narrowHead, rows
+}
+
 func (v listView) items() any { return v.Value }
+
+// sayOthers says which sessions a list does not have: those of other users in the
+// same folder, and those of root, whose folder is another.
+func (a *app) sayOthers(reg *registry.Registry, shown int) {
+	if n := reg.Others(); n > 0 {
+		a.say("%s of other users in %s are not shown", plural(uint64(n), "session"), reg.Dir())
+	}
+	if os.Geteuid() == 0 || setStateDir.text(&a.settings) != "" {
+		return
+	}
+	if _, err := os.Stat(rootStateDir); err != nil {
+		return
+	}
+	what := "these are your own sessions"
+	if shown == 0 {
+		what = "you have no sessions"
+	}
+	a.say("%s", fmt.Sprintf("%s; those of root are in %s: `sudo pcapctl list`", what, rootStateDir))
+}

@@ -85,6 +85,9 @@ func priority(level slog.Level) string {
 
 // say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
+	if a.quiet {
+		return
+	}
 	defer a.aside()()
 	a.log.write(a.err, slog.LevelInfo, fmt.Sprintf(format, args...))
 }
@@ -92,6 +95,6 @@ func (a *app) say(format string, args ...any) {
 func (a *app) warn(warnings ...string) {
 	defer a.aside()()
 	for _, w := range warnings {
-		a.log.write(a.err, slog.LevelWarn, w)
+		a.log.write(a.err, slog.LevelWarn, a.typed.message(w))
 	}
 }

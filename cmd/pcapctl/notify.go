@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -69,7 +70,7 @@ func keepStatus(s *capture.Session) (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				_, _ = daemon.SdNotify(false, "STATUS="+describeProgress(s.Plan.Config, s.Progress()))
+				_, _ = daemon.SdNotify(false, "STATUS="+strings.Join(describeProgress(s.Plan.Config, s.Progress()), ", "))
 			}
 		}
 	}()

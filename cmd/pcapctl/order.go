@@ -31,6 +31,17 @@ type order struct {
 
 	sas   secret.Text      // of the blob; only forWorker reveals it
 	given *request.Request // as it was before anything was filled in
+	// noStateDir says why there is no state folder; nil when there is one. A capture
+	// in the foreground does without.
+	noStateDir error
+}
+
+// claim takes the session's name in the registry.
+func (o *order) claim(plan *livePlan) (*registry.Claim, error) {
+	if o.noStateDir != nil {
+		return nil, o.noStateDir
+	}
+	return registry.New(o.StateDir).Claim(o.record(plan), false)
 }
 
 // sessionSettings are the settings of the host for every session, wherever its
@@ -57,10 +68,10 @@ func (o sessionSettings) options() capture.Options {
 func (s *settings) order(o *order) error {
 	errs := make([]error, 4)
 	o.Source, errs[0] = s.source()
-	if o.StateDir, errs[1] = s.stateDir(); errs[1] == nil {
-		o.Upload, errs[2] = s.upload(o.StateDir)
-	}
+	o.StateDir, o.noStateDir = s.stateDir()
+	o.Upload, errs[2] = s.upload(o.StateDir)
 	o.sessionSettings, errs[3] = s.session()
+	_, errs[1] = setKeepEnded.value(s)
 	return fault.Join(errs...)
 }
 

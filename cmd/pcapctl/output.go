@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,13 +25,16 @@ type output struct {
 	format string
 	query  string
 	asked  bool // the format was given, not defaulted
+	glance bool // the result is for a person at a terminal who asked for no format
+	color  bool // -o jsonc has colours
+	width  int  // of the terminal, 0 for none
 	expr   *jmespath.JMESPath
 
 	nothing string // what to say of a query that found nothing in the result
 }
 
 func (o *output) flags(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.format, "output", "o", outputFormats[0], "output format: "+strings.Join(outputFormats, ", "))
+	flags.StringVarP(&o.format, "output", "o", outputFormats[0], "output format: "+strings.Join(outputFormats, ", ")+" (default: json; at a terminal, lines for people)")
 	flags.StringVar(&o.query, "query", "", "JMESPath query of the result")
 }
 
@@ -58,6 +62,20 @@ func (o *output) check() error {
 	return nil
 }
 
+// fit settles what depends on where the result goes.
+func (o *output) fit(flags *pflag.FlagSet, out io.Writer, quiet bool) {
+	o.peek(flags)
+	terminal := isTerminal(out)
+	if terminal {
+		o.width = widthOf(out)
+	}
+	o.glance = terminal && !o.asked && o.query == ""
+	o.color = terminal && os.Getenv("NO_COLOR") == ""
+	if quiet && !o.asked && o.query == "" {
+		o.format = "none"
+	}
+}
+
 func (o *output) isJSON() bool { return o.format == "json" || o.format == "jsonc" }
 
 // print writes v, which encoding/json can marshal.
@@ -65,11 +83,26 @@ func (o *output) print(w io.Writer, v any) error {
 	if o.format == "none" {
 		return nil
 	}
-	if t, ok := v.(tabler); ok && o.expr == nil && o.format == "table" {
-		head, rows := t.table()
-		return writeTable(w, head, rows)
+	if g, ok := v.(glance); ok && o.glance {
+		return writeLines(w, g.glance(o.width))
 	}
-	if l, ok := v.(lister); ok && o.expr == nil && o.format == "tsv" {
+	format := o.format
+	if o.glance {
+		format = "table"
+	}
+	if t, ok := v.(tabler); ok && o.expr == nil && format == "table" {
+		head, rows := t.table()
+		if f, ok := v.(fitter); ok && o.width > 0 {
+			return writeLines(w, f.fit(o.width))
+		}
+		if n, ok := v.(narrower); ok && o.width > 0 && tableWidth(head, rows) > o.width {
+			if lines := narrowTable(n, o.width); lines != nil {
+				return writeLines(w, lines)
+			}
+		}
+		return o.writeTable(w, head, rows)
+	}
+	if l, ok := v.(lister); ok && o.expr == nil && format == "tsv" {
 		v = l.items()
 	}
 	if o.expr != nil {
@@ -82,10 +115,14 @@ func (o *output) print(w io.Writer, v any) error {
 		}
 		v = found
 	}
-	switch o.format {
+	switch format {
 	case "jsonc":
 		text, err := marshal(v)
 		if err != nil {
+			return err
+		}
+		if !o.color {
+			_, err = w.Write(text)
 			return err
 		}
 		_, err = w.Write(append(pretty.Color(bytes.TrimRight(text, "\n"), nil), '\n'))
@@ -95,7 +132,7 @@ func (o *output) print(w io.Writer, v any) error {
 		if err != nil {
 			return err
 		}
-		return writeNode(w, o.format, node)
+		return o.writeNode(w, format, node)
 	default:
 		return writeJSON(w, v)
 	}
@@ -117,6 +154,33 @@ func writeJSON(w io.Writer, v any) error {
 	}
 	_, err = w.Write(text)
 	return err
+}
+
+// writeJSONLine writes v as one line, for logs and for those who read line by line.
+func writeJSONLine(w io.Writer, v any) error {
+	text, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line) // strings of JSON have no line feeds in them
+		b.WriteString(line)
+		if strings.HasSuffix(line, ",") {
+			b.WriteByte(' ')
+		}
+	}
+	_, err = io.WriteString(w, b.String()+"\n")
+	return err
+}
+
+func writeLines(w io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ordered gives v as a tree that keeps the order of members. It reads the JSON
@@ -154,7 +218,10 @@ func writeYAML(w io.Writer, n *yaml.Node) error {
 // yamlName finds the member's name that a line of YAML begins with.
 var yamlName = regexp.MustCompile(`(?m)^((?:- | )*)([A-Za-z][A-Za-z0-9]*)(:(?: |$))`)
 
-func writeNode(w io.Writer, format string, n *yaml.Node) error {
+func (o *output) writeNode(w io.Writer, format string, n *yaml.Node) error {
+	if format == "yamlc" && !o.color {
+		format = "yaml"
+	}
 	switch format {
 	case "yaml":
 		return writeYAML(w, n)
@@ -168,7 +235,7 @@ func writeNode(w io.Writer, format string, n *yaml.Node) error {
 	}
 	head, rows := tableOf(n)
 	if format == "table" {
-		return writeTable(w, head, rows)
+		return o.writeTable(w, head, rows)
 	}
 	for _, row := range rows {
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {

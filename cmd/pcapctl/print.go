@@ -3,11 +3,9 @@ package main
 import (
 	"errors"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/term"
 
 	"pcapctl/capture/fault"
 )
@@ -60,22 +58,21 @@ func (a *app) printDone(v any) error {
 	return a.print(v)
 }
 
-// printError writes the API's error envelope where the output is JSON, and
-// plain lines for other outputs and for people at a terminal who did not ask
-// for JSON. Where the log is JSON, the error is a line of it.
+// printError writes an error that has to do with the exit code. Where the log is
+// JSON, it is a line of it. Where the output is JSON, it is the API's error
+// envelope, off a terminal as one line, as a program reads it. With other outputs,
+// and at a terminal where -o did not ask for JSON, it is plain text.
 func (a *app) printError(err error) {
 	defer a.aside()()
+	asJSON := a.log.plain() && a.output.isJSON()
 	switch {
 	case a.log.format == logJSON:
 		a.log.failure(a.err, err)
-	case a.log.plain() && a.output.isJSON() && (a.output.asked || !isTerminal(a.err)):
+	case asJSON && !isTerminal(a.err):
+		_ = writeJSONLine(a.err, envelopeOf(err))
+	case asJSON && a.output.asked:
 		_ = writeJSON(a.err, envelopeOf(err))
 	default:
 		a.log.write(a.err, slog.LevelError, err.Error())
 	}
-}
-
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -2,83 +2,130 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
-	"github.com/schollz/progressbar/v3"
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
 )
 
-// progress shows a running capture on a terminal. It looks at the session's
-// counters and never at its packets.
+// progress shows a running capture on a terminal, in one line. It looks at the
+// session's counters and never at its packets.
 type progress struct {
-	bar *progressbar.ProgressBar // nil when nothing is drawn
-
-	mu   sync.Mutex // held while something writes to the terminal
+	mu   sync.Mutex // whoever writes to the terminal has it
 	done chan struct{}
 	wg   sync.WaitGroup
 }
 
-const (
-	progressSteps = 1000
-	progressEvery = 250 * time.Millisecond
-)
+// sight is what progress shows: texts, the most important first, and how much is
+// done, from 0 to 1; below zero when there is no end to measure against.
+type sight struct {
+	texts []string
+	part  float64
+}
+
+const progressEvery = 250 * time.Millisecond
+
+// clearLine empties the line that the cursor is in.
+const clearLine = "\x1b[2K\r"
 
 // startProgress does nothing unless stderr is a terminal.
 func (a *app) startProgress(s *capture.Session) *progress {
 	c := s.Plan.Config
-	return a.startBar(c.MaxTime != 0 || c.MaxBytes != 0, func() (string, float64) {
+	return a.startBar(func() sight {
+		if texts := describeCommand(s); texts != nil {
+			return sight{texts, -1}
+		}
 		now := s.Progress()
-		return describeProgress(c, now), fraction(c, now)
+		return sight{describeProgress(c, now), fraction(c, now)}
 	})
 }
 
-// startBar shows what look says until it is stopped: a text, and how much is
-// done, from 0 to 1, if there is an end to measure against.
-func (a *app) startBar(hasEnd bool, look func() (string, float64)) *progress {
+// describeCommand says what is waited for when the capture has ended and a command
+// for its file runs; nil while it captures.
+func describeCommand(s *capture.Session) []string {
+	select {
+	case <-s.Ended():
+	default:
+		return nil
+	}
+	c := s.Command()
+	if c == nil {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("waiting for --on-file, %s of %s", time.Since(c.Since).Truncate(time.Second), c.Limit),
+		"Ctrl-C breaks it off", "file " + c.File,
+	}
+}
+
+// startBar shows what look says until it is stopped.
+func (a *app) startBar(look func() sight) *progress {
 	p := &progress{done: make(chan struct{})}
-	if !isTerminal(a.err) {
+	if a.quiet || !isTerminal(a.err) {
 		return p
 	}
-	steps := progressSteps
-	if !hasEnd {
-		steps = -1 // a spinner
-	}
-	p.bar = progressbar.NewOptions(steps,
-		progressbar.OptionSetWriter(a.err),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionSetElapsedTime(false),
-		progressbar.OptionSetPredictTime(false),
-		progressbar.OptionUseANSICodes(true),
-		progressbar.OptionSetSpinnerChangeInterval(0), // else the bar draws by itself, in between and afterwards
-		progressbar.OptionClearOnFinish(),
-	)
 	a.bar.Store(p)
 	p.wg.Go(func() {
 		defer a.bar.CompareAndSwap(p, nil)
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
 		for {
-			text, part := look()
-			p.mu.Lock()
-			p.bar.Describe(text)
-			// The last step is left to the end: a full bar would be cleared.
-			_ = p.bar.Set(int(part * (progressSteps - 1)))
-			p.mu.Unlock()
+			now := look()
+			p.write(a.err, clearLine+now.line(widthOf(a.err)-1))
 			select {
 			case <-p.done:
-				p.mu.Lock()
-				_ = p.bar.Clear()
-				p.mu.Unlock()
+				p.write(a.err, clearLine)
 				return
 			case <-tick.C:
 			}
 		}
 	})
 	return p
+}
+
+func (p *progress) write(w io.Writer, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(w, text)
+}
+
+const barWidth = 20
+
+// line is what is shown in so many columns, so that it never takes a second line:
+// as many of the texts as fit, and a bar before them where there is room for it.
+func (s sight) line(columns int) string {
+	text := ""
+	for i, t := range s.texts {
+		t = strings.Map(func(r rune) rune {
+			if !unicode.IsPrint(r) {
+				return ' '
+			}
+			return r
+		}, t)
+		longer := text + ", " + t
+		if i == 0 {
+			longer = t
+		}
+		if n := utf8.RuneCountInString(longer); i > 0 && n > columns {
+			continue
+		}
+		text = longer
+	}
+	if r := []rune(text); len(r) > columns {
+		return string(r[:max(0, columns)])
+	}
+	if s.part < 0 || utf8.RuneCountInString(text)+barWidth+len("[] 100% ") > columns {
+		return text
+	}
+	full := int(s.part * barWidth)
+	return fmt.Sprintf("[%s%s] %3d%% %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full), int(s.part*100), text)
 }
 
 // aside takes the progress off the terminal until the function that it returns
@@ -89,7 +136,7 @@ func (a *app) aside() (back func()) {
 		return func() {}
 	}
 	p.mu.Lock()
-	_ = p.bar.Clear()
+	_, _ = io.WriteString(a.err, clearLine)
 	return p.mu.Unlock
 }
 
@@ -98,9 +145,10 @@ func (p *progress) stop() {
 	p.wg.Wait()
 }
 
-// fraction is how far the capture is on the way to the limit that is nearest.
+// fraction is how far the capture is on the way to the limit that is nearest,
+// below zero when it has none.
 func fraction(c *request.Config, now capture.Progress) float64 {
-	var f float64
+	f := -1.0
 	if c.MaxTime > 0 {
 		f = float64(now.Elapsed) / float64(c.MaxTime)
 	}
@@ -110,7 +158,7 @@ func fraction(c *request.Config, now capture.Progress) float64 {
 	return min(f, 1)
 }
 
-func describeProgress(c *request.Config, now capture.Progress) string {
+func describeProgress(c *request.Config, now capture.Progress) []string {
 	elapsed := now.Elapsed.Truncate(time.Second).String()
 	if c.MaxTime > 0 {
 		elapsed += " of " + c.MaxTime.String()
@@ -122,9 +170,9 @@ func describeProgress(c *request.Config, now capture.Progress) string {
 	if c.MaxBytes > 0 {
 		size += " of " + humanize.IBytes(uint64(c.MaxBytes))
 	}
-	text := fmt.Sprintf("%s, %s, %s, %d dropped", elapsed, size, plural(now.Packets, "packet"), now.Dropped.Total())
+	texts := []string{elapsed, plural(now.Packets, "packet"), fmt.Sprintf("%d dropped", now.Dropped.Total()), size}
 	if c.Blob != nil {
-		text += ", " + describeUpload(now.Upload)
+		texts = append(texts, describeUpload(now.Upload))
 	}
-	return text
+	return texts
 }

@@ -134,18 +134,26 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	a.warn(session.Warnings...)
 	from := session.Source()
-	a.say("reading %s (%s, %s)", announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
+	a.say("reading %s (%s, %s)", a.announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
 	ready.tell("reading " + plan.Source.Name())
 	return a.runFile(ctx, session)
 }
 
 func (a *app) runFile(ctx context.Context, s *capture.Session) error {
+	defer a.watchEnd(s)()
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
 	a.warn(result.Warnings...)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
+	if err == nil && result.Packets == 0 {
+		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
+		if ends := aboutEnds(result.Resource().Properties.Filters); ends != nil {
+			why += "; " + ends[0] + "; --local-address says which side of the file is local"
+		}
+		a.say("%s", why)
+	}
 	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
 		err = perr
 	}
@@ -156,15 +164,18 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 // unless stderr is a terminal.
 func (a *app) startReadProgress(s *capture.Session) *progress {
 	size := s.Source().File.Size
-	return a.startBar(size > 0, func() (string, float64) {
+	return a.startBar(func() sight {
+		if texts := describeCommand(s); texts != nil {
+			return sight{texts, -1}
+		}
 		now := s.Progress()
 		text := humanize.IBytes(uint64(now.BytesRead))
-		var part float64
+		part := -1.0
 		if size > 0 {
 			text += " of " + humanize.IBytes(uint64(size))
 			part = min(float64(now.BytesRead)/float64(size), 1)
 		}
-		return fmt.Sprintf("%s read, %d of %s kept, %s", text, now.Packets, plural(now.PacketsRead, "packet"), humanize.IBytes(uint64(now.Size))), part
+		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), humanize.IBytes(uint64(now.Size))}, part}
 	})
 }
 
@@ -195,7 +206,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 	if from.File.Size >= 0 {
 		read.Size = &from.File.Size
 	}
-	return a.print(planView{
+	return a.printPlan(planView{
 		Name:       plan.Config.Name,
 		Properties: plan.Config.Properties(),
 		Plan: planDetails{
@@ -211,5 +222,5 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 			PacketCaptureStatus: capture.StatusNotStarted,
 			Statistics:          &capture.Statistics{Files: []capture.FileResult{{Path: plan.Config.FilePath}}},
 		}},
-	})
+	}, plan.Config)
 }

@@ -30,6 +30,7 @@ type requestFlags struct {
 
 	stdin    io.Reader // nil before config
 	stdinFor string    // the flag that reads it, "" for none
+	ends     endFlags
 }
 
 func (r *requestFlags) flags(cmd *cobra.Command) {
@@ -41,7 +42,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&r.targetType, "target-type", "", "type of the target: AzureVM")
 	f.StringVar(&r.account, "storage-account", "", "name or resource id of the storage account")
 	f.StringVar(&r.storagePath, "storage-path", "", "https `URI` of the blob")
-	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder; {packetCaptureName}, {hostname} and {startTime} are filled in")
+	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder; {packetCaptureName}, {hostname} and {startTime} are filled in (default: {packetCaptureName}.cap)")
 	f.StringVar(&r.localPath, "local-path", "", "`path` of the capture files in continuous mode")
 	f.StringArrayVar(&r.storageLocation, flagStorageLocation, nil, "all of the storage location: `JSON`, @file or storage-id=… storage-path=… file-path=… local-path=…")
 	f.StringVar(&r.scope, "scope", "", "scope of a scale set as `JSON` or @file")
@@ -51,10 +52,11 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 		_ = f.MarkHidden(name)
 	}
 	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, in az's shorthand, or @file")
-	f.StringArrayVar(&r.filter, "filter", nil, "one filter, as in `protocol=TCP,localPort=80-85,remoteIPAddress=10.0.0.5`; may be repeated")
+	f.StringArrayVar(&r.filter, "filter", nil, "one `filter`, as in 'protocol=TCP,localPort=80,443'; may be repeated: any of them")
 	f.StringVar(&r.continuous, flagContinuous, "", "continuous mode: `true` for a ring of files, false for one")
 	f.Lookup(flagContinuous).NoOptDefVal = bareContinuous
-	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `file-count=…` file-size-in-bytes=… session-time-limit-in-seconds=…")
+	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `name=value` … of file-count, file-size-in-bytes, session-time-limit-in-seconds")
+	r.ends.flags(f)
 	r.read.flags(f)
 	addSettingFlags(cmd, captureCommands)
 	for alias, name := range aliases {
@@ -92,12 +94,17 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 		req.Properties = &request.Properties{}
 	}
 	var flagErr, setErr error
+	a.typed = typedNames{}
 	if p := req.Properties; p != nil {
 		if r.file == "" {
 			p.Target = new(a.settings.target())
 		}
 		flagErr = r.override(cmd.Flags(), req)
+		a.typed = r.typedNames(cmd.Flags(), &a.settings, p)
 		setErr = a.settings.limits(p)
+		if r.file == "" {
+			defaultDestination(p, host)
+		}
 	}
 	config, err := request.NewConfig(req, host)
 	if err := fault.Join(bodyErr, flagErr, setErr, err); err != nil {

@@ -72,7 +72,8 @@ func setCaptureSetting(to *request.CaptureSettings, word string) error {
 	if member == nil {
 		return fmt.Errorf("unknown setting %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
 	}
-	n, err := wholeNumber(value)
+	parse := map[string]func(string) (*int64, error){names[0]: wholeNumber, names[1]: byteCount, names[2]: secondCount}[strings.ToLower(key)]
+	n, err := parse(value)
 	if err != nil {
 		return err
 	}

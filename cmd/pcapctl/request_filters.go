@@ -14,13 +14,14 @@ import (
 // overrideFilters replaces the body's filters by those of --filters and
 // --filter together.
 func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properties) error {
-	if !given.Changed("filters") && !given.Changed("filter") {
+	ends := r.ends.filters()
+	if !given.Changed("filters") && !given.Changed("filter") && ends == nil {
 		return nil
 	}
-	p.Filters = nil
+	p.Filters = ends
 	if given.Changed("filters") {
 		list, err := decodeFlag(r, jsonFlag{"filters", "filters", "the list", `[{"protocol": "TCP"}]`}, []string{r.filters}, request.DecodeFilters)
-		p.Filters = list
+		p.Filters = append(p.Filters, list...)
 		if err != nil {
 			return err
 		}
@@ -38,8 +39,9 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 	return fault.OfRequest(faults)
 }
 
-// shortFilter reads one filter such as protocol=TCP,localPort=80-85. The lists in
-// its values have semicolons.
+// shortFilter reads one filter such as protocol=TCP,localPort=80-85. A part
+// without "=" is one more entry of the list before it, as in remotePort=80,443:
+// the semicolon that the request's lists have would end the command in a shell.
 func shortFilter(text string) (filter.Spec, error) {
 	var spec filter.Spec
 	members := map[string]**string{
@@ -47,11 +49,15 @@ func shortFilter(text string) (filter.Spec, error) {
 		"remoteipaddress": &spec.RemoteIPAddress, "remoteport": &spec.RemotePort,
 	}
 	names := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort"}
+	var last **string // the member that a part without "=" belongs to
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
 		key = strings.TrimSpace(key)
 		to := members[strings.ToLower(key)]
 		switch {
+		case !ok && last != nil:
+			*last = new(strings.TrimSuffix(**last, ";") + ";" + key)
+			continue
 		case !ok:
 			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
 		case to == nil:
@@ -60,6 +66,7 @@ func shortFilter(text string) (filter.Spec, error) {
 			return spec, fmt.Errorf("%s is given twice", fault.Quote(key))
 		}
 		*to = new(strings.TrimSpace(value))
+		last = to
 	}
 	return spec, nil
 }

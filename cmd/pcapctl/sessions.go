@@ -28,7 +28,7 @@ func (a *app) registry() (*registry.Registry, error) {
 // function that it returns removes the folder if it did not exist before and is
 // empty: a capture that cannot start leaves nothing behind.
 func freshStateDir(dir string) (undo func()) {
-	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(dir); dir == "" || !errors.Is(err, fs.ErrNotExist) {
 		return func() {}
 	}
 	return func() { _ = os.Remove(dir) }
@@ -41,6 +41,9 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 		return err
 	}
 	hint := "; there are no sessions in " + reg.Dir()
+	if own, derr := defaultStateDir(); os.Geteuid() != 0 && derr == nil && own == reg.Dir() {
+		hint += "; those of root are in " + rootStateDir + ": use sudo"
+	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
 		names := make([]string, len(list))
 		for i, s := range list {

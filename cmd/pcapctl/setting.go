@@ -107,9 +107,12 @@ func (i *settingInfo) given(s *settings) (text string, ok bool) {
 	return text, text != "" || i.preset != ""
 }
 
+// variablePrefix is how the names of settings in the environment begin.
+const variablePrefix = "PCAPCTL_"
+
 // variable is the name of the setting in the environment.
 func (i *settingInfo) variable() string {
-	return "PCAPCTL_" + strings.ToUpper(strings.ReplaceAll(i.key, "-", "_"))
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(i.key, "-", "_"))
 }
 
 // settingKeys are the keys that a configuration file may have.
@@ -186,16 +189,6 @@ func trueOrFalse(text string) (bool, error) {
 	return yes, nil
 }
 
-// wholeNumber parses a number for a member of the request, which has bounds of
-// its own.
-func wholeNumber(text string) (*int64, error) {
-	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("%s is not a whole number", fault.Quote(text))
-	}
-	return &n, nil
-}
-
 // byteSize parses a size in bytes within bounds, such as 8MiB or 1048576.
 func byteSize(least, most int64, allowed string) func(string) (int64, error) {
 	return func(text string) (int64, error) {
@@ -210,7 +203,7 @@ func byteSize(least, most int64, allowed string) func(string) (int64, error) {
 // period parses a duration that is longer than 0.
 func period(example string) func(string) (time.Duration, error) {
 	return func(text string) (time.Duration, error) {
-		d, err := time.ParseDuration(text)
+		d, err := durationOf(text)
 		if err != nil || d <= 0 {
 			return 0, notAllowed(text, "a duration such as %s", example)
 		}

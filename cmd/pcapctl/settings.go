@@ -51,6 +51,32 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	return s.readFile()
 }
 
+// otherVariables are PCAPCTL_ names that are not settings: the configuration file,
+// and what a command for a file is told, which may run pcapctl itself.
+var otherVariables = []string{
+	"PCAPCTL_CONFIG",
+	"PCAPCTL_FILE", "PCAPCTL_SIZE", "PCAPCTL_PACKETS", "PCAPCTL_SEQUENCE", "PCAPCTL_START_TIME",
+	"PCAPCTL_COMPRESSION", "PCAPCTL_SESSION", "PCAPCTL_STOP_REASON",
+}
+
+// unknownVariables tells of PCAPCTL_ names in the environment that mean nothing: one
+// that is misspelt would be ignored silently.
+func unknownVariables(environ []string) []string {
+	known := slices.Clone(otherVariables)
+	for _, info := range settingTable {
+		known = append(known, info.variable())
+	}
+	var unknown []string
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, variablePrefix) && !slices.Contains(known, name) {
+			unknown = append(unknown, "the environment has "+fault.Quote(name)+", which is not a setting"+didYouMean(name, "", known))
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
 // readFile reads the configuration file: the one that was named, which must be
 // there, or else the first there is in the default places.
 func (s *settings) readFile() error {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/dustin/go-humanize"
 
 	"pcapctl/capture/request"
@@ -38,18 +40,18 @@ var (
 
 	setPerPacket = define(settingInfo{
 		key: "bytes-to-capture-per-packet", on: captureCommands, ofRequest: true,
-		usage: "`bytes` recorded of each packet; 0 is all (also --capture-size)",
-	}, wholeNumber)
+		usage: "`bytes` recorded of each packet, such as 96; 0 is all",
+	}, byteCount)
 
 	setTotal = define(settingInfo{
 		key: "total-bytes-per-session", on: captureCommands, ofRequest: true,
-		usage: "size limit of the file in `bytes`; 0 is none (default 1073741824; also --capture-limit)",
-	}, wholeNumber)
+		usage: "size limit of the file in `bytes`, or such as 10MB; 0 is none (default 1GiB)",
+	}, byteCount)
 
 	setTime = define(settingInfo{
 		key: "time-limit-in-seconds", on: captureCommands, ofRequest: true,
-		usage: "time limit in `seconds`; 0 is none (default 18000; also --time-limit)",
-	}, wholeNumber)
+		usage: "time limit in `seconds`, or such as 10s, 5m; 0 is none (default 5h)",
+	}, secondCount)
 
 	setInterface = define(settingInfo{
 		key: "interface", on: captureCommands, kind: listFlag, shorthand: "i", complete: completeInterfaces,
@@ -107,6 +109,8 @@ var (
 		usage: "how long that may take for one file (default 1m)",
 	}, period("30s"))
 
+	setKeepEnded = define(settingInfo{key: "keep-ended", on: noCommand, preset: "90d"}, keepTime)
+
 	setStorageSuffix = define(settingInfo{key: "storage-suffix", on: noCommand}, anyText)
 
 	setBlobEndpoint = define(settingInfo{key: "blob-endpoint", on: noCommand}, anyText)
@@ -133,6 +137,18 @@ var (
 )
 
 var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
+
+// keepTime parses how long records of ended sessions are kept, 0 for ever.
+func keepTime(text string) (time.Duration, error) {
+	if text == "never" {
+		return 0, nil
+	}
+	d, err := durationOf(text)
+	if err != nil || d < 0 {
+		return 0, notAllowed(text, "a duration such as 30d, or never for records that do not go by themselves")
+	}
+	return d, nil
+}
 
 // diskReserve parses the size that stays free on the disk. A pointer tells 0,
 // which is no reserve, from the default.

@@ -54,9 +54,10 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 		case e.err != nil && err == nil:
 			err = e.err
 		case e.err != nil:
-			a.warn(e.err.Error())
+			a.printError(e.err)
 		case e.was:
 			a.say("stopped %s%s", e.session.Name, describeEnd(e.session))
+			a.sayNothing(e.session)
 		default:
 			a.say("%s had ended before%s", e.session.Name, describeEnd(e.session))
 		}

@@ -23,12 +23,16 @@ func didYouMean(given, prefix string, known []string) string {
 // nearestFlag is a hint for a flag that does not exist.
 func nearestFlag(cmd *cobra.Command, err error) string {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+	if !ok {
 		return ""
+	}
+	name := unknown.GetSpecifiedName()
+	if hint := synonym(flagSynonyms, name); hint != "" || len(name) < 2 {
+		return hint
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	return didYouMean(unknown.GetSpecifiedName(), "--", known)
+	return didYouMean(name, "--", known)
 }
 
 // noArguments refuses arguments, and commands that do not exist with a hint at
@@ -40,6 +44,9 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	what, hint := "argument", ""
 	if !cmd.HasParent() {
 		what, hint = "command", didYouMean(args[0], "", commandNames(cmd))
+		if here := synonym(commandSynonyms, args[0]); here != "" {
+			hint = here
+		}
 	}
 	return fault.Errorf(fault.Invalid, "unknown %s %s%s; see %s --help", what, fault.Quote(args[0]), hint, cmd.CommandPath())
 }

@@ -81,7 +81,8 @@ The blob is the one that the session was made with, or --storage-path. A SAS
 is not kept: put it behind the ? of --storage-path or into
 AZURE_STORAGE_SAS_TOKEN.`,
 		Example: `  pcapctl upload web
-  pcapctl upload /var/captures/x.cap --storage-path https://pcstore.blob.core.windows.net/captures/x.cap`,
+  pcapctl upload /var/captures/x.cap \
+      --storage-path 'https://pcstore.blob.core.windows.net/captures/x.cap'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fault.Errorf(fault.Invalid, "%s needs the name of a session (`pcapctl list` shows them) or the path of a capture file", cmd.CommandPath())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,8 +27,8 @@ func (a *app) validateCommand() *cobra.Command {
 request with its defaults filled in, the interfaces, the filters in words and
 the kernel's program. It opens nothing and needs no privilege.`,
 		Example: `  pcapctl validate -f request.json
-  pcapctl validate -f request.json --query plan.filters
-  pcapctl validate -f request.json --show-program --query plan.program -o tsv`,
+  pcapctl validate -f request.json --query 'plan.filters'
+  pcapctl validate -f request.json --show-program --query 'plan.program' -o tsv`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.validate(cmd, &o) },
 	}
 	o.request.flags(cmd)
@@ -42,11 +43,89 @@ type planView struct {
 	Plan       planDetails        `json:"plan"`
 	Warnings   []string           `json:"warnings"`
 
-	resource *capture.Resource // for a table, as create would begin with it
+	resource *capture.Resource // as create would begin with it
+	// For a table:
+	filters      []string
+	limits       string
+	destinations []string
 }
 
+// table is the plan as lines of a name and a value; several filters and destinations
+// have a line each.
 func (v planView) table() (head []string, rows [][]string) {
-	return resourceView{v.resource}.table()
+	add := func(name string, values ...string) {
+		for _, value := range values {
+			if value != "" {
+				rows = append(rows, []string{name, value})
+				name = ""
+			}
+		}
+	}
+	add("name", v.Name)
+	add("status", v.resource.Properties.PacketCaptureStatus)
+	switch {
+	case v.Plan.ReadFile != nil:
+		add("reads", v.Plan.ReadFile.Path+" ("+v.Plan.ReadFile.Format+")")
+	case v.Plan.AnyInterface:
+		add("interfaces", "any")
+	default:
+		add("interfaces", strings.Join(v.Plan.Interfaces, ", "))
+	}
+	add("link type", v.Plan.LinkType)
+	add("filters", v.filters...)
+	add("limits", v.limits)
+	add("saved in", v.destinations...)
+	add("warnings", v.Warnings...)
+	return []string{"what", "value"}, rows
+}
+
+// fit implements fitter.
+func (v planView) fit(width int) []string {
+	_, rows := v.table()
+	widest := 0
+	for _, row := range rows {
+		widest = max(widest, len(row[0]))
+	}
+	var lines []string
+	for _, row := range rows {
+		name := fmt.Sprintf("%-*s", widest+columnGap, row[0])
+		for _, part := range wrap(row[1], width-len(name)) {
+			lines = append(lines, name+part)
+			name = strings.Repeat(" ", len(name))
+		}
+	}
+	return lines
+}
+
+// describe fills in what only the table shows.
+func (v *planView) describe(c *request.Config, typed *typedNames) {
+	filters := v.Plan.Filters
+	if typed.ends != "" {
+		v.filters, filters = append(v.filters, typed.ends+" at either end"), filters[typed.ofEnds:]
+	}
+	for _, f := range filters {
+		v.filters = append(v.filters, f.Words)
+	}
+	if v.filters == nil {
+		v.filters = []string{"every packet"}
+	}
+	v.limits = "until " + strings.Join(limitsInWords(c, "it is stopped"), ", ")
+	if c.FilePath != "" {
+		v.destinations = append(v.destinations, c.FilePath)
+	}
+	if c.Blob != nil {
+		v.destinations = append(v.destinations, c.Blob.Address.String())
+	}
+}
+
+// printPlan prints a plan. Where the output does not show its warnings they go to
+// stderr.
+func (a *app) printPlan(v planView, c *request.Config) error {
+	v.describe(c, &a.typed)
+	if a.output.query != "" || a.output.format == "tsv" || a.output.format == "none" {
+		a.warn(v.Warnings...)
+	}
+	return a.print(v)
 }
 
 type planDetails struct {
@@ -112,13 +191,16 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		v.Plan.Program = lines(plan.spec.Program.Disassemble())
 		v.Plan.ProgramDDD = lines(plan.spec.Program.DDD())
 	}
-	return a.print(v)
+	return a.printPlan(v, plan.Config)
 }
 
 // checkName tells whether the name is taken. Where the state folder is of no use
 // a capture in the foreground goes on without it, so that this is a warning.
 func checkName(ord *order, plan *livePlan) error {
-	err := registry.New(ord.StateDir).Check(plan.Config.Name)
+	err := ord.noStateDir
+	if err == nil {
+		err = registry.New(ord.StateDir).Check(plan.Config.Name)
+	}
 	switch {
 	case isTaken(err):
 		return err

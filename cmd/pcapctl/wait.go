@@ -42,10 +42,7 @@ several it is that of the first one, in the order given, that has failed.`,
 
 // waitTime reads a duration; a number by itself is seconds.
 func waitTime(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		d, err = time.ParseDuration(text + "s")
-	}
+	d, err := durationOf(text)
 	if err != nil || d < 0 {
 		return 0, &fault.Error{
 			Class: fault.Invalid, Target: "--timeout",
@@ -88,12 +85,13 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 			continue
 		case e.err == nil:
 			a.say("%s has ended%s", e.session.Name, describeEnd(e.session))
+			a.sayNothing(e.session)
 			e.err = e.session.Failure()
 		}
 		if err == nil {
 			err = e.err
 		} else if e.err != nil {
-			a.warn(e.err.Error())
+			a.printError(e.err)
 		}
 	}
 	if err == nil && going != nil {

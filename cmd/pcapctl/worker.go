@@ -43,6 +43,9 @@ type answer struct {
 
 // createDetached has a worker capture and returns when it does.
 func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, ready *readiness) error {
+	if ord.noStateDir != nil {
+		return ord.noStateDir
+	}
 	reg := registry.New(ord.StateDir)
 	if err := reg.Check(*ord.Request.Name); err != nil {
 		return err
@@ -62,7 +65,7 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, re
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
-	a.say("capturing on %s; log: %s", announce(plan.Plan, byStop(name)), ans.LogFile)
+	a.say("capturing on %s; log: %s", a.announce(plan.Plan, byStop(name)), ans.LogFile)
 	ready.tell("capturing on " + plan.Source.Name())
 	return a.printDone(resourceView{ans.Resource})
 }
@@ -165,9 +168,10 @@ func (a *app) worker(parent context.Context) error {
 		return err
 	}
 	defer a.watchUpload(session)()
+	defer a.watchEnd(session)()
 	plan := session.Plan
 	a.warn(session.Warnings...)
-	a.say("capturing on %s", announce(plan, byStop(plan.Config.Name)))
+	a.say("capturing on %s", a.announce(plan, byStop(plan.Config.Name)))
 	err = json.NewEncoder(out).Encode(answer{
 		Resource: claim.Resource(session.Started), Warnings: session.Warnings, LogFile: claim.LogFile(),
 	})
@@ -178,7 +182,7 @@ func (a *app) worker(parent context.Context) error {
 		cancel()
 	}
 	result, err := session.Run(ctx)
-	return a.endSession(claim, result, err, ord.FailOnDrops)
+	return a.endSession(claim, result, err, ord)
 }
 
 // startWorker does what the order says, up to the moment that packets are

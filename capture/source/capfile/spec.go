@@ -76,7 +76,7 @@ func (s *Spec) Report() source.Report {
 }
 
 // Warnings implements source.Spec.
-func (s *Spec) Warnings() []string { return s.config.Filters.Warnings(nil) }
+func (s *Spec) Warnings() []string { return s.config.Filters.Warnings(nil, 0) }
 
 // Reads implements source.Spec.
 func (s *Spec) Reads(path string) bool {

@@ -44,6 +44,9 @@ type Options struct {
 	// Netns is the network namespace to capture in, as netif.In takes it; "" is
 	// this process's own.
 	Netns string
+	// EitherEnd is how many of the first filters name a local address that may as
+	// well be the remote one: that this machine does not have it is no mistake.
+	EitherEnd int `json:",omitempty"`
 	// BufferSize is the size of the kernel's packet ring in bytes, 0 for
 	// DefaultBufferSize.
 	BufferSize int

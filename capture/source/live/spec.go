@@ -66,7 +66,7 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 	if s.Program, s.options, err = compile(c.Filters, fo); err != nil {
 		return nil, err
 	}
-	s.warn(all)
+	s.warn(all, o)
 	return s, nil
 }
 
@@ -117,14 +117,14 @@ func compile(set filter.Set, o filter.Options) (*filter.Program, filter.Options,
 
 const coarseWarning = "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU"
 
-func (s *Spec) warn(all []netif.Interface) {
+func (s *Spec) warn(all []netif.Interface, o Options) {
 	var own []netip.Addr
 	for _, i := range all {
 		for _, a := range i.Addresses {
 			own = append(own, a.Addr())
 		}
 	}
-	s.warnings = append(s.warnings, s.config.Filters.Warnings(own)...)
+	s.warnings = append(s.warnings, s.config.Filters.Warnings(own, o.EitherEnd)...)
 	for _, i := range s.Interfaces {
 		if !i.Up {
 			s.warnings = append(s.warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"pcapctl/capture"
+	"pcapctl/capture/source/live"
+	"pcapctl/filter"
+)
+
+// explainNothing says what was looked at when a capture has no packets, so that its
+// user sees why: another interface, the other end, loopback. It is "" for a capture
+// that has some.
+func explainNothing(p *capture.ResourceProperties, source live.Options) string {
+	st := p.Statistics
+	if st == nil || st.PacketsCaptured > 0 || st.PacketsDroppedByKernel+st.PacketsNotWritten > 0 {
+		return ""
+	}
+	looked, loopback := lookedAt(st, source)
+	words := []string{"no packet matched: looked at " + looked + ", sent and received"}
+	if len(p.Filters) > 0 {
+		words[0] += ", for " + filterWordsOf(p.Filters)
+	}
+	words = append(words, aboutEnds(p.Filters)...)
+	if !loopback {
+		words = append(words, "loopback is not captured unless it is named (-i lo): a connection of this machine to itself goes there")
+	}
+	return strings.Join(words, "; ")
+}
+
+// lookedAt names the interfaces, and tells whether loopback is among them.
+func lookedAt(st *capture.Statistics, source live.Options) (names string, loopback bool) {
+	if slices.Contains(source.Interfaces, live.AnyInterface) {
+		return "every interface", true
+	}
+	list := make([]string, len(st.Interfaces))
+	for i, f := range st.Interfaces {
+		list[i] = f.Name
+		loopback = loopback || f.Name == "lo"
+	}
+	if len(list) == 0 {
+		return "no interface", loopback
+	}
+	return strings.Join(list, ", "), loopback
+}
+
+func filterWordsOf(specs []filter.Spec) string {
+	var filters []filter.Filter
+	for _, spec := range specs {
+		if f, faults := filter.Parse(spec); faults == nil {
+			filters = append(filters, f)
+		}
+	}
+	return filter.NewSet(filters...).String()
+}
+
+// aboutEnds says whose the ends of the filters are.
+func aboutEnds(specs []filter.Spec) []string {
+	var local, remote bool
+	for _, f := range specs {
+		local = local || f.LocalPort != nil || f.LocalIPAddress != nil
+		remote = remote || f.RemotePort != nil || f.RemoteIPAddress != nil
+	}
+	const either = " (--port and --host take either end)"
+	switch {
+	case local && remote:
+		return nil
+	case local:
+		return []string{"local is this machine's own end: a server that it calls is remotePort, remoteIPAddress" + either}
+	case remote:
+		return []string{"remote is the other machine's end: a server on this machine is localPort, localIPAddress" + either}
+	}
+	return nil
+}

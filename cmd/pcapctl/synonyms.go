@@ -1,0 +1,44 @@
+package main
+
+// What other tools call what pcapctl has under another name. These are not near by
+// their letters, so that didYouMean does not find them.
+
+var commandSynonyms = map[string]string{
+	"start": "create", "capture": "create", "run": "create", "record": "create", "new": "create", "sniff": "create",
+	"check": "validate", "test": "validate", "plan": "validate",
+	"ls": "list", "ps": "list", "sessions": "list",
+	"info": "show", "get": "show", "describe": "show", "inspect": "show",
+	"status": "show-status", "stats": "show-status", "progress": "show-status",
+	"kill": "stop", "end": "stop", "abort": "stop",
+	"rm": "delete", "remove": "delete", "del": "delete", "clean": "delete --ended", "prune": "delete --ended", "purge": "delete --ended",
+	"ifaces": "interfaces", "devices": "interfaces", "links": "interfaces", "nics": "interfaces",
+	"push": "upload", "send": "upload", "resume": "upload",
+	"join": "wait",
+}
+
+// flagSynonyms are in the letters of tcpdump and dumpcap, and in words.
+var flagSynonyms = map[string]string{
+	"w": "--file-path", "write": "--file-path", "output-file": "--file-path", "out": "--file-path",
+	"r": "--read-file", "read": "--read-file",
+	"c": "--time-limit or --capture-limit (packets are not counted for a limit)", "count": "--time-limit or --capture-limit (packets are not counted for a limit)",
+	"s": "--capture-size", "snaplen": "--capture-size", "snapshot-length": "--capture-size",
+	"G": "--time-limit", "duration": "--time-limit", "timeout": "--time-limit", "a": "--time-limit or --capture-limit",
+	"C": "--capture-limit", "filesize": "--capture-limit", "size": "--capture-limit",
+	"W": "--continuous-capture with --capture-settings file-count=…", "b": "--continuous-capture with --capture-settings",
+	"z": "--on-file", "p": "--promiscuous=false", "D": "`pcapctl interfaces`", "list-interfaces": "`pcapctl interfaces`",
+	"B": "--buffer-size", "Z": "no flag: run pcapctl as the user it shall run as", "d": "`pcapctl validate --show-program`",
+	"V": "`pcapctl version`", "version": "`pcapctl version`", "v": "--verbose",
+	"dst": "--host, or --filter 'remoteIPAddress=…'", "src": "--host, or --filter 'localIPAddress=…'", "ip": "--host", "address": "--host",
+	"protocol": "--filter 'protocol=…'", "iface": "--interface", "dev": "--interface", "device": "--interface",
+	"background": "--no-wait", "detach": "--no-wait", "daemon": "--no-wait",
+	"silent": "--quiet", "force": "no flag: nothing is ever overwritten", "overwrite": "no flag: nothing is ever overwritten",
+}
+
+// synonym is a hint at what an unknown name is called here, "" when it is not known
+// elsewhere.
+func synonym(of map[string]string, given string) string {
+	if here, ok := of[given]; ok {
+		return "; here it is " + here
+	}
+	return ""
+}
