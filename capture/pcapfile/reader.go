@@ -75,7 +75,7 @@ type Reader struct {
 	next  func(*Packet) error
 	link  LinkType // as LinkType gives it
 	known bool     // link is set
-	pcap pcapForm // of a pcap file
+	pcap  pcapForm // of a pcap file
 	// Of a pcapng file.
 	left   uint32 // bytes of the block's body that are not read yet
 	ifaces []iface

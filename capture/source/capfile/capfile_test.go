@@ -22,11 +22,17 @@ type late struct {
 // A file has its packets before it is prepared, so that the fixture prepares when
 // it is told how many there are.
 func TestConformance(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		stream bool
-		ng     bool
-	}{{"a file", false, false}, {"a pcapng file", false, true}, {"a stream", true, false}} {
+	type kind struct {
+		name       string
+		stream     bool
+		ng         bool
+		compressed string
+	}
+	kinds := []kind{{name: "a file"}, {name: "a pcapng file", ng: true}, {name: "a stream", stream: true}}
+	for _, how := range pcaptest.Compressions() {
+		kinds = append(kinds, kind{name: "a file in " + how, compressed: how}, kind{name: "a stream in " + how, stream: true, compressed: how})
+	}
+	for _, test := range kinds {
 		t.Run(test.name, func(t *testing.T) {
 			form := pcaptest.Form{Order: binary.LittleEndian, NG: test.ng}
 			sourcetest.Run(t, sourcetest.Fixture{Finite: true, Length: 60, Prepare: func(t *testing.T) (source.Source, func(int)) {
@@ -39,7 +45,11 @@ func TestConformance(t *testing.T) {
 						packets = append(packets, pcaptest.Packet{Data: data, Sec: uint32(i + 1)})
 					}
 					o := Options{Path: filepath.Join(t.TempDir(), "in")}
-					if err := os.WriteFile(o.Path, form.File(packets, pcapfile.Ethernet), 0o600); err != nil {
+					file := form.File(packets, pcapfile.Ethernet)
+					if test.compressed != "" {
+						file = pcaptest.Compress(test.compressed, file)
+					}
+					if err := os.WriteFile(o.Path, file, 0o600); err != nil {
 						t.Fatal(err)
 					}
 					if test.stream {

@@ -56,6 +56,7 @@ func (b *batch) Quiet() bool { return b.quiet }
 type fileSource struct {
 	spec     *Spec
 	in       *input
+	content  *content
 	reader   *pcapfile.Reader
 	header   pcapfile.LinkType // as it goes into the header of the file written
 	warnings []string
@@ -106,15 +107,18 @@ func newSource(s *Spec) *fileSource {
 // begin reads the header and the first packet.
 func (f *fileSource) begin() error {
 	var err error
-	if f.reader, err = pcapfile.NewReader(f.in); err != nil {
+	if f.content, err = openContent(f.in); err != nil {
 		return err
+	}
+	if f.reader, err = pcapfile.NewReader(f.content); err != nil {
+		return f.inContent(err)
 	}
 	f.now = <-f.free
 	f.reader.Buffer(f.now.arena)
 	err = f.reader.Next(&f.first)
 	f.empty = errors.Is(err, io.EOF)
 	if err != nil && !f.empty {
-		return err
+		return f.inContent(err)
 	}
 	link, known := f.reader.LinkType()
 	switch {
@@ -138,10 +142,10 @@ func (*fileSource) Open() error { return nil }
 
 // Start starts the decoder.
 func (f *fileSource) Start() error {
-	if f.in.ahead != nil {
+	if f.in.stream {
 		// Whoever sends the packets through a pipe may be slow, and somebody may
 		// be watching the file grow.
-		f.in.ahead.idle = func() error {
+		f.content.ahead.idle = func() error {
 			f.now.quiet = true
 			f.turned = true
 			return f.handOver()
@@ -289,9 +293,18 @@ func (f *fileSource) turnTo(link pcapfile.LinkType) {
 
 // readError says where the file that is read went wrong.
 func (f *fileSource) readError(err error) error {
-	e := fault.Errorf(fault.Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", f.spec.Name(), err, f.seen)
+	e := fault.Errorf(fault.Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", f.spec.Name(), f.inContent(err), f.seen)
 	e.Target = flag
 	return e
+}
+
+// inContent tells that the place in a compressed file's error is one of its
+// content.
+func (f *fileSource) inContent(err error) error {
+	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok && f.content.compressed != "" {
+		return fmt.Errorf("in its content, without the compression: %w", err)
+	}
+	return err
 }
 
 // Next implements source.Source.
@@ -360,6 +373,9 @@ func (f *fileSource) Detach() error {
 		f.in.interrupt()
 	})
 	f.wg.Wait()
+	if c := f.content; c != nil && c.ahead != nil && !f.in.stream {
+		<-c.ahead.ended // before the file is closed
+	}
 	return nil
 }
 
@@ -391,6 +407,9 @@ func (*fileSource) Timeline() source.Timeline { return source.PacketTime }
 func (f *fileSource) Report() source.Report {
 	r := f.spec.Report()
 	r.LinkType, r.File.Format, r.File.Size, r.Warnings = f.header, f.reader.Format(), f.in.size, f.warnings
+	if f.content.compressed != "" {
+		r.File.Format += ", compressed by " + f.content.compressed
+	}
 	return r
 }
 

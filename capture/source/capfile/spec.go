@@ -123,6 +123,9 @@ func (s *Spec) prepareError(err error) error {
 	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok {
 		class = fault.Invalid
 	}
+	if _, ok := errors.AsType[*compressedError](err); ok {
+		class = fault.Invalid
+	}
 	e := fault.Errorf(class, "%s: %w", s.Name(), err)
 	e.Target = flag
 	return e
