@@ -30,7 +30,7 @@ const (
 type LinkType uint32
 
 // The link types that pcapctl knows. A capture of its own is written with
-// Ethernet, RawIP or SLL2; one that is made of a file keeps the file's.
+// Ethernet, RawIP, SLL2 or SLL; one that is made of a file keeps the file's.
 const (
 	Null      LinkType = 0 // BSD loopback, address family in the byte order of the machine
 	Ethernet  LinkType = 1
@@ -123,6 +123,26 @@ const (
 	PacketOutgoing = 4
 	LoopbackDevice = 772
 )
+
+// SLLHeader is the cooked header of the first version, which tells no interface.
+// LINKTYPE_LINUX_SLL; read by libpcap since 0.6 and by every Wireshark.
+type SLLHeader struct {
+	Type     uint8 // PACKET_HOST … PACKET_OUTGOING
+	HWType   uint16
+	AddrLen  uint8
+	Addr     [8]byte
+	Protocol uint16
+}
+
+// Put writes the header. b must have room for SLLLen bytes.
+func (h *SLLHeader) Put(b []byte) {
+	b = b[:SLLLen:SLLLen]
+	binary.BigEndian.PutUint16(b[0:], uint16(h.Type))
+	binary.BigEndian.PutUint16(b[2:], h.HWType)
+	binary.BigEndian.PutUint16(b[4:], uint16(h.AddrLen))
+	copy(b[6:], h.Addr[:])
+	binary.BigEndian.PutUint16(b[14:], h.Protocol)
+}
 
 // SLL2Header is the cooked header that takes the place of the link layer where
 // packets of several interfaces share a file. LINKTYPE_LINUX_SLL2.

@@ -46,6 +46,7 @@ var notWithFile = []struct{ name, why string }{
 	{setPromiscuous.key, "there is no interface"},
 	{setNetns.key, "there is no interface"},
 	{setBufferSize.key, "there is no packet ring"},
+	{setCooked.key, "packets keep the header that they have in the file"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
 	{"fail-on-drops", "nothing is dropped"},
