@@ -182,6 +182,7 @@ func layOutSerial(p *pcapfile.Packet, to *filter.Packet) {
 				to.Direction = filter.Outgoing
 			}
 		}
+	default: // match calls it for no other
 	}
 }
 
