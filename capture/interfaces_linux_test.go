@@ -294,6 +294,45 @@ func TestSeveralInterfaces(t *testing.T) {
 	}
 }
 
+// With the cooked header of the first version the same packets are in the file,
+// with the direction and the tag, and without the interface; tcpdump reads it.
+func TestSeveralInterfacesCookedV1(t *testing.T) {
+	r := newRig(t)
+	r.cooked = pcapfile.SLL
+	r.Veth("w0", "w1")
+	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 100, 1)
+	tagged := tag(f, 0x8100, 7)
+	v0, w0 := r.Sender("v0"), r.Sender("w0")
+	res := r.capture(r.plan(`,"filters":[{"protocol":"TCP"}]`, "v0", "w1"), func() {
+		v0.Send(f)
+		w0.Send(tagged)
+	})
+	if res.Source.LinkType != pcapfile.SLL {
+		t.Errorf("link type %v", res.Source.LinkType)
+	}
+	type seen struct {
+		Type, HWType, AddrLen, Proto uint16
+		Data                         []byte
+		Length                       int
+	}
+	var got []seen
+	for _, p := range readBack(t, res.Files[0].Path) {
+		b := binary.BigEndian
+		got = append(got, seen{b.Uint16(p.Data), b.Uint16(p.Data[2:]), b.Uint16(p.Data[4:]), b.Uint16(p.Data[14:]), p.Data[pcapfile.SLLLen:], p.Length})
+		if !bytes.Equal(p.Data[6:12], f[6:12]) {
+			t.Errorf("address % x", p.Data[6:12])
+		}
+	}
+	if diff := cmp.Diff([]seen{{4, 1, 6, 0x0800, f[14:], len(f) + 2}, {1, 1, 6, 0x8100, tagged[14:], len(tagged) + 2}}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for expr, want := range map[string]int{"outbound and tcp": 1, "link[14:2] = 0x8100 and link[18:2] = 0x0800": 1, "inbound": 1} {
+		if list := tcpdump(t, res.Files[0].Path, expr); len(list) != want {
+			t.Errorf("tcpdump %q: %d packets", expr, len(list))
+		}
+	}
+}
+
 func TestInterfaceThatVanishes(t *testing.T) {
 	r := newRig(t)
 	r.Veth("w0", "w1")

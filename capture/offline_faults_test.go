@@ -38,8 +38,8 @@ func TestOfflineFaults(t *testing.T) {
 		{"text", "", []byte("no capture"), fault.Invalid, "neither a pcap nor a pcapng file", -1},
 		{"half a header", "", good[:20], fault.Invalid, "ends at byte 20", -1},
 		{"half a packet", "", good[:60], fault.Invalid, "byte 24: the file is cut short: it ends at byte 60", -1},
-		{"an unknown link type with filters", `"filters":[{"protocol":"UDP"}]`, littlePcap.File(counted(ip), 127), fault.Invalid, "link type 127; allowed: Ethernet", -1},
-		{"an unknown link type with a filter of everything", `"filters":[{}]`, littlePcap.File(counted(ip), 127), fault.Internal, "", 1},
+		{"an unknown link type with filters", `"filters":[{"protocol":"UDP"}]`, littlePcap.File(counted(ip), 239), fault.Invalid, "packets of NFLOG (Linux netfilter log messages); allowed: Ethernet", -1},
+		{"an unknown link type with a filter of everything", `"filters":[{}]`, littlePcap.File(counted(ip), 239), fault.Internal, "", 1},
 		{"a section and nothing else", "", littleNG.Section(), fault.Invalid, "no link type", -1},
 		{"to a blob", `"storageLocation":{"storageId":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/account1","filePath":"/var/captures/x"}`,
 			good, fault.Invalid, "not saved to a storage account", -1},
@@ -97,7 +97,7 @@ func TestOfflineFormats(t *testing.T) {
 		fault  string
 	}{
 		{"several link types", request.Output{Format: request.FormatPcapng}, file, []int{1, 2, 4}, ""},
-		{"one of them is unknown", request.Output{Format: request.FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(127, 0, from.Option(9, []byte{9}))), []int{1, 4}, ""},
+		{"one of them is unknown", request.Output{Format: request.FormatPcapng}, bytes.ReplaceAll(file, from.Interface(101, 0, from.Option(9, []byte{9})), from.Interface(239, 0, from.Option(9, []byte{9}))), []int{1, 4}, ""},
 		{"nanoseconds", request.Output{Precision: request.PrecisionNano}, from.File([]pcaptest.Packet{{Data: ip, Sec: 1, Nsec: 123_456_789}}, pcapfile.RawIP), []int{1}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
@@ -46,6 +47,7 @@ type rig struct {
 	dir    string
 	output request.Output
 	buffer int // bytes of the packet ring, 0 for the default
+	cooked pcapfile.LinkType
 }
 
 func newRig(t *testing.T) *rig {
@@ -85,7 +87,7 @@ func (r *rig) tryPlan(properties string, on ...string) (p *capture.Plan, err err
 	}
 	r.Do(func() {
 		var spec *live.Spec
-		if spec, err = live.NewSpec(c, live.Options{Interfaces: on, Promiscuous: true, BufferSize: r.buffer}); err == nil {
+		if spec, err = live.NewSpec(c, live.Options{Interfaces: on, Promiscuous: true, BufferSize: r.buffer, Cooked: r.cooked}); err == nil {
 			p = capture.NewPlan(c, spec)
 		}
 	})

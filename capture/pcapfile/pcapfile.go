@@ -30,18 +30,29 @@ const (
 type LinkType uint32
 
 // The link types that pcapctl knows. A capture of its own is written with
-// Ethernet, RawIP or SLL2; one that is made of a file keeps the file's.
+// Ethernet, RawIP, SLL2 or SLL; one that is made of a file keeps the file's.
 const (
-	Null      LinkType = 0 // BSD loopback, address family in the byte order of the machine
-	Ethernet  LinkType = 1
-	RawIPBSD  LinkType = 12 // DLT_RAW of most systems, found in files although LINKTYPE_RAW is meant
-	RawIPOpen LinkType = 14 // DLT_RAW of OpenBSD, the same
-	RawIP     LinkType = 101
-	Loop      LinkType = 108 // OpenBSD loopback, address family in network byte order
-	SLL       LinkType = 113
-	RawIPv4   LinkType = 228
-	RawIPv6   LinkType = 229
-	SLL2      LinkType = 276
+	Null       LinkType = 0 // BSD loopback, address family in the byte order of the machine
+	Ethernet   LinkType = 1
+	SLIP       LinkType = 8
+	PPP        LinkType = 9
+	RawIPBSD   LinkType = 12 // DLT_RAW of most systems, found in files although LINKTYPE_RAW is meant
+	RawIPOpen  LinkType = 14 // DLT_RAW of OpenBSD, the same
+	PPPSerial  LinkType = 50
+	PPPEther   LinkType = 51 // a PPPoE session without the Ethernet header
+	RawIP      LinkType = 101
+	CiscoHDLC  LinkType = 104
+	IEEE80211  LinkType = 105
+	FrameRelay LinkType = 107
+	Loop       LinkType = 108 // OpenBSD loopback, address family in network byte order
+	SLL        LinkType = 113
+	Radiotap   LinkType = 127 // 802.11 behind a radiotap header
+	RawIPv4    LinkType = 228
+	RawIPv6    LinkType = 229
+	NFLOG      LinkType = 239
+	IPoIB      LinkType = 242
+	InfiniBand LinkType = 247
+	SLL2       LinkType = 276
 )
 
 // Kind is the link type without what a file header may say beside it, in the
@@ -73,6 +84,28 @@ func (l LinkType) String() string {
 		return "IPV6 (raw IPv6)"
 	case SLL2:
 		return "LINUX_SLL2 (Linux cooked v2)"
+	case SLIP:
+		return "SLIP (SLIP)"
+	case PPP:
+		return "PPP (PPP)"
+	case PPPSerial:
+		return "PPP_SERIAL (PPP over serial)"
+	case PPPEther:
+		return "PPP_ETHER (PPPoE)"
+	case CiscoHDLC:
+		return "C_HDLC (Cisco HDLC)"
+	case IEEE80211:
+		return "IEEE802_11 (802.11)"
+	case FrameRelay:
+		return "FRELAY (Frame Relay)"
+	case Radiotap:
+		return "IEEE802_11_RADIO (802.11 plus radiotap header)"
+	case NFLOG:
+		return "NFLOG (Linux netfilter log messages)"
+	case IPoIB:
+		return "IPOIB (IP over InfiniBand)"
+	case InfiniBand:
+		return "INFINIBAND (InfiniBand)"
 	}
 	return fmt.Sprintf("link type %d", uint32(l.Kind()))
 }
@@ -123,6 +156,26 @@ const (
 	PacketOutgoing = 4
 	LoopbackDevice = 772
 )
+
+// SLLHeader is the cooked header of the first version, which tells no interface.
+// LINKTYPE_LINUX_SLL; read by libpcap since 0.6 and by every Wireshark.
+type SLLHeader struct {
+	Type     uint8 // PACKET_HOST … PACKET_OUTGOING
+	HWType   uint16
+	AddrLen  uint8
+	Addr     [8]byte
+	Protocol uint16
+}
+
+// Put writes the header. b must have room for SLLLen bytes.
+func (h *SLLHeader) Put(b []byte) {
+	b = b[:SLLLen:SLLLen]
+	binary.BigEndian.PutUint16(b[0:], uint16(h.Type))
+	binary.BigEndian.PutUint16(b[2:], h.HWType)
+	binary.BigEndian.PutUint16(b[4:], uint16(h.AddrLen))
+	copy(b[6:], h.Addr[:])
+	binary.BigEndian.PutUint16(b[14:], h.Protocol)
+}
 
 // SLL2Header is the cooked header that takes the place of the link layer where
 // packets of several interfaces share a file. LINKTYPE_LINUX_SLL2.

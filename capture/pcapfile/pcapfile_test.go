@@ -48,6 +48,16 @@ func TestSLL2HeaderToTheByte(t *testing.T) {
 	}
 }
 
+func TestSLLHeaderToTheByte(t *testing.T) {
+	h := pcapfile.SLLHeader{Protocol: 0x0800, HWType: 1, Type: 4, AddrLen: 6, Addr: [8]byte{1, 2, 3, 4, 5, 6}}
+	b := bytes.Repeat([]byte{0xff}, pcapfile.SLLLen)
+	h.Put(b)
+	want := "0004" + "0001" + "0006" + "0102030405060000" + "0800"
+	if diff := cmp.Diff(want, hex.EncodeToString(b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWhole(t *testing.T) {
 	var b []byte
 	ends := []int{0}

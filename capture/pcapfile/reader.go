@@ -62,9 +62,10 @@ func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offse
 // the next packet begins or what it is. A value that is only strange does not end
 // it: see Oddity.
 //
-// Formats: draft-ietf-opsawg-pcap (version 2.4, microseconds and nanoseconds,
-// both byte orders) and draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several
-// sections, both byte orders).
+// Formats: draft-ietf-opsawg-pcap (versions 2.0 to 2.4 and 543.0, microseconds
+// and nanoseconds, records of the modified form, both byte orders) and
+// draft-ietf-opsawg-pcapng (version 1.0 and 1.2, several sections, both byte
+// orders).
 //
 // gopacket's pcapgo does not do for this: its link types end at 255, so that
 // SLL2 reads as another; it does not return epb_flags; it divides by zero for
@@ -85,8 +86,7 @@ type Reader struct {
 	next  func(*Packet) error
 	link  LinkType // as LinkType gives it
 	known bool     // link is set
-	// Of a pcap file.
-	scale uint32 // nanoseconds of one unit of a record's time
+	pcap  pcapForm // of a pcap file
 	// Of a pcapng file.
 	ifaces []iface
 	keep   bool
@@ -115,9 +115,9 @@ func NewReader(in io.Reader) (*Reader, error) {
 	switch {
 	case little == blockSection: // reads the same both ways
 		err = r.openNG()
-	case little == magicMicro, little == magicNano:
+	case isPcapMagic(little):
 		err = r.openPcap(binary.LittleEndian, little)
-	case big == magicMicro, big == magicNano:
+	case isPcapMagic(big):
 		err = r.openPcap(binary.BigEndian, big)
 	default:
 		err = r.malformed("neither a pcap nor a pcapng file: %s", whatElse(magic))
@@ -128,12 +128,6 @@ func NewReader(in io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// The numbers that pcap files begin with.
-const (
-	magicMicro = 0xa1b2c3d4
-	magicNano  = 0xa1b23c4d
-)
-
 // whatElse names the kinds of files that are mistaken for captures.
 func whatElse(magic []byte) string {
 	for _, known := range []struct{ begins, is string }{
@@ -142,8 +136,6 @@ func whatElse(magic []byte) string {
 		{"\xfd7zX", "it is compressed by xz; give it to --read-file - through `xz -dc`"},
 		{"\x04\x22\x4d\x18", "it is compressed by lz4; give it to --read-file - through `lz4 -dc`"},
 		{"snoo", "it is a snoop file; convert it with `editcap -F pcap`"},
-		{"\x34\xcd\xb2\xa1", "it is a pcap file with records of a modified form; convert it with `editcap -F pcap`"},
-		{"\xa1\xb2\xcd\x34", "it is a pcap file with records of a modified form; convert it with `editcap -F pcap`"},
 	} {
 		if bytes.HasPrefix(magic, []byte(known.begins)) {
 			return known.is
@@ -251,38 +243,4 @@ func orderName(o binary.ByteOrder) string {
 		return "little-endian"
 	}
 	return "big-endian"
-}
-
-func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
-	r.order, r.next, r.scale = order, r.nextPcap, 1000
-	r.format = "pcap, " + orderName(order) + ", microseconds"
-	if magic == magicNano {
-		r.scale = 1
-		r.format = "pcap, " + orderName(order) + ", nanoseconds"
-	}
-	head := r.head[:HeaderLen]
-	if err := r.fill(head, "the file header"); err != nil {
-		return err
-	}
-	if major, minor := order.Uint16(head[4:]), order.Uint16(head[6:]); major != 2 || minor != 4 {
-		return r.malformed("a pcap file of version %d.%d; allowed: 2.4", major, minor)
-	}
-	// The snap length in the header does not bound the records: some writers
-	// write longer packets, or 0 in the header, and libpcap accepts that.
-	r.link, r.known = LinkType(order.Uint32(head[20:])), true
-	return nil
-}
-
-func (r *Reader) nextPcap(p *Packet) error {
-	const what = "the record"
-	head := r.head[:RecordHeaderLen]
-	if err := r.begin(head, what); err != nil {
-		return err
-	}
-	p.LinkType, p.Offset, p.Timed = r.link.Kind(), r.at, true
-	// A fraction of a second or more is not valid, but the sum is clear.
-	nsec := uint64(r.order.Uint32(head[4:])) * uint64(r.scale)
-	sec := uint64(r.order.Uint32(head)) + nsec/1e9
-	p.Sec, p.Nsec = int64(sec), uint32(nsec%1e9)
-	return r.body(p, r.order.Uint32(head[8:]), r.order.Uint32(head[12:]), what)
 }

@@ -228,7 +228,7 @@ func TestMalformed(t *testing.T) {
 		{"three bytes", []byte("abc"), 0, "only 3 bytes", 0},
 		{"text", []byte("hello, world"), 0, "begins with the bytes 68 65 6c 6c", 0},
 		{"gzip", []byte("\x1f\x8b\x08\x00"), 0, "gunzip -c", 0},
-		{"modified", []byte("\x34\xcd\xb2\xa1"), 0, "editcap", 0},
+		{"modified, half a header", []byte("\x34\xcd\xb2\xa1"), 0, "ends at byte 4", 0},
 		{"half a header", one[:23], 0, "ends at byte 23", 0},
 		{"version", patch(one, 4, 3), 0, "version 3.0", 0},
 		{"half a record header", append(slices.Clone(one), 1, 2, 3), 43, "ends at byte 46", 1},
@@ -449,6 +449,11 @@ func FuzzReader(f *testing.F) {
 		form.NG = true
 		f.Add(slices.Concat(form.Section(), form.Block(4, nil), form.Interface(1, 64, form.Option(9, []byte{0x80 | 40})),
 			form.Enhanced(0, 1<<40, []byte("abc"), 3, form.Option(1, []byte("x"))), form.Block(3, make([]byte, 12)), form.Block(2, make([]byte, 24))))
+	}
+	for _, order := range []pcaptest.Order{binary.LittleEndian, binary.BigEndian} {
+		for _, old := range pcaptest.Olds(order) {
+			f.Add(old.File(slices.Concat(some[:3], some[4:]), pcapfile.Ethernet))
+		}
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		var before, after runtime.MemStats

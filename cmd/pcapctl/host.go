@@ -81,10 +81,11 @@ func (s *settings) source() (live.Options, error) {
 	icmpErrors, err2 := setICMPErrors.value(s)
 	interfaces, err3 := setInterface.value(s)
 	size, err4 := setBufferSize.value(s)
+	cooked, err5 := setCooked.value(s)
 	return live.Options{
 		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
-		Netns: setNetns.text(s), BufferSize: int(size),
-	}, fault.Join(err1, err2, err3, err4)
+		Netns: setNetns.text(s), BufferSize: int(size), Cooked: cooked,
+	}, fault.Join(err1, err2, err3, err4, err5)
 }
 
 // limits fills the members of the request that neither body nor flags gave.

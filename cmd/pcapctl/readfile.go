@@ -28,7 +28,7 @@ type readFlags struct {
 }
 
 func (r *readFlags) flags(f *pflag.FlagSet) {
-	f.StringVar(&r.path, flagReadFile, "", "take the packets from this pcap or pcapng `file` instead of an interface; - is standard input")
+	f.StringVar(&r.path, flagReadFile, "", "take the packets from this pcap or pcapng `file`, also in gzip, zstd or lz4, instead of an interface; - is standard input")
 	f.StringArrayVar(&r.local, flagLocalAddress, nil, "with --read-file: an `address` or prefix of the local side, may be repeated (default: as the file tells the direction, else either end)")
 }
 
@@ -46,6 +46,7 @@ var notWithFile = []struct{ name, why string }{
 	{setPromiscuous.key, "there is no interface"},
 	{setNetns.key, "there is no interface"},
 	{setBufferSize.key, "there is no packet ring"},
+	{setCooked.key, "packets keep the header that they have in the file"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},
 	{"fail-on-drops", "nothing is dropped"},

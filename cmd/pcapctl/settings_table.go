@@ -5,6 +5,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source/live"
@@ -72,6 +73,11 @@ var (
 		key: "netns", on: captureCommands | interfacesCommand,
 		usage: "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same",
 	}, anyText)
+
+	setCooked = define(settingInfo{
+		key: "cooked", on: captureCommands, choices: []string{cookedSLL2, cookedSLL},
+		usage: "cooked header of packets of several interfaces: sll2, which tells the interface, or sll for tools that do not know it (default sll2)",
+	}, cookedLink)
 
 	setBufferSize = define(settingInfo{
 		key: "buffer-size", on: captureCommands,
@@ -148,6 +154,22 @@ func keepTime(text string) (time.Duration, error) {
 		return 0, notAllowed(text, "a duration such as 30d, or never for records that do not go by themselves")
 	}
 	return d, nil
+}
+
+const (
+	cookedSLL2 = "sll2"
+	cookedSLL  = "sll"
+)
+
+// cookedLink parses the name of a cooked header.
+func cookedLink(text string) (pcapfile.LinkType, error) {
+	switch text {
+	case cookedSLL:
+		return pcapfile.SLL, nil
+	case cookedSLL2:
+		return pcapfile.SLL2, nil
+	}
+	return 0, notAllowed(text, "%s, %s", cookedSLL2, cookedSLL)
 }
 
 // diskReserve parses the size that stays free on the disk. A pointer tells 0,

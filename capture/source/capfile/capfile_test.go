@@ -23,15 +23,22 @@ type late struct {
 // A file has its packets before it is prepared, so that the fixture prepares when
 // it is told how many there are.
 func TestConformance(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		stream bool
-		ng     bool
-		out    pcapfile.Format
-	}{
-		{"a file", false, false, pcapfile.Micro}, {"a pcapng file", false, true, pcapfile.Micro}, {"a stream", true, false, pcapfile.Micro},
-		{"a pcapng file into pcapng", false, true, pcapfile.NG}, {"a pcapng stream into pcapng", true, true, pcapfile.NG}, {"a file into pcapng", false, false, pcapfile.NG},
-	} {
+	type kind struct {
+		name       string
+		stream     bool
+		ng         bool
+		out        pcapfile.Format
+		compressed string
+	}
+	kinds := []kind{
+		{name: "a file"}, {name: "a pcapng file", ng: true}, {name: "a stream", stream: true},
+		{name: "a pcapng file into pcapng", ng: true, out: pcapfile.NG}, {name: "a pcapng stream into pcapng", stream: true, ng: true, out: pcapfile.NG},
+		{name: "a file into pcapng", out: pcapfile.NG},
+	}
+	for _, how := range pcaptest.Compressions() {
+		kinds = append(kinds, kind{name: "a file in " + how, compressed: how}, kind{name: "a stream in " + how, stream: true, compressed: how})
+	}
+	for _, test := range kinds {
 		t.Run(test.name, func(t *testing.T) {
 			form := pcaptest.Form{Order: binary.LittleEndian, NG: test.ng}
 			sourcetest.Run(t, sourcetest.Fixture{Finite: true, Length: 60, Prepare: func(t *testing.T) (source.Source, func(int)) {
@@ -44,7 +51,11 @@ func TestConformance(t *testing.T) {
 						packets = append(packets, pcaptest.Packet{Data: data, Sec: uint32(i + 1)})
 					}
 					o := capfile.Options{Path: filepath.Join(t.TempDir(), "in")}
-					if err := os.WriteFile(o.Path, form.File(packets, pcapfile.Ethernet), 0o600); err != nil {
+					file := form.File(packets, pcapfile.Ethernet)
+					if test.compressed != "" {
+						file = pcaptest.Compress(test.compressed, file)
+					}
+					if err := os.WriteFile(o.Path, file, 0o600); err != nil {
 						t.Fatal(err)
 					}
 					if test.stream {

@@ -1,6 +1,7 @@
 package capfile
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,19 +12,22 @@ import (
 	"pcapctl/capture/fault"
 )
 
-// input is the stream that is read. It counts, and a read that waits for a pipe
-// or a terminal can be broken off.
+// input is the file that is read, as it is. It counts, and reading can be broken
+// off between two reads.
 type input struct {
-	from  io.Reader
-	file  *os.File    // nil for a stream of somebody else's
-	stat  fs.FileInfo // nil when it is not a file
-	size  int64       // bytes there are to read; -1 when not known
-	read  atomic.Int64
-	ahead *ahead // nil for a regular file, which never makes anybody wait
+	from io.Reader
+	file *os.File // nil for a stream of somebody else's
+	size int64    // bytes there are to read; -1 when not known
+	read atomic.Int64
+	// stream says that reading may have to wait, as that of a regular file never
+	// has to.
+	stream bool
+	done   chan struct{} // closed by interrupt
+	once   sync.Once
 }
 
 func openInput(o Options) (*input, error) {
-	in := &input{from: o.Stdin, size: -1}
+	in := &input{from: o.Stdin, size: -1, stream: true, done: make(chan struct{})}
 	f, isFile := o.Stdin.(*os.File)
 	if o.Path != StandardInput {
 		opened, err := os.Open(o.Path)
@@ -33,23 +37,20 @@ func openInput(o Options) (*input, error) {
 		f, isFile, in.from, in.file = opened, true, opened, opened
 	}
 	if isFile {
-		var err error
-		if in.stat, err = f.Stat(); err != nil {
+		stat, err := f.Stat()
+		if err != nil {
 			return nil, errors.Join(openInputError(err), in.close())
 		}
-		if in.stat.IsDir() {
+		if stat.IsDir() {
 			return nil, errors.Join(&fault.Error{Class: fault.Invalid, Target: "--read-file", Message: inputName(o.Path) + " is a folder; allowed: a pcap or pcapng file"}, in.close())
 		}
-		if in.stat.Mode().IsRegular() {
-			in.size = in.stat.Size()
+		if stat.Mode().IsRegular() {
+			in.size, in.stream = stat.Size(), false
 			if at, err := f.Seek(0, io.SeekCurrent); err == nil {
 				in.size = max(0, in.size-at)
 			}
-			return in, nil
 		}
 	}
-	in.ahead = readAhead(in.from)
-	in.from = in.ahead
 	return in, nil
 }
 
@@ -66,17 +67,18 @@ func openInputError(err error) error {
 
 // Read implements io.Reader.
 func (in *input) Read(p []byte) (int, error) {
+	select {
+	case <-in.done:
+		return 0, errInterrupted
+	default:
+	}
 	n, err := in.from.Read(p)
 	in.read.Add(int64(n))
 	return n, err
 }
 
-// interrupt breaks off a Read that waits, and those to come.
-func (in *input) interrupt() {
-	if in.ahead != nil {
-		in.ahead.interrupt()
-	}
-}
+// interrupt breaks off the reads to come.
+func (in *input) interrupt() { in.once.Do(func() { close(in.done) }) }
 
 func (in *input) close() error {
 	in.interrupt()
@@ -89,9 +91,41 @@ func (in *input) close() error {
 // errInterrupted is what a Read gives that was broken off.
 var errInterrupted = errors.New("interrupted")
 
-// ahead reads a stream in a goroutine of its own, as a read of a pipe cannot be
-// broken off by other means on all systems. The goroutine ends with the stream,
-// or at its next byte after interrupt.
+// content is the capture file that is in the input: the input itself, or what
+// its compression holds.
+type content struct {
+	io.Reader
+	compressed string // how, or ""
+	ahead      *ahead // nil for a regular file as it is, which makes nobody wait
+}
+
+// openContent reads the first bytes of the input.
+//
+// Errors: those of the input.
+func openContent(in *input) (*content, error) {
+	raw := &rawReader{input: in}
+	from := bufio.NewReaderSize(raw, aheadSize)
+	magic, err := from.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	c := compressionOf(magic)
+	if c == nil && !in.stream {
+		return &content{Reader: from}, nil
+	}
+	a := newAhead(in.done)
+	if c == nil {
+		go a.run(func() error { return a.pass(from) })
+		return &content{Reader: a, ahead: a}, nil
+	}
+	go a.run(func() error { return c.expandTo(a, from, raw) })
+	return &content{a, c.name, a}, nil
+}
+
+// ahead is filled by a goroutine of its own, as a read of a pipe cannot be broken
+// off by other means on all systems, and as expanding compressed data is work that
+// goes well beside that of the decoder. The goroutine ends with the stream, or at
+// its next read or write after done.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
@@ -100,8 +134,8 @@ type ahead struct {
 	// idle is called before a Read waits. Its error is the Read's.
 	idle func() error
 
-	done chan struct{}
-	once sync.Once
+	done  <-chan struct{}
+	ended chan struct{} // closed behind the goroutine
 }
 
 type chunk struct {
@@ -112,38 +146,73 @@ type chunk struct {
 // aheadSize is what a pipe holds, and all that one read of it can give.
 const aheadSize = 64 << 10
 
-func readAhead(from io.Reader) *ahead {
-	a := &ahead{full: make(chan chunk, 1), empty: make(chan []byte, 2), done: make(chan struct{}), idle: func() error { return nil }}
+func newAhead(done <-chan struct{}) *ahead {
+	a := &ahead{
+		full: make(chan chunk, 1), empty: make(chan []byte, 2), idle: func() error { return nil },
+		done: done, ended: make(chan struct{}),
+	}
 	for range cap(a.empty) {
 		a.empty <- make([]byte, aheadSize)
 	}
-	go a.run(from)
 	return a
 }
 
-func (a *ahead) run(from io.Reader) {
+// run is the goroutine. The error of fill comes behind all that it gives.
+func (a *ahead) run(fill func() error) {
+	defer close(a.ended)
+	_ = a.give(chunk{err: fill()})
+}
+
+// pass gives what is read.
+func (a *ahead) pass(from io.Reader) error {
 	for {
-		var c chunk
-		select {
-		case c.data = <-a.empty:
-		case <-a.done:
-			return
+		b, err := a.room()
+		if err != nil {
+			return err
 		}
-		var n int
-		n, c.err = from.Read(c.data)
-		c.data = c.data[:n]
-		select {
-		case a.full <- c:
-		case <-a.done:
-			return
+		n, err := from.Read(b)
+		if err := a.give(chunk{data: b[:n]}); err != nil {
+			return err
 		}
-		if c.err != nil {
-			return
+		if err != nil {
+			return err
 		}
 	}
 }
 
-func (a *ahead) interrupt() { a.once.Do(func() { close(a.done) }) }
+// Write gives what is written.
+func (a *ahead) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		b, err := a.room()
+		if err != nil {
+			return len(p) - len(rest), err
+		}
+		n := copy(b, rest)
+		rest = rest[n:]
+		if err := a.give(chunk{data: b[:n]}); err != nil {
+			return len(p) - len(rest), err
+		}
+	}
+	return len(p), nil
+}
+
+func (a *ahead) room() ([]byte, error) {
+	select {
+	case b := <-a.empty:
+		return b, nil
+	case <-a.done:
+		return nil, errInterrupted
+	}
+}
+
+func (a *ahead) give(c chunk) error {
+	select {
+	case a.full <- c:
+		return nil
+	case <-a.done:
+		return errInterrupted
+	}
+}
 
 // Read implements io.Reader.
 func (a *ahead) Read(p []byte) (int, error) {

@@ -11,17 +11,6 @@ import (
 	"pcapctl/filter"
 )
 
-// knowsLink tells whether packets of the link type can be looked into.
-func knowsLink(l pcapfile.LinkType) bool {
-	switch l {
-	case pcapfile.Ethernet, pcapfile.SLL, pcapfile.SLL2, pcapfile.RawIP, pcapfile.RawIPBSD, pcapfile.RawIPOpen,
-		pcapfile.RawIPv4, pcapfile.RawIPv6, pcapfile.Null, pcapfile.Loop:
-		return true
-	default:
-		return false
-	}
-}
-
 // matcher chooses the packets of a file.
 type matcher struct {
 	set filter.Set
@@ -125,6 +114,9 @@ func layOut(p *pcapfile.Packet, to *filter.Packet) {
 	switch p.LinkType {
 	case pcapfile.Ethernet:
 		to.Framing = filter.Ethernet
+		if len(b) >= ethernetLen {
+			tunnelled(to, binary.BigEndian.Uint16(b[ethernetLen-2:]), b[ethernetLen:])
+		}
 	case pcapfile.RawIP, pcapfile.RawIPBSD, pcapfile.RawIPOpen:
 		to.Framing = filter.RawIP
 	case pcapfile.RawIPv4:
@@ -137,22 +129,36 @@ func layOut(p *pcapfile.Packet, to *filter.Packet) {
 		if to.Data = nil; len(b) >= pcapfile.SLLLen {
 			to.Data, to.Protocol = b[pcapfile.SLLLen:], binary.BigEndian.Uint16(b[14:])
 			cookedDirection(to, p.Direction, binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint16(b))
+			tunnelled(to, to.Protocol, to.Data)
 		}
 	case pcapfile.SLL2:
 		if to.Data = nil; len(b) >= pcapfile.SLL2Len {
 			to.Data, to.Protocol = b[pcapfile.SLL2Len:], binary.BigEndian.Uint16(b)
 			cookedDirection(to, p.Direction, binary.BigEndian.Uint16(b[8:]), uint16(b[10]))
+			tunnelled(to, to.Protocol, to.Data)
 		}
+	case pcapfile.IEEE80211, pcapfile.Radiotap:
+		layOutWiFi(p, to)
+	case pcapfile.SLIP, pcapfile.PPP, pcapfile.PPPSerial, pcapfile.PPPEther, pcapfile.CiscoHDLC, pcapfile.FrameRelay:
+		layOutSerial(p, to)
 	default:
 		to.Data = nil
 	}
 }
 
-// onlyIP is an IP packet of a version that the link type has told. One of
-// another version is garbage.
+// tunnelled lays out an IP packet in a PPPoE session or behind MPLS labels, and
+// leaves all others to the framing.
+func tunnelled(to *filter.Packet, etherType uint16, b []byte) {
+	if version, ip, found := ipBehind(etherType, b); found {
+		onlyIP(to, ip, version)
+	}
+}
+
+// onlyIP is an IP packet of a version that what is before it has told. One of
+// another version is garbage. Version 0 is no IP packet.
 func onlyIP(to *filter.Packet, b []byte, version byte) {
 	to.Framing, to.Data = filter.RawIP, nil
-	if len(b) > 0 && b[0]>>4 == version {
+	if len(b) > 0 && version != 0 && b[0]>>4 == version {
 		to.Data = b
 	}
 }

@@ -81,6 +81,7 @@ func (b *batch) Quiet() bool { return b.quiet }
 type fileSource struct {
 	spec     *Spec
 	in       *input
+	content  *content
 	reader   *pcapfile.Reader
 	header   pcapfile.LinkType // as it goes into the header of the file written
 	warnings []string
@@ -133,8 +134,11 @@ func newSource(s *Spec) *fileSource {
 // begin reads the header and the first packet.
 func (f *fileSource) begin() error {
 	var err error
-	if f.reader, err = pcapfile.NewReader(f.in); err != nil {
+	if f.content, err = openContent(f.in); err != nil {
 		return err
+	}
+	if f.reader, err = pcapfile.NewReader(f.content); err != nil {
+		return f.inContent(err)
 	}
 	section, strange := f.reader.FirstSection()
 	if f.keep = f.spec.config.Format == pcapfile.NG && section != nil; f.keep {
@@ -143,7 +147,7 @@ func (f *fileSource) begin() error {
 	}
 	f.now = <-f.free
 	if err := f.readFirst(); err != nil {
-		return err
+		return f.inContent(err)
 	}
 	link, known := f.reader.LinkType()
 	switch {
@@ -199,10 +203,10 @@ func (*fileSource) Open() error { return nil }
 
 // Start starts the decoder.
 func (f *fileSource) Start() error {
-	if f.in.ahead != nil {
+	if f.in.stream {
 		// Whoever sends the packets through a pipe may be slow, and somebody may
 		// be watching the file grow.
-		f.in.ahead.idle = func() error {
+		f.content.ahead.idle = func() error {
 			f.now.quiet = true
 			f.turned = true
 			return f.handOver()
@@ -360,9 +364,18 @@ func (f *fileSource) linkError(p *pcapfile.Packet) error {
 
 // readError says where the file that is read went wrong.
 func (f *fileSource) readError(err error) error {
-	e := fault.Errorf(fault.Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", f.spec.Name(), err, f.seen)
+	e := fault.Errorf(fault.Failed, "%s: %w; what was recorded of the %d packets before it is kept and readable", f.spec.Name(), f.inContent(err), f.seen)
 	e.Target = flag
 	return e
+}
+
+// inContent tells that the place in a compressed file's error is one of its
+// content.
+func (f *fileSource) inContent(err error) error {
+	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok && f.content.compressed != "" {
+		return fmt.Errorf("in its content, without the compression: %w", err)
+	}
+	return err
 }
 
 // Next implements source.Source.
@@ -432,6 +445,9 @@ func (f *fileSource) Detach() error {
 		f.in.interrupt()
 	})
 	f.wg.Wait()
+	if c := f.content; c != nil && c.ahead != nil && !f.in.stream {
+		<-c.ahead.ended // before the file is closed
+	}
 	return nil
 }
 
@@ -464,6 +480,9 @@ func (*fileSource) Timeline() source.Timeline { return source.PacketTime }
 func (f *fileSource) Report() source.Report {
 	r := f.spec.Report()
 	r.LinkType, r.File.Format, r.File.Size, r.Warnings = f.header, f.reader.Format(), f.in.size, f.warnings
+	if f.content.compressed != "" {
+		r.File.Format += ", compressed by " + f.content.compressed
+	}
 	select {
 	case <-f.done:
 		r.Warnings = slices.Concat(f.warnings, f.oddities.warnings(f.spec.config.Format == pcapfile.NG, f.keep))

@@ -129,6 +129,9 @@ func (s *Spec) prepareError(err error) error {
 	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok {
 		class = fault.Invalid
 	}
+	if _, ok := errors.AsType[*compressedError](err); ok {
+		class = fault.Invalid
+	}
 	e := fault.Errorf(class, "%s: %w", s.Name(), err)
 	e.Target = flag
 	return e
@@ -139,14 +142,14 @@ func (s *Spec) checkLink(l pcapfile.LinkType) error {
 	if knowsLink(l) || recordsAll(s.config.Filters) {
 		return nil
 	}
-	return fmt.Errorf("filters cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback; without filters, every link type", l)
+	return fmt.Errorf("filters cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, "+
+		"PPP, 802.11 with and without radiotap, Cisco HDLC, Frame Relay, SLIP; without filters, every link type", l)
 }
 
 // sideWarning warns of filters that have to guess which end is the local one.
 // It is "" where they need not. first is the file's first packet.
 func (s *Spec) sideWarning(link pcapfile.LinkType, first *pcapfile.Packet) string {
-	cooked := link == pcapfile.SLL || link == pcapfile.SLL2
-	if len(s.options.Local) == 0 && !cooked && first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(s.config.Filters.Filters(), asksForSide) {
+	if len(s.options.Local) == 0 && !tellsDirection(link) && first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(s.config.Filters.Filters(), asksForSide) {
 		return "the file does not tell which end of a packet is the local one, so filters take either; --local-address tells them"
 	}
 	return ""

@@ -51,8 +51,8 @@ func (b *batch) layOut() {
 		to.Flags = pcapfile.PacketFlags(p.Type)
 	}
 	switch {
-	case link == pcapfile.SLL2:
-		cooked(p, to, &b.prefix)
+	case link == pcapfile.SLL2, link == pcapfile.SLL:
+		cooked(p, to, &b.prefix, link)
 	case p.Tagged && link == pcapfile.Ethernet && len(p.Data) >= macAddrsLen:
 		// The kernel takes the outer tag out of received frames and hands it
 		// over beside them (packet(7), PACKET_AUXDATA). It goes back where it
@@ -67,13 +67,13 @@ func (b *batch) layOut() {
 	}
 }
 
-// cooked puts an SLL2 header in the place of the link layer's. A tag follows
-// it as it follows the addresses in a MAC header: the header's protocol is the
-// tag's type, the tag's content comes first in the data.
-func cooked(p *tpacket.Packet, to *source.Packet, prefix *[prefixLen]byte) {
-	h := pcapfile.SLL2Header{
-		Protocol: p.Protocol, Interface: p.Interface, HWType: p.HWType,
-		Type: p.Type, AddrLen: p.AddrLen, Addr: p.Addr,
+// cooked puts a cooked header, SLL2 or SLL, in the place of the link layer's. A
+// tag follows it as it follows the addresses in a MAC header: the header's
+// protocol is the tag's type, the tag's content comes first in the data.
+func cooked(p *tpacket.Packet, to *source.Packet, prefix *[prefixLen]byte, link pcapfile.LinkType) {
+	protocol, length := p.Protocol, pcapfile.SLL2Len
+	if link == pcapfile.SLL {
+		length = pcapfile.SLLLen
 	}
 	cut := max(0, min(p.Net, len(p.Data)))
 	if netif.HWType(p.HWType).HasMAC() && len(p.Data) >= macLen {
@@ -82,16 +82,25 @@ func cooked(p *tpacket.Packet, to *source.Packet, prefix *[prefixLen]byte) {
 		// or the one behind them, depending on its version.
 		cut = macLen
 		if t := binary.BigEndian.Uint16(p.Data[macAddrsLen:]); t >= minEtherType {
-			h.Protocol = t
+			protocol = t
 		}
 	}
-	to.Prefix = prefix[:pcapfile.SLL2Len]
+	to.Prefix = prefix[:length]
 	if p.Tagged {
-		to.Prefix = prefix[:prefixLen]
-		binary.BigEndian.PutUint16(prefix[pcapfile.SLL2Len:], p.TCI)
-		binary.BigEndian.PutUint16(prefix[pcapfile.SLL2Len+2:], h.Protocol)
-		h.Protocol = p.TPID
+		to.Prefix = prefix[:length+vlanTagLen]
+		binary.BigEndian.PutUint16(prefix[length:], p.TCI)
+		binary.BigEndian.PutUint16(prefix[length+2:], protocol)
+		protocol = p.TPID
 	}
-	h.Put(to.Prefix)
+	if link == pcapfile.SLL {
+		h := pcapfile.SLLHeader{Type: p.Type, HWType: p.HWType, AddrLen: p.AddrLen, Addr: p.Addr, Protocol: protocol}
+		h.Put(to.Prefix)
+	} else {
+		h := pcapfile.SLL2Header{
+			Protocol: protocol, Interface: p.Interface, HWType: p.HWType,
+			Type: p.Type, AddrLen: p.AddrLen, Addr: p.Addr,
+		}
+		h.Put(to.Prefix)
+	}
 	to.Data, to.Length = p.Data[cut:], p.Len-cut+len(to.Prefix)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source"
 	"pcapctl/capture/source/live"
@@ -41,11 +42,13 @@ func TestConformance(t *testing.T) {
 		name   string
 		on     []string
 		output request.Output
+		cooked pcapfile.LinkType
 		length int // of a packet in the file
 	}{
-		{"one interface", []string{"v0"}, request.Output{}, 60},
-		{"one interface, pcapng", []string{"v0"}, request.Output{Format: request.FormatPcapng}, 60},
-		{"several, with a cooked header", []string{"v0", "w0"}, request.Output{}, 60 - 14 + 20},
+		{"one interface", []string{"v0"}, request.Output{}, 0, 60},
+		{"one interface, pcapng", []string{"v0"}, request.Output{Format: request.FormatPcapng}, 0, 60},
+		{"several, with a cooked header", []string{"v0", "w0"}, request.Output{}, 0, 60 - 14 + 20},
+		{"several, with a cooked header of the first version", []string{"v0", "w0"}, request.Output{}, pcapfile.SLL, 60 - 14 + 16},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testnet.Need(t)
@@ -60,7 +63,7 @@ func TestConformance(t *testing.T) {
 				var err error
 				ns.Do(func() {
 					var spec *live.Spec
-					if spec, err = live.NewSpec(config(t, test.output), live.Options{Interfaces: test.on}); err == nil {
+					if spec, err = live.NewSpec(config(t, test.output), live.Options{Interfaces: test.on, Cooked: test.cooked}); err == nil {
 						src, err = spec.Prepare()
 					}
 				})

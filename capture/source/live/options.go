@@ -12,6 +12,7 @@ import (
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
+	"pcapctl/capture/pcapfile"
 )
 
 // AnyInterface as a name stands for all interfaces, loopback and those that
@@ -47,9 +48,20 @@ type Options struct {
 	// EitherEnd is how many of the first filters name a local address that may as
 	// well be the remote one: that this machine does not have it is no mistake.
 	EitherEnd int `json:",omitempty"`
+	// Cooked is the link type of packets that have none of their own, as those of
+	// several interfaces in one classic pcap file: pcapfile.SLL2 or pcapfile.SLL;
+	// 0 is SLL2.
+	Cooked pcapfile.LinkType
 	// BufferSize is the size of the kernel's packet ring in bytes, 0 for
 	// DefaultBufferSize.
 	BufferSize int
+}
+
+func (o *Options) cookedLink() pcapfile.LinkType {
+	if o.Cooked == pcapfile.SLL {
+		return pcapfile.SLL
+	}
+	return pcapfile.SLL2
 }
 
 // ringSize is the size of a block of the packet ring in bytes, and how many

@@ -213,7 +213,7 @@ func (*liveSource) Timeline() source.Timeline { return source.RealTime }
 func (l *liveSource) Report() source.Report {
 	r := l.spec.Report()
 	r.FilterMode, r.Links = filterMode(l.program), l.links.dropped()
-	r.PerInterface = l.spec.perInterface() && r.LinkType == pcapfile.SLL2 && (l.spec.Any || len(r.Links) > 1)
+	r.PerInterface = l.spec.perInterface() && r.LinkType == l.spec.cooked && (l.spec.Any || len(r.Links) > 1)
 	r.Warnings = l.links.notes()
 	if !l.program.Exact && !slices.Contains(l.spec.warnings, coarseWarning) {
 		r.Warnings = append(r.Warnings, coarseWarning)
@@ -238,6 +238,7 @@ func (l *liveSource) Close() error {
 type ports struct {
 	links  *linkWatch
 	system string
+	cooked pcapfile.LinkType
 	list   []port
 	byKey  map[portKey]int
 	last   portKey // of the packet before
@@ -257,7 +258,7 @@ type port struct {
 }
 
 func (p *ports) begin(s *Spec, links *linkWatch) {
-	p.links, p.byKey = links, map[portKey]int{}
+	p.links, p.byKey, p.cooked = links, map[portKey]int{}, s.cooked
 	_, p.system = netif.Machine()
 	for _, i := range s.Interfaces {
 		p.add(i)
@@ -269,7 +270,7 @@ func (p *ports) begin(s *Spec, links *linkWatch) {
 
 func (p *ports) add(i netif.Interface) {
 	key := portKey{i.Index, i.HWType}
-	d := source.Interface{Name: i.Name, Description: i.Alias, Index: i.Index, LinkType: linkOf(i.HWType), System: p.system}
+	d := source.Interface{Name: i.Name, Description: i.Alias, Index: i.Index, LinkType: linkOf(i.HWType, p.cooked), System: p.system}
 	if d.Description == "" {
 		d.Description = fmt.Sprintf("interface %d, MTU %d", i.Index, i.MTU)
 	}
@@ -301,12 +302,12 @@ func (p *ports) turnTo(key portKey) {
 
 // linkOf is the link type that packets of a device have by themselves; those
 // of a kind that is not known get a cooked header.
-func linkOf(t netif.HWType) pcapfile.LinkType {
+func linkOf(t netif.HWType, cooked pcapfile.LinkType) pcapfile.LinkType {
 	switch {
 	case t.HasMAC():
 		return pcapfile.Ethernet
 	case t.IsRawIP():
 		return pcapfile.RawIP
 	}
-	return pcapfile.SLL2
+	return cooked
 }

@@ -26,7 +26,8 @@ type Spec struct {
 	Program    *filter.Program
 
 	config      *request.Config
-	options     filter.Options // that Program was made with
+	cooked      pcapfile.LinkType // of packets that have no link type of their own
+	options     filter.Options    // that Program was made with
 	warnings    []string
 	promiscuous bool
 	netns       string
@@ -39,7 +40,7 @@ type Spec struct {
 // Error classes: NotFound for interfaces and namespaces, Forbidden for
 // namespaces, Invalid for options.
 func NewSpec(c *request.Config, o Options) (*Spec, error) {
-	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns}
+	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, cooked: o.cookedLink()}
 	var err error
 	if s.blockSize, s.blocks, err = ringSize(o.BufferSize); err != nil {
 		return nil, err
@@ -72,9 +73,9 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 
 // framing settles the link type of the file and what the filter has to look
 // for. One interface keeps its own framing; several share the cooked one,
-// which tells them apart.
+// of which SLL2 tells them apart.
 func (s *Spec) framing() filter.Options {
-	s.LinkType = pcapfile.SLL2
+	s.LinkType = s.cooked
 	o := filter.Options{Framing: filter.Mixed, SnapLen: s.config.SnapLen}
 	if !s.Any && !slices.ContainsFunc(s.Interfaces, func(i netif.Interface) bool { return !i.HWType.HasMAC() }) {
 		o.Framing = filter.Ethernet
@@ -155,7 +156,7 @@ func (s *Spec) Name() string {
 
 // Report implements source.Spec.
 func (s *Spec) Report() source.Report {
-	r := source.Report{LinkType: s.LinkType, FilterMode: s.FilterMode(), PerInterface: s.perInterface() && (s.Any || len(s.Interfaces) > 1) && s.LinkType == pcapfile.SLL2}
+	r := source.Report{LinkType: s.LinkType, FilterMode: s.FilterMode(), PerInterface: s.perInterface() && (s.Any || len(s.Interfaces) > 1) && s.LinkType == s.cooked}
 	for _, i := range s.Interfaces {
 		r.Links = append(r.Links, source.Link{Name: i.Name, Index: i.Index})
 	}
