@@ -39,10 +39,29 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if err == nil && reason == MinFreeReached {
 		err = s.reserve.Failure()
 	}
-	if err == nil && reason == InterfaceRemoved {
-		err = fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	if err == nil {
+		reason, err = s.lookForSource(reason)
 	}
 	return s.finish(reason, err)
+}
+
+// lookForSource says that there was nothing to capture on, when the capture ended
+// or at all.
+func (s *Session) lookForSource(reason StopReason) (StopReason, error) {
+	switch reason {
+	case Manual, TimeExceeded, InterfaceRemoved, NamespaceRemoved:
+	default:
+		return reason, nil
+	}
+	switch absent := s.src.Report().Absent; {
+	case reason == NamespaceRemoved, errors.Is(absent, source.ErrNamespaceGone):
+		return NamespaceRemoved, fault.Errorf(fault.Failed, "the network namespace of %s was deleted during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	case reason == InterfaceRemoved, errors.Is(absent, source.ErrGone):
+		return InterfaceRemoved, fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	case errors.Is(absent, source.ErrNoInterface):
+		return reason, fault.Errorf(fault.Failed, "no interface but loopback came up during the capture: nothing was captured; bring one up, or name one with --interface, as --interface lo")
+	}
+	return reason, nil
 }
 
 // loop is the packet loop. It does nothing but move packets and look whether
@@ -129,6 +148,8 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	switch {
 	case errors.Is(err, source.ErrGone):
 		return InterfaceRemoved, nil
+	case errors.Is(err, source.ErrNamespaceGone):
+		return NamespaceRemoved, nil
 	case s.reserve.Spent():
 		return MinFreeReached, nil
 	case err != nil:

@@ -324,7 +324,7 @@ func (r *Reader) simple(p *Packet) error {
 
 // content reads the bytes of a packet and what fills them up to a multiple of 4.
 func (r *Reader) content(p *Packet, caplen, length uint32) error {
-	if caplen <= MaxSnapLen { // body says what is wrong otherwise
+	if caplen <= MaxPacket { // body says what is wrong otherwise
 		if err := r.claim(caplen); err != nil {
 			return err
 		}

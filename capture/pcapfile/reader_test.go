@@ -231,7 +231,7 @@ func TestMalformed(t *testing.T) {
 		{"version", patch(one, 4, 3), 0, "version 3.0", 0},
 		{"half a record header", append(slices.Clone(one), 1, 2, 3), 43, "ends at byte 46", 1},
 		{"half a record", one[:42], 24, "ends at byte 42", 0},
-		{"a long record", patch(one, 32, pcapfile.MaxSnapLen+1), 24, "262145 bytes", 0},
+		{"a long record", patch(one, 32, pcapfile.MaxPacket+1), 24, "1048577 bytes", 0},
 		{"the longest record", patch(one, 32, 1<<32-1), 24, "4294967295 bytes", 0},
 		{"time overflow", patch(patch(one, 24, 1<<32-1), 28, 1_000_000), 24, "year 2106", 0},
 		{"no byte order", patch(start, 8, 0), 0, "byte order", 0},
@@ -420,7 +420,7 @@ func FuzzReader(f *testing.F) {
 			if err = r.Next(&p); err != nil {
 				break
 			}
-			if p.Offset <= last || p.Offset+int64(len(p.Data)) > int64(len(file)) || p.Length < len(p.Data) || len(p.Data) > pcapfile.MaxSnapLen || p.Nsec >= 1e9 {
+			if p.Offset <= last || p.Offset+int64(len(p.Data)) > int64(len(file)) || p.Length < len(p.Data) || len(p.Data) > pcapfile.MaxPacket || p.Nsec >= 1e9 {
 				t.Fatalf("byte %d of %d after %d: %d bytes of %d, %d ns", p.Offset, len(file), last, len(p.Data), p.Length, p.Nsec)
 			}
 			last = p.Offset

@@ -18,9 +18,11 @@ import (
 // The packets are read and chosen in a goroutine of its own, the decoder, beside
 // the packet loop. A batch goes round between the two.
 const (
-	batches   = 3
-	batchLen  = 256       // packets at the most
-	arenaSize = 512 << 10 // bytes of packets; room for one of the greatest length is left when a batch is handed over
+	batches  = 3
+	batchLen = 256 // packets at the most
+	// arenaSize is how many bytes of packets a batch has; room for one of the greatest
+	// length is left when it is handed over.
+	arenaSize = 256<<10 + pcapfile.MaxPacket
 )
 
 // batch is what goes from the decoder to the packet loop.
@@ -165,7 +167,7 @@ func (f *fileSource) decode() error {
 		if err := f.packet(&p); err != nil {
 			return err
 		}
-		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
+		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxPacket {
 			if err := f.handOver(); err != nil {
 				return err
 			}
