@@ -3,12 +3,14 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
 
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 )
@@ -224,6 +226,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 			s.notes.add(text)
 		}
 	}
+	s.notes.add(s.truncated(res.Truncated))
 	if cerr := s.src.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
@@ -236,6 +239,26 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	}
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
+}
+
+// truncated tells of packets that are cut in the file though they were asked for
+// whole.
+func (s *Session) truncated(n uint64) string {
+	c := s.Plan.Config
+	longer, verb := "packets are longer", "they are"
+	if n == 1 {
+		longer, verb = "packet is longer", "it is"
+	}
+	switch {
+	case n == 0:
+		return ""
+	case c.IsRing() && c.MaxBytes <= pcapfile.MaxSnapLen:
+		return fmt.Sprintf("%d %s than a file of fileSizeInBytes, %d bytes: %s cut in the file", n, longer, c.MaxBytes, verb)
+	case c.SnapLen == 0:
+		return fmt.Sprintf("%d %s than %d bytes, the most that other programs read: %s cut in the file; set bytesToCapturePerPacket to as many bytes as you want, up to %d, to have them whole",
+			n, longer, pcapfile.MaxSnapLen, verb, pcapfile.MaxPacket)
+	}
+	return fmt.Sprintf("%d %s than %d bytes, the most that pcapctl records: %s cut in the file", n, longer, pcapfile.MaxPacket, verb)
 }
 
 // finishDelivery sends what is left of the files.

@@ -146,7 +146,7 @@ func (w *linkWatch) remove(i netif.Interface) {
 	if l == nil {
 		return
 	}
-	if l.present && !l.Up && l.downs > 0 {
+	if !l.left && !l.Up && l.downs > 0 {
 		l.downs--
 	}
 	// One that is made anew with the index of this one is another: the kernel has

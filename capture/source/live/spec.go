@@ -171,6 +171,10 @@ func (s *Spec) warn(all []netif.Interface) {
 			s.warnings = append(s.warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))
 		}
 	}
+	if s.config.SnapLen > pcapfile.MaxSnapLen {
+		s.warnings = append(s.warnings, fmt.Sprintf("packets of more than %d bytes are recorded whole, up to %d: most other programs refuse to read a file with one",
+			pcapfile.MaxSnapLen, min(s.config.SnapLen, pcapfile.MaxPacket)))
+	}
 	if s.config.MaxBytes == 0 && s.config.MaxTime == 0 {
 		s.warnings = append(s.warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
 	}
