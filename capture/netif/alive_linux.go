@@ -97,7 +97,8 @@ func unescapeMount(s string) string {
 }
 
 // used reports whether a process other than this one and its children (the guard
-// of the files, commands for them) is in the namespace, or may be.
+// of the files, commands for them) is in the namespace. Those that this process may
+// not look at do not count: the namespace has no name any more.
 func (id namespaceID) used() bool {
 	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
 	if err != nil {
@@ -107,11 +108,7 @@ func (id namespaceID) used() bool {
 	for _, link := range links {
 		pid := strings.Split(link, "/")[2]
 		other, err := idOf(link)
-		switch {
-		case pid == self:
-		case os.IsPermission(err):
-			return true // this process may not look
-		case err == nil && other == id && parentOf(pid) != self:
+		if err == nil && other == id && pid != self && parentOf(pid) != self {
 			return true
 		}
 	}
