@@ -472,8 +472,19 @@ func TestPacketsLargerThanARecord(t *testing.T) {
 			})
 		}
 	}
-	// The ring must hold it.
+	// Files of a rotation may have less room than a packet needs.
 	r := newRig(t)
+	r.IP("link", "set", "lo", "mtu", "400000")
+	lo := r.Sender("lo")
+	f := make([]byte, 150_000)
+	copy(f[12:], "\x88\xb5")
+	res := r.capture(r.plan(`,"continuousCapture":true,"captureSettings":{"fileSizeInBytes":102400}`, "lo"), func() { lo.Send(f) })
+	if st := res.Resource().Properties.Statistics; st.PacketsTruncated != 1 {
+		t.Errorf("%d truncated", st.PacketsTruncated)
+	}
+	told(t, res.Warnings, "1 packet is longer than a file of fileSizeInBytes, 102400 bytes")
+	// The ring must hold it.
+	r = newRig(t)
 	r.buffer = live.MinBufferSize
 	_, err := r.tryPlan(`,"bytesToCapturePerPacket":524288`, "lo")
 	if fault.ClassOf(err) != fault.Invalid || !strings.Contains(err.Error(), "give at least 1179648") {
