@@ -20,9 +20,10 @@ import (
 const (
 	batches  = 3
 	batchLen = 256 // packets at the most
-	// arenaSize is how many bytes of packets a batch has; room for one of the greatest
-	// length is left when it is handed over.
-	arenaSize = 256<<10 + pcapfile.MaxPacket
+	// arenaSize is how many bytes of packets a batch has; room for one of MaxSnapLen is
+	// left when it is handed over. A longer one, which is rare, may have memory of its
+	// own.
+	arenaSize = 512 << 10
 )
 
 // batch is what goes from the decoder to the packet loop.
@@ -167,7 +168,7 @@ func (f *fileSource) decode() error {
 		if err := f.packet(&p); err != nil {
 			return err
 		}
-		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxPacket {
+		if f.now.length == batchLen || len(f.now.arena) < pcapfile.MaxSnapLen {
 			if err := f.handOver(); err != nil {
 				return err
 			}
@@ -181,7 +182,7 @@ func (f *fileSource) decode() error {
 		case err != nil:
 			return f.readError(err)
 		}
-		if f.turned {
+		if f.turned && len(p.Data) <= len(f.now.arena) {
 			// Its bytes are in the memory of a batch that was handed over, and which
 			// nobody writes to before this goroutine does.
 			p.Data = f.now.arena[:copy(f.now.arena, p.Data)]
