@@ -33,6 +33,9 @@ type Result struct {
 	Received uint64 // passed the kernel's filter, those dropped included
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
+	// Truncated is the number of packets in the file that are cut though all of
+	// their bytes, or more of them, were asked for.
+	Truncated uint64
 
 	Source source.Report // where packets came from
 	Read   uint64        // packets of a file that were looked at
@@ -44,7 +47,7 @@ type Result struct {
 // Drops are packets that matched and are not in the file, by who lost them.
 type Drops struct {
 	ByKernel    uint64 // the ring was full
-	ByInterface uint64 // the interface or its driver lost them; whether they matched is not known
+	ByInterface uint64 // the interface lost them for sure; whether they matched is not known
 	ByFile      uint64 // the disk did not take them
 }
 
@@ -105,6 +108,7 @@ type Statistics struct {
 	PacketsDroppedByKernel    uint64            `json:"packetsDroppedByKernel"`
 	PacketsDroppedByInterface uint64            `json:"packetsDroppedByInterface"`
 	PacketsNotWritten         uint64            `json:"packetsNotWritten"`
+	PacketsTruncated          uint64            `json:"packetsTruncated"`
 	RingFreezes               uint64            `json:"ringFreezes"`
 	FilterMode                string            `json:"filterMode"`
 	LinkType                  string            `json:"linkType"`
@@ -152,6 +156,16 @@ type InterfaceResult struct {
 	Name                      string `json:"name"`
 	Index                     int    `json:"index"`
 	PacketsDroppedByInterface uint64 `json:"packetsDroppedByInterface"`
+	// Counters is absent while the session runs.
+	Counters *DriverCounters `json:"driverCounters,omitempty"`
+}
+
+// DriverCounters are what an interface counted besides what it lost for sure,
+// under the names that the kernel gives them. See source.DriverCounters.
+type DriverCounters struct {
+	Dropped   uint64 `json:"rxDropped"`
+	Errors    uint64 `json:"rxErrors"`
+	NoHandler uint64 `json:"rxNohandler"`
 }
 
 // FileResult is one file or blob that was written.
@@ -259,6 +273,7 @@ func (r *Result) statistics() *Statistics {
 		PacketsDroppedByKernel:    r.Dropped.ByKernel,
 		PacketsDroppedByInterface: r.Dropped.ByInterface,
 		PacketsNotWritten:         r.Dropped.ByFile,
+		PacketsTruncated:          r.Truncated,
 		RingFreezes:               r.Freezes,
 		FilterMode:                r.Source.FilterMode,
 		LinkType:                  linkType(&r.Source),
@@ -272,7 +287,11 @@ func (r *Result) statistics() *Statistics {
 		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}
 	}
 	for _, i := range r.Source.Links {
-		s.Interfaces = append(s.Interfaces, InterfaceResult{i.Name, i.Index, i.Dropped})
+		n := InterfaceResult{Name: i.Name, Index: i.Index, PacketsDroppedByInterface: i.Dropped}
+		if r.StopReason != "" {
+			n.Counters = &DriverCounters{Dropped: i.Other.Unclaimed, Errors: i.Other.Errors, NoHandler: i.Other.NoHandler}
+		}
+		s.Interfaces = append(s.Interfaces, n)
 	}
 	for _, f := range r.Files {
 		s.Files = append(s.Files, FileResultOf(f))
@@ -334,6 +353,7 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Received:   st.Received,
 		Freezes:    st.Freezes,
 		Dropped:    s.progress(st).Dropped,
+		Truncated:  s.rec.Truncated(),
 		Source:     s.src.Report(),
 		Read:       st.Seen,
 		Files:      s.sink.Files(),

@@ -18,8 +18,8 @@ import (
 // these are all that pcapctl uses.
 type StopReason string
 
-// The stop reasons. The first five end a complete capture, the others one
-// that failed.
+// The stop reasons. The first five end a complete capture, unless there was never
+// an interface to capture on; the others one that failed.
 const (
 	TimeExceeded     StopReason = "TimeExceeded"     // timeLimitInSeconds
 	SizeExceeded     StopReason = "SizeExceeded"     // totalBytesPerSession
@@ -27,6 +27,7 @@ const (
 	EndOfFile        StopReason = "EndOfFile"        // the file that packets are read from has come to its end
 	MinFreeReached   StopReason = "MinFreeReached"   // the disk would have less free space than --min-free
 	InterfaceRemoved StopReason = "InterfaceRemoved" // every interface captured on is gone
+	NamespaceRemoved StopReason = "NamespaceRemoved" // the network namespace captured in was deleted
 	FileFailed       StopReason = "LocalFileFailed"  // the disk did not take the packets
 	CaptureBroken    StopReason = "CaptureFailed"    // the kernel's socket failed
 )

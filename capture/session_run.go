@@ -3,12 +3,14 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
 
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 )
@@ -39,10 +41,29 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if err == nil && reason == MinFreeReached {
 		err = s.reserve.Failure()
 	}
-	if err == nil && reason == InterfaceRemoved {
-		err = fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	if err == nil {
+		reason, err = s.lookForSource(reason)
 	}
 	return s.finish(reason, err)
+}
+
+// lookForSource says that there was nothing to capture on, when the capture ended
+// or at all.
+func (s *Session) lookForSource(reason StopReason) (StopReason, error) {
+	switch reason {
+	case Manual, TimeExceeded, InterfaceRemoved, NamespaceRemoved:
+	default:
+		return reason, nil
+	}
+	switch absent := s.src.Report().Absent; {
+	case reason == NamespaceRemoved, errors.Is(absent, source.ErrNamespaceGone):
+		return NamespaceRemoved, fault.Errorf(fault.Failed, "the network namespace of %s was deleted during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	case reason == InterfaceRemoved, errors.Is(absent, source.ErrGone):
+		return InterfaceRemoved, fault.Errorf(fault.Failed, "%s was removed from this machine during the capture; what came before is in %s", s.Plan.Source.Name(), s.sink.Where())
+	case errors.Is(absent, source.ErrNoInterface):
+		return reason, fault.Errorf(fault.Failed, "no interface but loopback came up during the capture: nothing was captured; bring one up, or name one with --interface, as --interface lo")
+	}
+	return reason, nil
 }
 
 // loop is the packet loop. It does nothing but move packets and look whether
@@ -129,6 +150,8 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 	switch {
 	case errors.Is(err, source.ErrGone):
 		return InterfaceRemoved, nil
+	case errors.Is(err, source.ErrNamespaceGone):
+		return NamespaceRemoved, nil
 	case s.reserve.Spent():
 		return MinFreeReached, nil
 	case err != nil:
@@ -203,6 +226,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 			s.notes.add(text)
 		}
 	}
+	s.notes.add(s.truncated(res.Truncated))
 	if cerr := s.src.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
@@ -215,6 +239,26 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	}
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
+}
+
+// truncated tells of packets that are cut in the file though they were asked for
+// whole.
+func (s *Session) truncated(n uint64) string {
+	c := s.Plan.Config
+	longer, verb := "packets are longer", "they are"
+	if n == 1 {
+		longer, verb = "packet is longer", "it is"
+	}
+	switch {
+	case n == 0:
+		return ""
+	case c.Rotates() && c.MaxBytes <= pcapfile.MaxSnapLen:
+		return fmt.Sprintf("%d %s than a file of fileSizeInBytes, %d bytes: %s cut in the file", n, longer, c.MaxBytes, verb)
+	case c.SnapLen == 0:
+		return fmt.Sprintf("%d %s than %d bytes, the most that other programs read: %s cut in the file; set bytesToCapturePerPacket to as many bytes as you want, up to %d, to have them whole",
+			n, longer, pcapfile.MaxSnapLen, verb, pcapfile.MaxPacket)
+	}
+	return fmt.Sprintf("%d %s than %d bytes, the most that pcapctl records: %s cut in the file", n, longer, pcapfile.MaxPacket, verb)
 }
 
 // finishDelivery sends what is left of the files.

@@ -234,6 +234,7 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 		Running:  flags&unix.IFF_RUNNING != 0,
 		Loopback: flags&unix.IFF_LOOPBACK != 0,
 	}
+	link, elsewhere, device := 0, false, ""
 	for kind, value := range attributes(m.Data[unix.SizeofIfInfomsg:]) {
 		switch {
 		case kind == unix.IFLA_IFNAME && len(value) > 1:
@@ -244,13 +245,62 @@ func parseLink(m syscall.NetlinkMessage) (Interface, bool) {
 			i.MTU = int(n.Uint32(value))
 		case kind == unix.IFLA_MASTER && len(value) >= 4:
 			i.Master = int(n.Uint32(value))
+		case kind == unix.IFLA_LINK && len(value) >= 4:
+			link = int(n.Uint32(value))
+		case kind == unix.IFLA_LINK_NETNSID:
+			elsewhere = true // the index is one of another namespace
+		case kind == unix.IFLA_LINKINFO:
+			device = deviceKind(value)
+		case kind == unix.IFLA_PROP_LIST:
+			i.AltNames = altNames(value)
 		case kind == unix.IFLA_STATS64 && len(value) >= 13*8:
-			// struct rtnl_link_stats64: rx_dropped is member 6 and
-			// rx_missed_errors member 12, counted from 0.
-			i.Dropped = n.Uint64(value[6*8:]) + n.Uint64(value[12*8:])
+			i.Counters = parseCounters(value)
 		}
 	}
+	switch {
+	case elsewhere:
+	case device == "veth":
+		i.Peer = link
+	case slices.Contains(stacked, device):
+		i.Lower = link
+	}
 	return i, i.Name != ""
+}
+
+// stacked are the kinds of device whose frames pass the device that IFLA_LINK
+// names as they are, but for a VLAN tag. The tunnels have an IFLA_LINK, too, but
+// there the packets are within others.
+var stacked = []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}
+
+// deviceKind reads what kind a device is from IFLA_LINKINFO.
+func deviceKind(info []byte) string {
+	for kind, value := range attributes(info) {
+		if kind == unix.IFLA_INFO_KIND {
+			return unix.ByteSliceToString(value)
+		}
+	}
+	return ""
+}
+
+// altNames reads the alternative names from IFLA_PROP_LIST.
+func altNames(properties []byte) (names []string) {
+	for kind, value := range attributes(properties) {
+		if kind == unix.IFLA_ALT_IFNAME && len(value) > 1 {
+			names = append(names, string(value[:len(value)-1]))
+		}
+	}
+	return names
+}
+
+// parseCounters reads a struct rtnl_link_stats64. Its members are counted from 0.
+func parseCounters(b []byte) Counters {
+	member := func(at int) uint64 {
+		if len(b) < at*8+8 {
+			return 0 // of a kernel that does not have it yet
+		}
+		return binary.NativeEndian.Uint64(b[at*8:])
+	}
+	return Counters{Errors: member(4), Unclaimed: member(6), Missed: member(15), NoHandler: member(23)}
 }
 
 // parseAddress reads a struct ifaddrmsg and its attributes.
@@ -283,7 +333,8 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 			if size < unix.SizeofRtAttr || size > len(b) {
 				return
 			}
-			if !yield(binary.NativeEndian.Uint16(b[2:]), b[unix.SizeofRtAttr:size]) {
+			// The upper two bits say how the value is laid out (NLA_TYPE_MASK).
+			if !yield(binary.NativeEndian.Uint16(b[2:])&0x3fff, b[unix.SizeofRtAttr:size]) {
 				return
 			}
 			b = b[min((size+3)&^3, len(b)):]

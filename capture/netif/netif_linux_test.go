@@ -44,7 +44,7 @@ func TestList(t *testing.T) {
 	}
 	var got []view
 	for _, i := range all {
-		got = append(got, view{i.Name, i.HWType, i.Master, i.Skipped(), i.Addresses})
+		got = append(got, view{i.Name, i.HWType, i.Master, i.Skipped(all), i.Addresses})
 	}
 	want := []view{
 		{"lo", Loopback, 0, "loopback", []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},

@@ -28,3 +28,12 @@ func In(ns string, fn func() error) error {
 	}
 	return fn()
 }
+
+// Namespace does not exist on this system.
+type Namespace struct{}
+
+// FindNamespace never finds one.
+func FindNamespace(string) (*Namespace, bool) { return nil, false }
+
+// Gone is never true.
+func (*Namespace) Gone() bool { return false }

@@ -42,14 +42,19 @@ func In(ns string, fn func() error) error {
 	return <-done
 }
 
-func openNamespace(ns string) (int, error) {
-	path := ns
+// namespacePath is the file that stands for the namespace ns.
+func namespacePath(ns string) string {
 	switch _, err := strconv.ParseUint(ns, 10, 31); {
 	case err == nil:
-		path = filepath.Join("/proc", ns, "ns", "net")
+		return filepath.Join("/proc", ns, "ns", "net")
 	case !filepath.IsAbs(ns):
-		path = filepath.Join("/run/netns", ns)
+		return filepath.Join("/run/netns", ns)
 	}
+	return ns
+}
+
+func openNamespace(ns string) (int, error) {
+	path := namespacePath(ns)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("enter the network namespace %s: %w", ns, &fs.PathError{Op: "open", Path: path, Err: err})

@@ -6,7 +6,7 @@ type Oddity uint8
 
 // The oddities.
 const (
-	// OddLength is a packet with more than MaxSnapLen bytes, of which the first
+	// OddLength is a packet with more than MaxPacket bytes, of which the first
 	// are given.
 	OddLength Oddity = 1 << iota
 	// OddOptions are options of a block that are not valid, or more than are held.
@@ -29,6 +29,6 @@ func longest(l LinkType) uint32 {
 	case 279: // EBHSCR
 		return 8 << 20
 	default:
-		return MaxSnapLen
+		return MaxPacket
 	}
 }

@@ -35,7 +35,7 @@ func TestOneOddValueIsNotADamagedFile(t *testing.T) {
 			le.Enhanced(0, units, data, length, of), le.Enhanced(1, 5e6, []byte("good"), 4, nil))
 	}
 	word := []byte("word")
-	long := make([]byte, pcapfile.MaxSnapLen+5)
+	long := make([]byte, pcapfile.MaxPacket+5)
 	for _, test := range []struct {
 		name string
 		file []byte
@@ -86,7 +86,7 @@ func TestOneOddValueIsNotADamagedFile(t *testing.T) {
 					}
 					if !p.Apart {
 						got = append(got, brief{p.Length, p.Sec, p.Nsec, p.Direction, p.Odd})
-						if want := min(p.Length, pcapfile.MaxSnapLen); len(p.Data) != want {
+						if want := min(p.Length, pcapfile.MaxPacket); len(p.Data) != want {
 							t.Errorf("%d bytes, want %d", len(p.Data), want)
 						}
 					}

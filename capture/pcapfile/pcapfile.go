@@ -24,6 +24,10 @@ const (
 	// libpcap and WTAP_MAX_PACKET_SIZE_STANDARD of Wireshark). It is also what
 	// "whole packets" means in the file header.
 	MaxSnapLen = 262144
+	// MaxPacket is the longest record that pcapctl writes when one is asked for,
+	// and reads. The packets of the kernel's segmentation offload (BIG TCP) have up
+	// to some 524,000 bytes; most other readers refuse them.
+	MaxPacket = 1 << 20
 )
 
 // LinkType says what a record begins with.

@@ -11,7 +11,7 @@ import (
 
 // Packet is a packet of a file.
 type Packet struct {
-	Data   []byte // valid until the next call of Next, or as long as the memory given to Buffer; at most MaxSnapLen bytes
+	Data   []byte // valid until the next call of Next, or as long as the memory given to Buffer; at most MaxPacket bytes
 	Length int    // on the wire; never less than len(Data)
 
 	// LinkType says what Data begins with.
@@ -56,7 +56,7 @@ type FormatError struct {
 func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
 
 // Reader reads the packets of a pcap or pcapng file that may hold anything. It
-// allocates little more than one packet of MaxSnapLen bytes and one read-ahead
+// allocates little more than one packet of MaxPacket bytes and one read-ahead
 // buffer, whatever lengths the file claims (with KeepBlocks, one block of MaxBlock
 // bytes), and returns an error at the first thing after which it cannot know where
 // the next packet begins or what it is. A value that is only strange does not end
@@ -200,19 +200,19 @@ func (r *Reader) begin(b []byte, what string) error {
 
 // body reads the caplen bytes of a packet.
 func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
-	if most := longest(p.LinkType); caplen > most {
+	if most := max(longest(p.LinkType), MaxPacket); caplen > most {
 		return r.malformed("%s claims to hold %d bytes of a packet; allowed: up to %d", what, caplen, most)
 	}
 	p.Length = int(max(length, caplen))
-	rest := caplen - min(caplen, MaxSnapLen)
+	rest := caplen - min(caplen, MaxPacket)
 	if rest > 0 {
 		p.Odd |= OddLength
-		caplen = MaxSnapLen
+		caplen = MaxPacket
 	}
 	if int(caplen) > cap(r.data) {
 		// Not less than is common, so that this is not done for every packet
 		// that is a little longer than those before.
-		r.data = make([]byte, min(max(int(caplen)*2, 4096), MaxSnapLen))
+		r.data = make([]byte, min(max(int(caplen)*2, 4096), MaxPacket))
 	}
 	p.Data = r.data[:caplen]
 	r.held = len(p.Data)

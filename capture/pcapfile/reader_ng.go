@@ -37,7 +37,7 @@ const (
 // 64 KiB.
 const (
 	maxOptions     = 256 << 10
-	maxPacketBlock = enhancedHeadLen + MaxSnapLen + maxOptions
+	maxPacketBlock = enhancedHeadLen + MaxPacket + maxOptions
 	maxDescription = 1 << 20 // of sections and interfaces
 	// MaxBlock is the largest block that is kept, such as the secrets of TLS
 	// sessions, which may be many.
@@ -362,14 +362,14 @@ func (r *Reader) packet(b *block, p *Packet) error {
 	caplen, length := r.order.Uint32(b.raw[capLenAt:]), r.order.Uint32(b.raw[capLenAt+4:])
 	p.Length = int(max(length, caplen))
 	switch room := b.length - enhancedHeadLen - 4; {
-	case caplen > room && caplen > MaxSnapLen:
-		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxSnapLen)
+	case caplen > room && caplen > MaxPacket:
+		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxPacket)
 	case caplen > room:
 		return r.tooShort(int(room), int(caplen))
-	case caplen > MaxSnapLen:
+	case caplen > MaxPacket:
 		p.Odd |= OddLength
-		caplen = MaxSnapLen
-		b.raw = b.raw[:enhancedHeadLen+MaxSnapLen+4]
+		caplen = MaxPacket
+		b.raw = b.raw[:enhancedHeadLen+MaxPacket+4]
 		r.order.PutUint32(b.raw[capLenAt:], caplen)
 		r.seal(b)
 	default:
@@ -401,8 +401,8 @@ func (r *Reader) simple(b *block, p *Packet) error {
 		caplen = min(caplen, i.snaplen)
 	}
 	switch room := b.length - simpleHeadLen - 4; {
-	case caplen > MaxSnapLen:
-		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxSnapLen)
+	case caplen > MaxPacket:
+		return r.malformed("the block claims to hold %d bytes of a packet; allowed: up to %d", caplen, MaxPacket)
 	case caplen > room:
 		return r.tooShort(int(room), int(caplen))
 	}

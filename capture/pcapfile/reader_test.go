@@ -233,7 +233,7 @@ func TestMalformed(t *testing.T) {
 		{"version", patch(one, 4, 3), 0, "version 3.0", 0},
 		{"half a record header", append(slices.Clone(one), 1, 2, 3), 43, "ends at byte 46", 1},
 		{"half a record", one[:42], 24, "ends at byte 42", 0},
-		{"a long record", patch(one, 32, pcapfile.MaxSnapLen+1), 24, "262145 bytes", 0},
+		{"a long record", patch(one, 32, pcapfile.MaxPacket+1), 24, "1048577 bytes", 0},
 		{"the longest record", patch(one, 32, 1<<32-1), 24, "4294967295 bytes", 0},
 		{"no byte order", patch(start, 8, 0), 0, "byte order", 0},
 		{"section version", patch(start, 12, 2), 0, "version 2.0", 0},
@@ -424,7 +424,7 @@ func wantSameWhenKept(t *testing.T, file []byte) {
 	}
 	for i := range got {
 		got[i].Offset, got[i].Odd, want[i].Offset, want[i].Odd = 0, 0, 0, 0
-		if want[i].Length > pcapfile.MaxSnapLen {
+		if want[i].Length > pcapfile.MaxPacket {
 			got[i].Length = want[i].Length
 		}
 	}
@@ -465,7 +465,7 @@ func FuzzReader(f *testing.F) {
 			if err = r.Next(&p); err != nil {
 				break
 			}
-			if p.Offset <= last || p.Offset+int64(len(p.Data)) > int64(len(file)) || p.Length < len(p.Data) || len(p.Data) > pcapfile.MaxSnapLen || p.Nsec >= 1e9 {
+			if p.Offset <= last || p.Offset+int64(len(p.Data)) > int64(len(file)) || p.Length < len(p.Data) || len(p.Data) > pcapfile.MaxPacket || p.Nsec >= 1e9 {
 				t.Fatalf("byte %d of %d after %d: %d bytes of %d, %d ns", p.Offset, len(file), last, len(p.Data), p.Length, p.Nsec)
 			}
 			last = p.Offset

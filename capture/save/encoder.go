@@ -4,6 +4,8 @@
 package save
 
 import (
+	"math"
+
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source"
@@ -23,6 +25,9 @@ type Encoder interface {
 	// Cut makes a packet so short that it has room in an empty file with room
 	// bytes. It is false when no packet has.
 	Cut(p *source.Packet, room int64) bool
+	// Truncated is how many packets were cut though more of them was asked for, as
+	// a record takes no more.
+	Truncated() uint64
 	// Least is how many bytes a file has without a packet.
 	Least() int64
 	// End is what the file ends with whose last packet has been appended.
@@ -40,14 +45,14 @@ type Trailer interface {
 
 // maxRecordSize is how many bytes a record takes at the most, with what stands
 // around the packet.
-const maxRecordSize = 64 + pcapfile.MaxSnapLen
+const maxRecordSize = 64 + pcapfile.MaxPacket
 
 // snapLen is the snap length as files have it, in bytes.
 func snapLen(c *request.Config) uint32 {
 	if c.SnapLen == 0 {
 		return pcapfile.MaxSnapLen
 	}
-	return min(c.SnapLen, pcapfile.MaxSnapLen)
+	return min(c.SnapLen, pcapfile.MaxPacket)
 }
 
 // NewEncoder makes the encoder of a config's format for the packets of a
@@ -62,14 +67,40 @@ func NewEncoder(c *request.Config, src source.Source) Encoder {
 		}
 		return newNGEncoder(c, src)
 	}
-	return &pcapEncoder{link: src.Report().LinkType, nano: c.Format == pcapfile.Nano, snap: snapLen(c)}
+	return &pcapEncoder{link: src.Report().LinkType, nano: c.Format == pcapfile.Nano, cutter: newCutter(c)}
 }
+
+// cutter brings packets to the length that a record may have.
+type cutter struct {
+	snap      uint32 // bytes of a record
+	asked     uint32 // bytes of a packet that were asked for
+	truncated uint64
+}
+
+func newCutter(c *request.Config) cutter {
+	k := cutter{snap: snapLen(c), asked: c.SnapLen}
+	if k.asked == 0 {
+		k.asked = math.MaxUint32
+	}
+	return k
+}
+
+// cut is for a packet that fills a record or has more bytes.
+func (k *cutter) cut(p *source.Packet) int {
+	if min(p.Length, int(k.asked)) > int(k.snap) {
+		k.truncated++
+	}
+	return int(k.snap)
+}
+
+// Truncated implements Encoder.
+func (k *cutter) Truncated() uint64 { return k.truncated }
 
 // pcapEncoder writes classic pcap.
 type pcapEncoder struct {
 	link pcapfile.LinkType
 	nano bool
-	snap uint32
+	cutter
 }
 
 // Begin implements Encoder.
@@ -87,10 +118,13 @@ func (e *pcapEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mar
 		p = batch.Next()
 	}
 	for ; p != nil; p = batch.Next() {
-		caplen := min(len(p.Prefix)+len(p.Data), int(e.snap))
-		record := pcapfile.RecordHeaderLen + caplen
+		caplen := len(p.Prefix) + len(p.Data)
+		record := pcapfile.RecordHeaderLen + min(caplen, int(e.snap))
 		if room -= int64(record); len(b) >= mark || room < 0 {
 			break
+		}
+		if caplen >= int(e.snap) {
+			caplen = e.cut(p)
 		}
 		at := len(b)
 		b = b[:at+record]
@@ -112,11 +146,11 @@ func (*pcapEncoder) Least() int64 { return pcapfile.HeaderLen }
 
 // Cut implements Encoder.
 func (*pcapEncoder) Cut(p *source.Packet, room int64) bool {
-	return cut(p, room-pcapfile.RecordHeaderLen)
+	return shorten(p, room-pcapfile.RecordHeaderLen)
 }
 
-// cut makes a packet at most room bytes long.
-func cut(p *source.Packet, room int64) bool {
+// shorten makes a packet at most room bytes long.
+func shorten(p *source.Packet, room int64) bool {
 	if room < int64(len(p.Prefix)) {
 		return false
 	}

@@ -103,3 +103,7 @@ func (*blockEncoder) End() Trailer { return noTrailer{} }
 
 // Whole implements Encoder.
 func (*blockEncoder) Whole(b []byte) (packets, data, size int) { return pcapfile.WholeBlocks(b) }
+
+// Truncated implements Encoder: packets are cut to a length that was asked for, and
+// no further.
+func (*blockEncoder) Truncated() uint64 { return 0 }

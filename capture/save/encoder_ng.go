@@ -18,7 +18,7 @@ import (
 type ngEncoder struct {
 	src    source.Source
 	filter string // in words
-	snap   uint32
+	cutter
 	head   []byte        // section header
 	ifaces []ngInterface // by their numbers
 	// pending are the descriptions of interfaces that have appeared, until their
@@ -35,7 +35,7 @@ type ngInterface struct {
 }
 
 func newNGEncoder(c *request.Config, src source.Source) *ngEncoder {
-	e := &ngEncoder{src: src, snap: snapLen(c), tail: pcapfile.StatisticsLen}
+	e := &ngEncoder{src: src, cutter: newCutter(c), tail: pcapfile.StatisticsLen}
 	if c.Filters.Len() > 0 {
 		e.filter = c.Filters.String()
 	}
@@ -57,7 +57,7 @@ func newCarvedEncoder(c *request.Config, src source.Source) *carvedEncoder {
 	section := pcapfile.Section{Application: application(c), Comment: carved(c)}
 	d := pcapfile.Interface{Description: i.Description, LinkType: i.LinkType, SnapLen: snapLen(c)}
 	return &carvedEncoder{ngEncoder{
-		src: src, snap: snapLen(c),
+		src: src, cutter: newCutter(c),
 		head:   pcapfile.AppendSection(nil, &section),
 		ifaces: []ngInterface{{block: pcapfile.AppendInterface(nil, &d)}},
 	}}
@@ -119,10 +119,13 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 			e.add()
 			e.pending = append(e.pending, e.ifaces[len(e.ifaces)-1].block...)
 		}
-		caplen := min(len(p.Prefix)+len(p.Data), int(e.snap))
-		record := pcapfile.EnhancedLen(caplen)
+		caplen := len(p.Prefix) + len(p.Data)
+		record := pcapfile.EnhancedLen(min(caplen, int(e.snap)))
 		if room -= int64(record + len(e.pending)); len(b) >= mark || room < e.endSize() {
 			break
+		}
+		if caplen >= int(e.snap) {
+			caplen = e.cut(p)
 		}
 		if len(e.pending) > 0 {
 			b = append(b, e.pending...)
@@ -144,7 +147,7 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 // Cut implements Encoder.
 func (e *ngEncoder) Cut(p *source.Packet, room int64) bool {
 	const padding = 3 // up to a multiple of 4
-	return cut(p, room-e.endSize()-int64(pcapfile.EnhancedLen(0)+len(e.pending)+padding))
+	return shorten(p, room-e.endSize()-int64(pcapfile.EnhancedLen(0)+len(e.pending)+padding))
 }
 
 // Whole implements Encoder.

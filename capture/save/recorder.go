@@ -22,6 +22,8 @@ type Recorder struct {
 	bytes    uint64 // of them
 	failed   bool   // the disk takes no more: packets are only counted
 
+	shortened uint64 // packets that were cut as they have no room in any file
+
 	until time.Time // packets after this moment came too late; zero for none
 }
 
@@ -117,7 +119,10 @@ func (r *Recorder) makeRoom(p *source.Packet) (more bool, err error) {
 	case !r.sink.Rotates():
 		return false, nil
 	case r.size == r.header:
-		return r.encoder.Cut(p, r.limit-r.header), nil
+		if more = r.encoder.Cut(p, r.limit-r.header); more {
+			r.shortened++
+		}
+		return more, nil
 	}
 	// All of the file is written before the next one is begun.
 	if err := r.put(); err != nil {
@@ -180,6 +185,9 @@ func (r *Recorder) Holds() bool { return len(r.buf) > 0 }
 
 // Failed reports whether the disk takes no more. Packets are only counted then.
 func (r *Recorder) Failed() bool { return r.failed }
+
+// Truncated is how many packets were cut though more of them was asked for.
+func (r *Recorder) Truncated() uint64 { return r.encoder.Truncated() + r.shortened }
 
 // Publish tells the counters what was recorded so far.
 func (r *Recorder) Publish() {

@@ -78,8 +78,8 @@ func benchRecorder(tb testing.TB, e Encoder, compress string) (r *Recorder, agai
 
 func encoders() map[string]Encoder {
 	return map[string]Encoder{
-		"pcap":   &pcapEncoder{link: pcapfile.Ethernet, snap: pcapfile.MaxSnapLen},
-		"pcapng": &ngEncoder{snap: pcapfile.MaxSnapLen, ifaces: make([]ngInterface, 1), described: 1, tail: pcapfile.StatisticsLen},
+		"pcap":   &pcapEncoder{link: pcapfile.Ethernet, cutter: newCutter(&request.Config{})},
+		"pcapng": &ngEncoder{cutter: newCutter(&request.Config{}), ifaces: make([]ngInterface, 1), described: 1, tail: pcapfile.StatisticsLen},
 	}
 }
 

@@ -83,7 +83,7 @@ type fixture struct {
 
 func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	t.Helper()
-	e := &pcapEncoder{link: pcapfile.Ethernet, snap: pcapfile.MaxSnapLen}
+	e := &pcapEncoder{link: pcapfile.Ethernet, cutter: newCutter(&request.Config{})}
 	f := &fixture{events: &recorded{}}
 	f.o = Options{
 		Folder: dir, Path: filepath.Join(dir, "x.cap"), Compress: v.compress, Files: v.files, Guard: func(*storage.File) error { return nil },

@@ -74,11 +74,21 @@ type Interface struct {
 	System            string // the operating system that captured, if it is known
 }
 
-// Link is what one interface lost before the capture could see it.
+// Link is what one interface counted since it is captured on.
 type Link struct {
 	Name    string
 	Index   int
-	Dropped uint64 // packets
+	Dropped uint64 // packets lost before the capture could see them, for sure
+	Other   DriverCounters
+}
+
+// DriverCounters are what else an interface counted. None of them tells whether
+// the capture saw the packets. Documentation/networking/statistics.rst of the
+// kernel.
+type DriverCounters struct {
+	Unclaimed uint64 // rx_dropped: mostly what no protocol took, which the capture saw
+	Errors    uint64 // rx_errors: bad packets
+	NoHandler uint64 // rx_nohandler: of an interface that is not meant to receive
 }
 
 // Stats count since Start.
@@ -112,6 +122,9 @@ type Report struct {
 	Links        []Link
 	Warnings     []string // what went wrong without harm to the packets
 	File         File     // zero for interfaces
+	// Absent says why there was nothing to capture on, at the end or at any time:
+	// ErrGone, ErrNamespaceGone or ErrNoInterface; else nil.
+	Absent error
 }
 
 // File is what is known of a file that packets are read from.
@@ -158,7 +171,8 @@ type Source interface {
 	Next() (Batch, error)
 	// Wait returns when there are packets, when Wake was called, or after d; a d
 	// below zero waits without end. It may return early. The error is ErrGone when
-	// all that packets came from has gone.
+	// all that packets came from has gone and did not come back within a few
+	// seconds, and ErrNamespaceGone when it was deleted as a whole.
 	Wait(d time.Duration) error
 	// Wake ends a Wait, the one that is under way or else the next one.
 	Wake()
@@ -171,7 +185,7 @@ type Source interface {
 	Exclude(flows []filter.Flow) error
 	// Stats are the counters as they stand. After Close they are the last.
 	Stats() Stats
-	// Links asks the interfaces for what they lost. It is empty where there are
+	// Links asks the interfaces for what they counted. It is empty where there are
 	// none. The list is the caller's to keep.
 	Links() []Link
 	// Describe describes the interface of a number that a packet has, or, before
@@ -200,6 +214,14 @@ type BlockSource interface {
 // ErrGone is returned by Wait when every interface that was captured on has
 // been removed.
 var ErrGone = errors.New("the interface was removed")
+
+// ErrNamespaceGone is returned by Wait when the network namespace that was captured
+// in has been deleted.
+var ErrNamespaceGone = errors.New("the network namespace was deleted")
+
+// ErrNoInterface is Report.Absent of a capture that would have taken the interfaces
+// that come up, and none did.
+var ErrNoInterface = errors.New("no interface came up")
 
 // ErrLate is returned by Next of a source with PacketTime when a packet came
 // later than the time limit after the first one. The source checks the limit itself

@@ -31,6 +31,7 @@ func (a *app) interfacesCommand() *cobra.Command {
 // interfaceView is an interface as it is printed.
 type interfaceView struct {
 	Name      string   `json:"name"`
+	AltNames  []string `json:"altNames,omitempty"` // --interface takes them, too
 	Index     int      `json:"index"`
 	Default   bool     `json:"default"`
 	Reason    string   `json:"reason,omitempty"` // why it is not captured on by default
@@ -38,6 +39,7 @@ type interfaceView struct {
 	Framing   string   `json:"framing"`
 	MTU       int      `json:"mtu"`
 	Master    string   `json:"master,omitempty"`
+	Lower     string   `json:"lower,omitempty"` // that carries its frames, as a VLAN's
 	Addresses []string `json:"addresses"`
 }
 
@@ -51,8 +53,8 @@ func describeInterfaces(all []netif.Interface) interfaceList {
 	list := make(interfaceList, 0, len(all))
 	for _, i := range all {
 		v := interfaceView{
-			Name: i.Name, Index: i.Index, Default: i.Skipped() == "", Reason: i.Skipped(),
-			State: "down", Framing: framing(i), MTU: i.MTU, Master: names[i.Master], Addresses: []string{},
+			Name: i.Name, AltNames: i.AltNames, Index: i.Index, Default: i.Skipped(all) == "", Reason: i.Skipped(all),
+			State: "down", Framing: framing(i), MTU: i.MTU, Master: names[i.Master], Lower: names[i.Lower], Addresses: []string{},
 		}
 		switch {
 		case i.Up && i.Running:
@@ -87,7 +89,8 @@ func (l interfaceList) table() (head []string, rows [][]string) {
 		if !i.Default {
 			chosen = "no (" + i.Reason + ")"
 		}
-		rows = append(rows, []string{i.Name, strconv.Itoa(i.Index), i.State, chosen, i.Framing, strconv.Itoa(i.MTU), strings.Join(i.Addresses, " ")})
+		name := strings.Join(append([]string{i.Name}, i.AltNames...), " = ")
+		rows = append(rows, []string{name, strconv.Itoa(i.Index), i.State, chosen, i.Framing, strconv.Itoa(i.MTU), strings.Join(i.Addresses, " ")})
 	}
 	return []string{"name", "index", "state", "default", "framing", "MTU", "addresses"}, rows
 }
@@ -110,10 +113,12 @@ func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cob
 	names := []string{live.AnyInterface + "\tevery interface"}
 	for _, i := range all {
 		about := "captured on by default"
-		if why := i.Skipped(); why != "" {
+		if why := i.Skipped(all); why != "" {
 			about = why
 		}
-		names = append(names, i.Name+"\t"+about)
+		for _, name := range append([]string{i.Name}, i.AltNames...) {
+			names = append(names, name+"\t"+about)
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -56,7 +56,7 @@ var (
 
 	setInterface = define(settingInfo{
 		key: "interface", on: captureCommands, kind: listFlag, shorthand: "i", complete: completeInterfaces,
-		usage: "`interface` to capture on, may be repeated; any is all of them (default: all that are up, without loopback and those enslaved to another)",
+		usage: "`interface` to capture on, may be repeated; any is all of them (default: all that are up or come up, without loopback and those whose packets pass another one)",
 	}, commaList)
 
 	setPromiscuous = define(settingInfo{

@@ -91,7 +91,7 @@ func (o *oddities) warnings(ng, kept bool) (list []string) {
 			}
 			add(t, "%s a time outside 1970 to 2106: %s", have, what)
 		case odd(pcapfile.OddLength):
-			add(t, "%s more than %d bytes: the first %d are recorded", have, pcapfile.MaxSnapLen, pcapfile.MaxSnapLen)
+			add(t, "%s more than %d bytes: the first %d are recorded", have, pcapfile.MaxPacket, pcapfile.MaxPacket)
 		case odd(pcapfile.OddClock):
 			add(t, "%s an interface whose description is not valid, so that its times may be wrong: they are read as microseconds since 1970 where it does not tell otherwise", have)
 		case odd(pcapfile.OddOptions):

@@ -19,9 +19,12 @@ import (
 // The packets are read and chosen in a goroutine of its own, the decoder, beside
 // the packet loop. A batch goes round between the two.
 const (
-	batches   = 3
-	batchLen  = 256       // packets at the most
-	arenaSize = 512 << 10 // bytes of packets; room for one of the greatest length is left when a batch is handed over
+	batches  = 3
+	batchLen = 256 // packets at the most
+	// arenaSize is how many bytes of packets a batch has; room for one of MaxSnapLen is
+	// left when it is handed over. A longer one, which is rare, may have memory of its
+	// own.
+	arenaSize = 512 << 10
 )
 
 // batch is what goes from the decoder to the packet loop.
@@ -250,7 +253,7 @@ func (f *fileSource) decode() error {
 		case err != nil:
 			return f.readError(err)
 		}
-		if f.turned {
+		if f.turned && len(p.Data) <= len(f.now.arena) {
 			// Its bytes are in the memory of a batch that was handed over, and which
 			// nobody writes to before this goroutine does; or in memory of its own.
 			p.Move(f.now.arena)

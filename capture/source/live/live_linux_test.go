@@ -47,6 +47,7 @@ func TestConformance(t *testing.T) {
 	}{
 		{"one interface", []string{"v0"}, request.Output{}, 0, 60},
 		{"one interface, pcapng", []string{"v0"}, request.Output{Format: request.FormatPcapng}, 0, 60},
+		{"the default choice", nil, request.Output{}, 0, 60 - 14 + 20},
 		{"several, with a cooked header", []string{"v0", "w0"}, request.Output{}, 0, 60 - 14 + 20},
 		{"several, with a cooked header of the first version", []string{"v0", "w0"}, request.Output{}, pcapfile.SLL, 60 - 14 + 16},
 	} {
@@ -56,6 +57,13 @@ func TestConformance(t *testing.T) {
 				ns := testnet.New(t)
 				ns.Veth("v0", "v1")
 				ns.Veth("w0", "w1")
+				if test.on == nil { // which would take both ends
+					far := testnet.New(t)
+					ns.IP("link", "set", "v1", "netns", far.Name)
+					far.IP("link", "set", "v1", "arp", "off", "multicast", "off", "up")
+					far.WaitUntilUp("v1")
+					ns.WaitUntilUp("v0")
+				}
 				sender := ns.Sender("v0") // going out, so that port 7 is the remote one
 				frame, other := datagram(1, 7), datagram(1, 8)
 				sender.Send(frame) // before anything is open

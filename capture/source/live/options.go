@@ -34,9 +34,9 @@ const (
 // Options say which interfaces packets are captured on, and how. They are not
 // part of the API's request: the service captures on the VM as a whole.
 type Options struct {
-	// Interfaces are names; AnyInterface stands alone. Empty is the default
-	// choice: every interface that is up, is not loopback and is not enslaved
-	// to another; loopback when there is no such interface.
+	// Interfaces are names, alternative ones included; AnyInterface stands alone.
+	// Empty is the default choice: every interface that is up, or comes up while
+	// the capture runs, and that netif.Interface.Skipped does not leave out.
 	Interfaces []string
 	// NoICMPErrors leaves out ICMP errors that quote a packet of the filters.
 	NoICMPErrors bool
@@ -65,8 +65,8 @@ func (o *Options) cookedLink() pcapfile.LinkType {
 }
 
 // ringSize is the size of a block of the packet ring in bytes, and how many
-// there are.
-func ringSize(size int) (block, blocks int, err error) {
+// there are, for packets of which up to snap bytes are captured.
+func ringSize(size int, snap uint32) (block, blocks int, err error) {
 	if size == 0 {
 		size = DefaultBufferSize
 	}
@@ -78,6 +78,11 @@ func ringSize(size int) (block, blocks int, err error) {
 	// the fewest wake-ups.
 	const page = 64 << 10 // the largest page size of the systems we run on
 	block = min(wholeBlock, size/minBlocks/page*page)
+	if need := int(min(snap, pcapfile.MaxPacket)) + page; block < need {
+		return 0, 0, &fault.Error{Class: fault.Invalid, Target: "buffer-size", Message: fmt.Sprintf(
+			"%d bytes are too few for packets of which up to %d bytes are captured; give at least %d",
+			size, min(snap, pcapfile.MaxPacket), minBlocks*((need+page-1)/page*page))}
+	}
 	return block, size / block, nil
 }
 
@@ -124,7 +129,7 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 	}
 	var missing []string
 	for _, name := range names {
-		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Name == name })
+		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Is(name) })
 		switch {
 		case at < 0:
 			missing = append(missing, name)
@@ -141,32 +146,19 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 	return chosen, false, nil
 }
 
-// chooseDefault takes every interface that is worth it. The warning says that
-// it is only loopback.
-func chooseDefault(all []netif.Interface) (chosen []netif.Interface, warning string, err error) {
-	for _, i := range all {
-		if i.Skipped() == "" {
-			chosen = append(chosen, i)
-		}
-	}
-	if chosen != nil {
-		return chosen, "", nil
-	}
-	// A machine without a network still has something to look at.
-	for _, i := range all {
-		if i.Loopback && i.Up {
-			return []netif.Interface{i}, "no interface but loopback is up: capturing on " + i.Name, nil
-		}
-	}
-	return nil, "", &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf(
-		"no interface is up; there are: %s; bring one up or name it with --interface", describeAll(all))}
+// chooseDefault takes every interface that is up and worth it. There may be none.
+func chooseDefault(all []netif.Interface) []netif.Interface {
+	return slices.DeleteFunc(slices.Clone(all), func(i netif.Interface) bool { return i.Skipped(all) != "" })
 }
 
 func describeAll(all []netif.Interface) string {
 	list := make([]string, len(all))
 	for i, f := range all {
 		list[i] = f.Name
-		if why := f.Skipped(); why != "" {
+		if len(f.AltNames) > 0 {
+			list[i] += " = " + strings.Join(f.AltNames, " = ")
+		}
+		if why := f.Skipped(all); why != "" {
 			list[i] += " (" + why + ")"
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,9 +20,11 @@ import (
 type liveSource struct {
 	spec    *Spec
 	program *filter.Program // shorter than the spec's where the kernel has no room for that
-	options filter.Options
 	ring    *tpacket.Ring
 	links   *linkWatch
+
+	refilter sync.Mutex     // guards options: of the upload and of the interfaces
+	options  filter.Options // that the program in the kernel was made with
 
 	// Of the packet loop.
 	batch  batch
@@ -53,7 +56,7 @@ func (l *liveSource) open() (err error) {
 		l.ring = nil
 		return l.openError(err)
 	}
-	if err := l.links.open(l.ring.Wake); err != nil {
+	if err := l.links.open(l.spec.netns, l.ring.Wake, l.capture); err != nil {
 		return fault.Errorf(fault.Internal, "%w", err)
 	}
 	return nil
@@ -146,9 +149,10 @@ func (b *batch) Quiet() bool { return b.block.Idle() }
 // Wait implements source.Source.
 func (l *liveSource) Wait(d time.Duration) error {
 	err := l.ring.Wait(d)
+	gone := l.links.gone()
 	switch {
-	case l.links.gone():
-		return source.ErrGone
+	case gone != nil:
+		return gone
 	case errors.Is(err, tpacket.ErrInterfaceDown):
 		// The kernel binds the socket again when the interface comes back; if
 		// it is gone for good, the watch hears of it and wakes us.
@@ -170,35 +174,71 @@ func (l *liveSource) Detach() error {
 	return nil
 }
 
-// Exclude implements source.Source. The kernel takes the new program at once for
-// every packet that comes after.
+// Exclude implements source.Source.
 func (l *liveSource) Exclude(flows []filter.Flow) error {
-	o := l.options
-	o.Exclude = flows
-	program, err := l.spec.config.Filters.Compile(o)
-	if err == nil && program.Exact != l.program.Exact {
-		err = errTooManyToExclude // Next goes by what the first program was
-	}
-	if err == nil {
-		err = l.ring.SetFilter(program.Raw)
-	}
-	if err != nil {
+	if err := l.change(func(o *filter.Options) { o.Exclude = flows }); err != nil {
 		return fault.Errorf(fault.Internal, "leave the upload's own connection out of the capture: %w", err)
 	}
 	return nil
 }
 
-var errTooManyToExclude = errors.New("the filters and all its connections do not fit in one program")
+// capture is linkWatch.capture.
+func (l *liveSource) capture(members, joined []netif.Interface) error {
+	switch {
+	case l.spec.Any:
+		return nil
+	case l.spec.bound():
+		for _, i := range members { // one, if any
+			if err := l.ring.Rebind(i.Index); err != nil {
+				return err
+			}
+		}
+	default:
+		if err := l.change(func(o *filter.Options) { l.spec.take(o, members) }); err != nil {
+			return err
+		}
+	}
+	for _, i := range joined {
+		if l.spec.promiscuous && !i.Loopback {
+			// Without it the packets of this machine are captured all the same; and
+			// the interface may have gone again.
+			_ = l.ring.AddPromiscuous(i.Index)
+		}
+	}
+	return nil
+}
+
+// change makes the program anew with other options. The kernel exchanges the two at
+// once for every packet that comes after.
+func (l *liveSource) change(what func(*filter.Options)) error {
+	l.refilter.Lock()
+	defer l.refilter.Unlock()
+	o := l.options
+	what(&o)
+	program, err := l.spec.config.Filters.Compile(o)
+	if err == nil && program.Exact != l.program.Exact {
+		err = errNoRoom // Next goes by what the first program was
+	}
+	if err == nil {
+		err = l.ring.SetFilter(program.Raw)
+	}
+	if err == nil {
+		l.options = o
+	}
+	return err
+}
+
+var errNoRoom = errors.New("the filters, the interfaces and the connections to leave out do not fit in one program")
 
 // Stats implements source.Source.
 func (l *liveSource) Stats() source.Stats {
 	// A socket that cannot be asked any more has dropped nothing since.
 	st, _ := l.ring.Stats()
-	return source.Stats{Received: st.Received, Dropped: st.Dropped, Freezes: st.Freezes, Lost: l.links.total()}
+	return source.Stats{Received: st.Received, Dropped: st.Dropped, Freezes: st.Freezes, Lost: l.links.lostPackets()}
 }
 
 // Links implements source.Source.
-func (l *liveSource) Links() []source.Link { return l.links.dropped() }
+func (l *liveSource) Links() []source.Link { return l.links.counted() }
 
 // Interfaces implements source.Source.
 func (l *liveSource) Interfaces() int { return len(l.spec.Interfaces) }
@@ -212,8 +252,11 @@ func (*liveSource) Timeline() source.Timeline { return source.RealTime }
 // Report implements source.Source.
 func (l *liveSource) Report() source.Report {
 	r := l.spec.Report()
-	r.FilterMode, r.Links = filterMode(l.program), l.links.dropped()
-	r.PerInterface = l.spec.perInterface() && r.LinkType == l.spec.cooked && (l.spec.Any || len(r.Links) > 1)
+	r.FilterMode, r.Links = filterMode(l.program), l.links.counted()
+	if l.spec.perInterface() && !l.spec.Any {
+		r.LinkType, r.PerInterface = l.links.linkType(r.LinkType)
+	}
+	r.Absent = l.links.absent()
 	r.Warnings = l.links.notes()
 	if !l.program.Exact && !slices.Contains(l.spec.warnings, coarseWarning) {
 		r.Warnings = append(r.Warnings, coarseWarning)

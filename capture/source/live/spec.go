@@ -21,12 +21,14 @@ import (
 // before anything is opened.
 type Spec struct {
 	Any        bool              // all interfaces, also those to come
-	Interfaces []netif.Interface // with Any, those that are up now
+	Interfaces []netif.Interface // with Any and by default, those that are up now
 	LinkType   pcapfile.LinkType
 	Program    *filter.Program
 
 	config      *request.Config
 	cooked      pcapfile.LinkType // of packets that have no link type of their own
+	names       []string          // that were given; nil for the default choice
+	members     []netif.Interface // those that the program lets through, also while they are down
 	options     filter.Options    // that Program was made with
 	warnings    []string
 	promiscuous bool
@@ -42,7 +44,7 @@ type Spec struct {
 func NewSpec(c *request.Config, o Options) (*Spec, error) {
 	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, cooked: o.cookedLink()}
 	var err error
-	if s.blockSize, s.blocks, err = ringSize(o.BufferSize); err != nil {
+	if s.blockSize, s.blocks, err = ringSize(o.BufferSize, c.SnapLen); err != nil {
 		return nil, err
 	}
 	all, err := Interfaces(o.Netns)
@@ -50,16 +52,21 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 		return nil, err
 	}
 	if len(o.Interfaces) == 0 {
-		var warning string
-		if s.Interfaces, warning, err = chooseDefault(all); warning != "" {
-			s.warnings = append(s.warnings, warning)
-		}
-	} else {
-		s.Interfaces, s.Any, err = choose(all, o.Interfaces)
-	}
-	if err != nil {
+		s.Interfaces = chooseDefault(all)
+	} else if s.Interfaces, s.Any, err = choose(all, o.Interfaces); err != nil {
 		return nil, err
 	}
+	if !s.Any {
+		// Two names of one interface are one.
+		for _, i := range s.Interfaces {
+			at := slices.IndexFunc(o.Interfaces, i.Is)
+			if at >= 0 {
+				s.names = append(s.names, o.Interfaces[at])
+			}
+		}
+	}
+	s.LinkType = s.linkType()
+	s.members = slices.DeleteFunc(s.newChoice().members(all), func(i netif.Interface) bool { return !s.holds(i.HWType) })
 	fo := s.framing()
 	if c.Blob != nil {
 		fo.Exclude = []filter.Flow{} // room for the upload's own connections
@@ -71,31 +78,59 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 	return s, nil
 }
 
-// framing settles the link type of the file and what the filter has to look
-// for. One interface keeps its own framing; several share the cooked one,
-// of which SLL2 tells them apart.
-func (s *Spec) framing() filter.Options {
-	s.LinkType = s.cooked
-	o := filter.Options{Framing: filter.Mixed, SnapLen: s.config.SnapLen}
-	if !s.Any && !slices.ContainsFunc(s.Interfaces, func(i netif.Interface) bool { return !i.HWType.HasMAC() }) {
-		o.Framing = filter.Ethernet
-	}
+// linkType settles the link type of the file. One interface keeps its own framing;
+// several share the cooked one, which tells them apart.
+func (s *Spec) linkType() pcapfile.LinkType {
 	if len(s.Interfaces) == 1 && !s.Any {
-		switch i := s.Interfaces[0]; {
-		case i.HWType.HasMAC():
-			s.LinkType = pcapfile.Ethernet
-		case i.HWType.IsRawIP():
-			s.LinkType, o.Framing = pcapfile.RawIP, filter.RawIP
-		}
+		return linkOf(s.Interfaces[0].HWType, s.cooked)
+	}
+	return s.cooked
+}
+
+// bound says that the socket listens to one interface, and not to all.
+func (s *Spec) bound() bool { return len(s.names) == 1 }
+
+// byDefault says that no interface was named.
+func (s *Spec) byDefault() bool { return s.names == nil && !s.Any }
+
+// framing settles what the filter has to look for.
+func (s *Spec) framing() filter.Options {
+	o := filter.Options{SnapLen: s.config.SnapLen}
+	if s.Any {
+		o.Framing = filter.Mixed
 		return o
 	}
-	if !s.Any {
-		for _, i := range s.Interfaces {
-			o.Interfaces = append(o.Interfaces, uint32(i.Index))
-		}
-	}
+	s.take(&o, s.members)
 	return o
 }
+
+// take has the filter take the packets of these interfaces.
+func (s *Spec) take(o *filter.Options, members []netif.Interface) {
+	all := func(is func(netif.HWType) bool) bool {
+		return !slices.ContainsFunc(members, func(i netif.Interface) bool { return !is(i.HWType) })
+	}
+	switch {
+	case all(netif.HWType.HasMAC):
+		o.Framing = filter.Ethernet
+	case s.LinkType == pcapfile.RawIP && all(netif.HWType.IsRawIP):
+		o.Framing = filter.RawIP
+	default:
+		o.Framing = filter.Mixed
+	}
+	o.Interfaces = nil
+	if s.bound() {
+		return
+	}
+	for _, i := range members {
+		o.Interfaces = append(o.Interfaces, uint32(i.Index))
+	}
+	if o.Interfaces == nil {
+		o.Interfaces = []uint32{noInterface} // an empty list would stand for all
+	}
+}
+
+// noInterface is the index of no interface.
+const noInterface = 0
 
 // compile makes the kernel's program, and tells the options that it was made
 // with in the end.
@@ -126,16 +161,44 @@ func (s *Spec) warn(all []netif.Interface, o Options) {
 		}
 	}
 	s.warnings = append(s.warnings, s.config.Filters.Warnings(own, o.EitherEnd)...)
+	if s.byDefault() {
+		s.warnDefault(all)
+	}
+	if !s.byDefault() {
+		s.warnIf(twice(s.Interfaces))
+	}
 	for _, i := range s.Interfaces {
 		if !i.Up {
 			s.warnings = append(s.warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))
 		}
+	}
+	if s.config.SnapLen > pcapfile.MaxSnapLen {
+		s.warnings = append(s.warnings, fmt.Sprintf("packets of more than %d bytes are recorded whole, up to %d: most other programs refuse to read a file with one",
+			pcapfile.MaxSnapLen, min(s.config.SnapLen, pcapfile.MaxPacket)))
 	}
 	if s.config.MaxBytes == 0 && s.config.MaxTime == 0 {
 		s.warnings = append(s.warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
 	}
 	if !s.Program.Exact {
 		s.warnings = append(s.warnings, coarseWarning)
+	}
+}
+
+// warnDefault says what the default choice has come to, where that is not what
+// everybody expects.
+func (s *Spec) warnDefault(all []netif.Interface) {
+	if len(s.Interfaces) == 0 {
+		s.warnIf("no interface but loopback is up: nothing is captured until one comes up; loopback is captured with --interface only (there are: " + describeAll(all) + ")")
+	}
+	s.warnIf(carried(all))
+	if !s.perInterface() && s.LinkType != s.cooked {
+		s.warnIf(fmt.Sprintf("the file has one link type, %s: an interface with another one that comes up is not captured; --format pcapng holds any", s.LinkType))
+	}
+}
+
+func (s *Spec) warnIf(text string) {
+	if text != "" {
+		s.warnings = append(s.warnings, text)
 	}
 }
 
@@ -146,6 +209,9 @@ func (s *Spec) Warnings() []string { return slices.Clone(s.warnings) }
 func (s *Spec) Name() string {
 	if s.Any {
 		return "any interface"
+	}
+	if len(s.Interfaces) == 0 {
+		return "the interfaces that come up"
 	}
 	names := make([]string, len(s.Interfaces))
 	for i, f := range s.Interfaces {
@@ -181,9 +247,9 @@ func (s *Spec) perInterface() bool { return s.config.Format == pcapfile.NG }
 
 func (s *Spec) ringOptions(program *filter.Program) tpacket.Options {
 	o := tpacket.Options{
-		Filter: program.Raw, Replaceable: s.config.Blob != nil, BlockSize: s.blockSize, Blocks: s.blocks, Retire: retireTime,
+		Filter: program.Raw, Replaceable: s.config.Blob != nil || s.byDefault(), BlockSize: s.blockSize, Blocks: s.blocks, Retire: retireTime,
 	}
-	if len(s.Interfaces) == 1 && !s.Any {
+	if s.bound() {
 		o.Interface = s.Interfaces[0].Index
 	}
 	if s.promiscuous && !s.Any {

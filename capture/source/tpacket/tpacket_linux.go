@@ -16,7 +16,8 @@ import (
 )
 
 // Ring is an open AF_PACKET socket with its ring. One goroutine runs the
-// packet loop; only Wake, Stats and SetFilter may be called from others.
+// packet loop; only Wake, Stats, SetFilter, AddPromiscuous and Rebind may be called from
+// others.
 type Ring struct {
 	fd     int
 	wake   int // eventfd that ends a Wait
@@ -26,10 +27,13 @@ type Ring struct {
 	block  Block
 	held   bool // block cur is ours and not released yet
 	detach bool
-	shut   bool // no filter but the last one from here on; guarded by mu
 
-	mu    sync.Mutex // guards the descriptors against Wake, Stats and SetFilter during Close
-	stats Stats
+	// mu guards the descriptors during Close against the methods that are safe for
+	// concurrent use, and what follows.
+	mu      sync.Mutex
+	started bool
+	shut    bool // no filter but the last one from here on
+	stats   Stats
 }
 
 // Privileged says whether this process has the capability to open packet
@@ -94,12 +98,44 @@ func Open(o Options) (_ *Ring, err error) {
 		return nil, err
 	}
 	for _, index := range o.Promiscuous {
-		mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
-		if err := unix.SetsockoptPacketMreq(r.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
-			return nil, os.NewSyscallError("set promiscuous mode: setsockopt PACKET_ADD_MEMBERSHIP", err)
+		if err := r.promiscuous(index); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// AddPromiscuous adds an interface to Options.Promiscuous. Safe for concurrent use;
+// after Detach it does nothing.
+func (r *Ring) AddPromiscuous(index int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 || r.shut {
+		return nil
+	}
+	return r.promiscuous(index)
+}
+
+func (r *Ring) promiscuous(index int) error {
+	mreq := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	return os.NewSyscallError("set promiscuous mode: setsockopt PACKET_ADD_MEMBERSHIP",
+		unix.SetsockoptPacketMreq(r.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq))
+}
+
+// Rebind binds a ring whose interface was removed to another one. What is in the
+// ring stays there. While both interfaces exist, packets of neither would be
+// captured for a moment. Safe for concurrent use; after Detach it does nothing.
+func (r *Ring) Rebind(index int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 || r.shut {
+		return nil
+	}
+	r.opts.Interface = index
+	if !r.started {
+		return nil
+	}
+	return r.bind(unix.ETH_P_ALL)
 }
 
 // SetFilter replaces the filter. The kernel does it at once for every packet
@@ -153,6 +189,9 @@ func (r *Ring) mapRing() error {
 
 // Start binds the socket. When it returns, packets are being captured.
 func (r *Ring) Start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started = true
 	return r.bind(unix.ETH_P_ALL)
 }
 

@@ -23,6 +23,12 @@ func (*Ring) Start() error { return ErrUnsupported }
 // SetFilter always fails with ErrUnsupported.
 func (*Ring) SetFilter([]bpf.RawInstruction) error { return ErrUnsupported }
 
+// AddPromiscuous always fails with ErrUnsupported.
+func (*Ring) AddPromiscuous(int) error { return ErrUnsupported }
+
+// Rebind always fails with ErrUnsupported.
+func (*Ring) Rebind(int) error { return ErrUnsupported }
+
 // Wait always fails with ErrUnsupported.
 func (*Ring) Wait(time.Duration) error { return ErrUnsupported }
 
