@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
 
 	"pcapctl/capture"
 	"pcapctl/capture/request"
@@ -96,7 +97,11 @@ func (p *progress) write(w io.Writer, text string) {
 	_, _ = io.WriteString(w, text)
 }
 
-const barWidth = 20
+// Of the bar: its columns, and how fine it is.
+const (
+	barWidth      = 20
+	progressSteps = 1000
+)
 
 // line is what is shown in so many columns, so that it never takes a second line:
 // as many of the texts as fit, and a bar before them where there is room for it.
@@ -121,11 +126,29 @@ func (s sight) line(columns int) string {
 	if r := []rune(text); len(r) > columns {
 		return string(r[:max(0, columns)])
 	}
-	if s.part < 0 || utf8.RuneCountInString(text)+barWidth+len("[] 100% ") > columns {
+	if s.part < 0 {
 		return text
 	}
-	full := int(s.part * barWidth)
-	return fmt.Sprintf("[%s%s] %3d%% %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full), int(s.part*100), text)
+	if line := barOf(s.part) + " " + text; utf8.RuneCountInString(line) <= columns {
+		return line
+	}
+	return text
+}
+
+// barOf is the bar for a part of the whole. Only its text is the library's work: it
+// is drawn with the rest of the line at once, which has to fit the terminal.
+func barOf(part float64) string {
+	bar := progressbar.NewOptions(progressSteps,
+		progressbar.OptionSetWriter(io.Discard),
+		progressbar.OptionSetWidth(barWidth),
+		progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionSetTheme(progressbar.ThemeASCII),
+	)
+	_ = bar.RenderBlank()
+	// The last step is left out: a full bar is a new line for the library.
+	_ = bar.Set(min(int(part*progressSteps), progressSteps-1))
+	return strings.TrimSpace(strings.ReplaceAll(bar.String(), "\r", ""))
 }
 
 // aside takes the progress off the terminal until the function that it returns

@@ -86,7 +86,7 @@ func TestProgressLine(t *testing.T) {
 	}
 	for width, want := range map[int]string{
 		13: "12s of 5h0m0s", 30: "12s of 5h0m0s, 1234567 packets", 28: "12s of 5h0m0s, 0 dropped",
-		100: "[##########----------]  50% 12s of 5h0m0s, 1234567 packets, 0 dropped, 12 MiB of 1.0 GiB",
+		100: "50% [=========>..........] 12s of 5h0m0s, 1234567 packets, 0 dropped, 12 MiB of 1.0 GiB",
 	} {
 		if got := now.line(width); got != want {
 			t.Errorf("%d columns: %q, want %q", width, got, want)
