@@ -263,7 +263,7 @@ func (v *view) check(t testing.TB, set Set) {
 			continue // Recorded when it comes in again.
 		}
 		v.cases++
-		if p := s.packet(v.framing); set.Match(&p) {
+		if p := s.packet(v.framing); setMatches(t, set, &p) {
 			v.matches++
 			s.protocol = given
 			want = append(want, s)
