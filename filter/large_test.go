@@ -51,7 +51,8 @@ func TestLargeSets(t *testing.T) {
 	}
 }
 
-// A large set of one kind fits whole: 600 addresses, a thousand pairs of address and port.
+// A large set of one kind fits whole: 600 addresses, a thousand where there is no loopback, a thousand pairs of
+// address and port.
 func TestManyFiltersOfOneKindAreExact(t *testing.T) {
 	r := newRandom(t)
 	addrs, pairs := make([]Filter, 0, 1000), make([]Filter, 0, 1000)
@@ -60,11 +61,21 @@ func TestManyFiltersOfOneKindAreExact(t *testing.T) {
 		addrs = append(addrs, parsed(t, "remoteIPAddress="+a))
 		pairs = append(pairs, parsed(t, "protocol=TCP", "remoteIPAddress="+a, "remotePort=443"))
 	}
-	for name, set := range map[string]Set{"addresses": NewSet(addrs[:600]...), "pairs": NewSet(pairs...)} {
-		program := compiled(t, set, Options{})
-		t.Logf("%s: %d instructions", name, len(program.instructions))
+	for _, tt := range []struct {
+		name string
+		set  Set
+		o    Options
+	}{
+		{"addresses", NewSet(addrs[:600]...), Options{}},
+		{"addresses without loopback", NewSet(addrs...), Options{NoLoopback: true}},
+		{"addresses without loopback, beside an upload", NewSet(addrs[:600]...), Options{NoLoopback: true, Exclude: []Flow{}}},
+		{"addresses without loopback, on several interfaces", NewSet(addrs...), Options{NoLoopback: true, Framing: Mixed, Interfaces: []uint32{2, 3, 5, 8}}},
+		{"pairs", NewSet(pairs...), Options{}},
+	} {
+		program := compiled(t, tt.set, tt.o)
+		t.Logf("%s: %d instructions", tt.name, len(program.instructions))
 		if !program.Exact {
-			t.Errorf("%s: not exact", name)
+			t.Errorf("%s: not exact", tt.name)
 		}
 	}
 }

@@ -76,6 +76,7 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 func (s *Spec) framing() filter.Options {
 	s.LinkType = pcapfile.SLL2
 	o := filter.Options{Framing: filter.Mixed, SnapLen: s.config.SnapLen}
+	o.NoLoopback = !s.Any && !slices.ContainsFunc(s.Interfaces, func(i netif.Interface) bool { return i.Loopback })
 	if !s.Any && !slices.ContainsFunc(s.Interfaces, func(i netif.Interface) bool { return !i.HWType.HasMAC() }) {
 		o.Framing = filter.Ethernet
 	}
