@@ -142,7 +142,8 @@ func (p *Plan) Connect(ctx context.Context) (deliver.Delivery, error) {
 }
 
 // CheckCredentials judges the credentials for the blob as far as that can be
-// done without asking the service. Error classes: as of Connect.
+// done without asking the service, and warns of what only the service can judge.
+// Error classes: as of Connect.
 func (p *Plan) CheckCredentials() error {
 	if p.Config.Blob == nil {
 		return nil
@@ -164,5 +165,14 @@ func (p *Plan) target() (*deliver.Target, error) {
 	if p.Config.IsRing() {
 		b.Address = request.FirstRingAddress(b.Address, p.made, 1)
 	}
-	return deliver.NewTarget(&b, p.upload.AuthMode, until)
+	t, err := deliver.NewTarget(&b, p.upload.AuthMode, until)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range t.Warnings() {
+		if !slices.Contains(p.Warnings, text) {
+			p.Warnings = append(p.Warnings, text)
+		}
+	}
+	return t, nil
 }

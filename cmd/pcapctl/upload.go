@@ -140,6 +140,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if err != nil {
 		return err
 	}
+	a.warn(res.Warnings...)
 	view := uploaded{
 		File: j.Path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
 		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,
