@@ -95,6 +95,9 @@ type Delivery interface {
 	// with the service. It is false when there is nothing to end: before the capture
 	// has ended its files are not complete.
 	Abandon() bool
+	// Resume is the command, in backquotes, that sends what Abandon has left. by is
+	// as Ended.ResumeBy.
+	Resume(by string) string
 	// Discard gives up a delivery of a session that never began.
 	Discard()
 	// Finish sends what is left, as long as there is progress.
@@ -188,6 +191,9 @@ func (None) Ending() <-chan struct{} { return nil }
 
 // Abandon implements Delivery.
 func (None) Abandon() bool { return false }
+
+// Resume implements Delivery.
+func (None) Resume(string) string { return "" }
 
 // Discard implements Delivery.
 func (None) Discard() {}

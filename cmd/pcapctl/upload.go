@@ -51,8 +51,8 @@ func (a *app) watchUpload(s *capture.Session) (end func()) {
 		select {
 		case <-done:
 		case <-s.Uploading():
-			a.say("the capture has ended and is complete on the disk; %s; Ctrl-C leaves the rest for `pcapctl upload %s`",
-				describeUpload(s.Progress().Upload), s.Plan.Config.Name)
+			a.say("the capture has ended and is complete on the disk; %s; Ctrl-C leaves the rest for %s",
+				describeUpload(s.Progress().Upload), s.ResumeUpload())
 		}
 	}()
 	return func() {

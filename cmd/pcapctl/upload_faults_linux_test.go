@@ -204,7 +204,7 @@ func TestBlobFaultOfAnUnlistedCapture(t *testing.T) {
 	r.p.Rule(onBlocks(blobtest.Forbid, 0, forGood))
 	r.send(halfFrames)
 	run.end(8)
-	for _, text := range []string{"this capture is in no list", "`pcapctl upload " + file + " --storage-path " + url + "` goes on with it"} {
+	for _, text := range []string{"this capture is in no list", "Ctrl-C leaves the rest for `pcapctl upload " + file + " --storage-path " + url + "`", "`pcapctl upload " + file + " --storage-path " + url + "` goes on with it"} {
 		if !strings.Contains(run.err.String(), text) {
 			t.Errorf("no %q in %s", text, &run.err)
 		}

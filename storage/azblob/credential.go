@@ -198,7 +198,7 @@ func checkTimes(q url.Values, how string, now, until time.Time) (doubt string, e
 	case now.Sub(end) >= clockTolerance:
 		return "", errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
 	case !until.IsZero() && end.Before(until):
-		return "", errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a smaller timeLimitInSeconds",
+		return "", errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a shorter time limit",
 			how, end.Format(show), until.UTC().Format(show))
 	case !end.After(now):
 		doubt = fmt.Sprintf("%s expired at %s (se), and this machine's clock says %s; "+clocks+"get a new one", how, end.Format(show), now.UTC().Format(show))
