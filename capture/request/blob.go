@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"pcapctl/capture/fault"
 	"pcapctl/storage/azblob/bloburl"
@@ -63,8 +64,23 @@ func (v *validator) blob(c *Config, l *StorageLocation) {
 	case given != "":
 		c.Blob = &Blob{StorageID: id}
 		c.Blob.Address, c.Blob.SAS = v.blobAddress(given, id.Name)
+		v.ringBlobs(c, storagePathPath)
 	case !id.IsZero():
 		c.Blob = &Blob{StorageID: id, Address: v.defaultAddress(c, id.Name)}
+		v.ringBlobs(c, "properties.target")
+	}
+}
+
+// ringBlobs finds that the names of the blobs of a ring would be too long.
+func (v *validator) ringBlobs(c *Config, at string) {
+	a := c.Blob.Address
+	if !c.IsRing() || a.IsZero() {
+		return
+	}
+	longest := FirstRingAddress(a, time.Unix(0, 0), mostRingFiles)
+	if longest.Faults() != nil {
+		v.fault(at, "the names of the blobs of a ring are %d characters longer than %s, with the time and the number of each; allowed: up to %d characters in all",
+			len(longest.Name)-len(a.Name), fault.Quote(a.Name), bloburl.MaxName)
 	}
 }
 

@@ -40,10 +40,12 @@ func RingAddress(first bloburl.Address, sequence int) bloburl.Address {
 	return first.WithName(RingPath(first.Name, sequence))
 }
 
+// mostRingFiles is a bound of how many files a session has.
+const mostRingFiles = 1e9
+
 // ringNameFaults says that the names of a ring's files would be too long.
 func ringNameFaults(path string) []string {
-	const most = 1e9 // files of a session
-	longest := FirstRingPath(path, time.Unix(0, 0), most)
+	longest := FirstRingPath(path, time.Unix(0, 0), mostRingFiles)
 	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
 		return nil
 	}

@@ -133,7 +133,7 @@ func useSAS(o *Options, token, how string) (*credential, error) {
 	token = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(token), "?"))
 	q, err := url.ParseQuery(token)
 	if err != nil || !bloburl.IsSAS(token) {
-		return nil, errorf(Invalid, nil, "%s is not a valid shared access signature: there is no sig= in it", how)
+		return nil, errorf(Invalid, nil, "%s is not a valid shared access signature: %s", how, bloburl.CureOfSAS(bloburl.RuleOfSAS(token)))
 	}
 	doubt, err := checkTimes(q, how, time.Now(), o.Until)
 	if err != nil {

@@ -84,6 +84,8 @@ func TestCredentialFaults(t *testing.T) {
 		{name: "for queues", sas: sasWith("ss", "q"), kind: Forbidden, text: "ss=b"},
 		{name: "for containers", sas: sasWith("srt", "c"), kind: Forbidden, text: "srt=o"},
 		{name: "no signature", sas: sasWith("sig", ""), kind: Invalid, text: "no sig="},
+		{name: "copied from a web page", env: []string{"AZURE_STORAGE_SAS_TOKEN", strings.ReplaceAll(sasWith(), "&", "&amp;")}, kind: Invalid, text: "write & in each place"},
+		{name: "cut by a shell", env: []string{"AZURE_STORAGE_SAS_TOKEN", "sv=2021-12-02"}, kind: Invalid, text: "in quotes, as a shell cuts it"},
 		{name: "garbage", env: []string{"AZURE_STORAGE_SAS_TOKEN", planted}, kind: Invalid, text: "not a valid shared access signature"},
 		{name: "other account", env: []string{"AZURE_STORAGE_CONNECTION_STRING", "AccountName=other;AccountKey=" + planted}, kind: Invalid, text: "for the account other"},
 		{name: "no connection string", env: []string{"AZURE_STORAGE_CONNECTION_STRING", planted[:8]}, kind: Invalid, text: "not a valid connection string"},

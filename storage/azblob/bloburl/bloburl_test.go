@@ -179,6 +179,10 @@ func TestSplitSAS(t *testing.T) {
 		{own + "?snapshot=1", own, "", NotSAS},
 		{own + "?sig=", own, "", NotSAS},
 		{own + "?sig=%zz", own, "", NotSAS},
+		{own + "?sv=1&amp;sp=rcw&amp;sig=a", own, "", EscapedSAS},
+		{own + "?sig=a&amp;sv=1", own, "", EscapedSAS},
+		{own + "?sv=2021-12-02", own, "", CutSAS},
+		{own + "?sp=rcw&se=2030-01-01", own, "", CutSAS},
 		{own + "#y", "", "", HasFragment},
 		{own + "?sig=a#y", "", "", HasFragment},
 	} {
