@@ -180,10 +180,16 @@ func oneOf(choices []string) func(string) (string, error) {
 // it does not know for false.
 func trueOrFalse(text string) (bool, error) {
 	yes, err := strconv.ParseBool(text)
-	if err != nil {
-		return false, notAllowed(text, "true, false")
+	if err == nil {
+		return yes, nil
 	}
-	return yes, nil
+	switch strings.ToLower(text) {
+	case "yes", "y", "on":
+		return false, notAllowed(text, "true, false; write true")
+	case "no", "n", "off":
+		return false, notAllowed(text, "true, false; write false")
+	}
+	return false, notAllowed(text, "true, false")
 }
 
 // wholeNumber parses a number for a member of the request, which has bounds of
