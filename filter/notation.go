@@ -22,8 +22,7 @@ func parsePort(text string) (port, string) {
 		}
 		return 0, fmt.Sprintf("%s is larger than any port", quote(text))
 	}
-	switch {
-	case meansEverything(text):
+	if meansEverything(text) {
 		return 0, fmt.Sprintf("%s is not a port; leave the member out to allow every port", quote(text))
 	}
 	return 0, fmt.Sprintf("%s is not a number", quote(text))
