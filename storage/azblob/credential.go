@@ -195,7 +195,7 @@ func checkTimes(q url.Values, how string, now, until time.Time) (doubt string, e
 	switch {
 	case !ok:
 		return "", errorf(Invalid, nil, "%s has an expiry time (se) that is not a valid time", how)
-	case now.Sub(end) >= clockTolerance:
+	case now.Sub(end) >= clockTolerance || !end.After(now) && !until.IsZero(): // for a capture to come it is too late by any clock
 		return "", errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
 	case !until.IsZero() && end.Before(until):
 		return "", errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a shorter time limit",
