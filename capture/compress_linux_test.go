@@ -79,17 +79,14 @@ func TestCompressed(t *testing.T) {
 		{request.CompressZstd, request.FormatPcap, ".cap.zst"}, {request.CompressGzip, request.FormatPcap, ".cap.gz"}, {request.CompressZstd, request.FormatPcapng, ".cap.zst"}, {request.CompressGzip, request.FormatPcapng, ".cap.gz"},
 	} {
 		r := packed(base, test.compress, test.format)
-		const sent = 5000
 		limit := int64(4 << 20) // of uncompressed bytes, not reached by 4000 packets
 		session := r.start(r.plan(fmt.Sprintf(`,"totalBytesPerSession":%d`, limit), "v1"))
-		go func() {
-			s := r.Sender("v0")
-			for i := range uint32(sent) {
-				binary.BigEndian.PutUint32(f[len(f)-1000:], i)
-				s.Send(f)
-			}
-		}()
-		res, err := session.Run(t.Context())
+		next := uint32(0)
+		res, err := r.runUnderTraffic(session, func() []byte {
+			binary.BigEndian.PutUint32(f[len(f)-1000:], next)
+			next++
+			return f
+		})
 		if err != nil || res.StopReason != capture.SizeExceeded {
 			t.Fatalf("%v: %+v", err, res)
 		}

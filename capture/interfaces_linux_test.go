@@ -346,6 +346,7 @@ func TestInterfaceThatVanishes(t *testing.T) {
 		v0.Send(f)
 		r.IP("link", "set", "v1", "down")
 		r.IP("link", "set", "v1", "up")
+		r.WaitUntilUp("v0", "v1")
 		v0.Send(f)
 	})
 	if res.Packets != 3 || res.StopReason != capture.Manual {

@@ -278,22 +278,22 @@ func TestPcapngThroughASlowPipe(t *testing.T) {
 // What is over a bound is left out and told, and the rest goes through.
 func TestPcapngOverBounds(t *testing.T) {
 	f := littleNG
-	long := bytes.Repeat(f.Option(1, make([]byte, 65000)), 20)
+	long := bytes.Repeat(f.Option(1, make([]byte, 65000)), 40)
 	section := rich(f, "Dumpcap")[0].bytes
 	section = f.Block(0x0a0d0d0a, slices.Concat(section[8:len(section)-8], long))
 	packet := f.Enhanced(0, 1, []byte("abc"), 3, nil)
 	file := slices.Concat(section, f.Interface(1, 0, long), f.Block(9, make([]byte, pcapfile.MaxBlock)), packet,
-		f.Enhanced(0, 1, []byte("abc"), 3, long), f.Enhanced(0, 1, make([]byte, pcapfile.MaxSnapLen+1), pcapfile.MaxSnapLen+1, nil), packet)
+		f.Enhanced(0, 1, []byte("abc"), 3, long), f.Enhanced(0, 1, make([]byte, pcapfile.MaxPacket+1), pcapfile.MaxPacket+1, nil), packet)
 	res, out, err := carveNG(t, "", file)
 	if err != nil || res.Packets != 4 {
 		t.Fatalf("%v, %d packets", err, res.Packets)
 	}
 	list := packetsOf(t, out)
-	if len(list) != 4 || len(list[2].Data) != pcapfile.MaxSnapLen || list[2].Length != pcapfile.MaxSnapLen+1 || string(list[3].Data) != "abc" {
+	if len(list) != 4 || len(list[2].Data) != pcapfile.MaxPacket || list[2].Length != pcapfile.MaxPacket+1 || string(list[3].Data) != "abc" {
 		t.Errorf("%d packets", len(list))
 	}
 	want := []string{
-		"1 packet has more than 262144 bytes: the first 262144 are recorded; the first is packet 3",
+		"1 packet has more than 1048576 bytes: the first 1048576 are recorded; the first is packet 3",
 		"options of 3 packets or other blocks are not valid, or too many to be kept: what is valid before them is kept; the first is packet 1",
 		"4 packets have an interface whose description is not valid, so that its times may be wrong: they are read as microseconds since 1970 where it does not tell otherwise; the first is packet 1",
 		"1 block larger than 8 MiB that stood before packets left out; the first is packet 1",

@@ -192,13 +192,7 @@ func TestPcapngByteLimit(t *testing.T) {
 		limit := empty + extra
 		p := r.plan(fmt.Sprintf(`,"totalBytesPerSession":%d`, limit), "v1")
 		session := r.start(p)
-		go func() {
-			s := r.Sender("v0")
-			for range 1000 {
-				s.Send(f)
-			}
-		}()
-		res, err := session.Run(t.Context())
+		res, err := r.runUnderTraffic(session, always(f))
 		if err != nil {
 			t.Fatal(err)
 		}

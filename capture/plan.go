@@ -98,18 +98,22 @@ func (p *Plan) CheckFile() error {
 // says what to do about it.
 func (p *Plan) createError(err error) error {
 	folder, path := p.File()
+	member := "filePath"
+	if p.Config.Continuous != nil {
+		member = "localPath"
+	}
 	switch {
 	case p.Config.FilePath == "" && errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "%w: a capture that goes to a blob only is written to a spool before; run pcapctl as a user who may write there, or name another folder with --spool-dir", err)
 	case errors.Is(err, syscall.EROFS):
 		return fault.Errorf(fault.LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
 	case errors.Is(err, fs.ErrExist) && p.Source.Reads(path):
-		return fault.Errorf(fault.Conflict, "%s is the file that is read: nothing is overwritten; choose another filePath", path)
+		return fault.Errorf(fault.Conflict, "%s is the file that is read: nothing is overwritten; choose another %s", path, member)
 	case errors.Is(err, fs.ErrExist):
-		return fault.Errorf(fault.Conflict, "%w: nothing is overwritten; choose another filePath, or put {startTime} into it", err)
+		return fault.Errorf(fault.Conflict, "%w: nothing is overwritten; choose another %s, or put {startTime} into it", err, member)
 	case errors.Is(err, storage.ErrOutside):
 		e := fault.Errorf(fault.Invalid, "%w (%s)", err, folder)
-		e.Target = "properties.storageLocation.filePath"
+		e.Target = "properties.storageLocation." + member
 		return e
 	case errors.Is(err, fs.ErrNotExist):
 		return fault.Errorf(fault.NotFound, "%w: only the captures folder itself (%s) is made when it is missing; make the one below it first", err, folder)
@@ -141,18 +145,19 @@ func (p *Plan) Connect(ctx context.Context) (deliver.Delivery, error) {
 	return deliver.New(p.Config, p.upload, t), nil
 }
 
-// CheckCredentials checks the credentials for the blob as far as that can be
-// done without asking the service. Error classes: as of Connect.
-func (p *Plan) CheckCredentials() error {
+// CheckCredentials judges the credentials for the blob as far as that can be
+// done without asking the service, and warns of what only the service can judge.
+// Error classes: as of Connect.
+func (p *Plan) CheckCredentials() (warnings []string, err error) {
 	if p.Config.Blob == nil {
-		return nil
+		return nil, nil
 	}
 	t, err := p.target()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.Close()
-	return nil
+	defer t.Close()
+	return t.Warnings(), nil
 }
 
 func (p *Plan) target() (*deliver.Target, error) {

@@ -267,13 +267,7 @@ func TestContinuousWithoutRotation(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	session := r.start(r.plan(`,"continuousCapture":false,"captureSettings":{"fileCount":3,"fileSizeInBytes":102400}`, "v1"))
-	go func() {
-		s := r.Sender("v0")
-		for range 300 {
-			s.Send(f)
-		}
-	}()
-	res, err := session.Run(t.Context())
+	res, err := r.runUnderTraffic(session, always(f))
 	if err != nil || res.StopReason != capture.SizeExceeded {
 		t.Fatalf("%v: %+v", err, res)
 	}
@@ -343,18 +337,12 @@ func (r *rig) smallDisk(size string) {
 func TestMinFree(t *testing.T) {
 	r := newRig(t)
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
-	s := r.Sender("v0")
 	const reserve = 4 << 20
 	for _, properties := range []string{``, `,"continuousCapture":true,"captureSettings":{"fileCount":100,"fileSizeInBytes":1000000}`} {
 		r := &rig{NS: r.NS, t: t, dir: t.TempDir()}
 		r.smallDisk("16m")
 		session := r.startWith(r.plan(properties, "v1"), capture.Options{MinFree: new(int64(reserve))})
-		go func() {
-			for range 20_000 {
-				s.Send(f)
-			}
-		}()
-		res, err := session.Run(t.Context())
+		res, err := r.runUnderTraffic(session, always(f))
 		if err != nil || res.StopReason != capture.MinFreeReached || res.Dropped.ByFile != 0 {
 			t.Fatalf("%v: %+v", err, res)
 		}
@@ -384,12 +372,7 @@ func TestMinFree(t *testing.T) {
 	full := &rig{NS: r.NS, t: t, dir: t.TempDir()}
 	full.smallDisk("16m")
 	small := full.start(full.plan("", "v1"))
-	go func() {
-		for range 20_000 {
-			s.Send(f)
-		}
-	}()
-	if res, err := small.Run(t.Context()); fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed {
+	if res, err := r.runUnderTraffic(small, always(f)); fault.ClassOf(err) != fault.LocalFile || res.StopReason != capture.FileFailed {
 		t.Errorf("%v: %+v", err, res)
 	}
 	// The reserve of a large one is nobody's wish.

@@ -137,7 +137,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		o.Delivery = deliver.None{}
 	}
 	s := &Session{
-		Plan: p, Warnings: p.Warnings, options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
+		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
 		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(),
 	}
 	if err := save.CheckMinFree(o.MinFree); err != nil {

@@ -133,6 +133,28 @@ func (r *rig) captureWith(p *capture.Plan, o capture.Options, during func()) *ca
 	return res
 }
 
+// runUnderTraffic runs a session that ends by itself, and sends what next makes until it has. No number of packets
+// is enough for sure: a busy machine may drop any of them before the socket, and the session would wait for more.
+func (r *rig) runUnderTraffic(s *capture.Session, next func() []byte) (*capture.Result, error) {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	sender := r.Sender("v0")
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			sender.Send(next())
+		}
+	})
+	res, err := s.Run(ctx)
+	cancel()
+	sending.Wait()
+	return res, err
+}
+
+// always makes the same frame.
+func always(frame []byte) func() []byte { return func() []byte { return frame } }
+
 // frame is an Ethernet frame with what the layers make.
 func frame(t testing.TB, parts ...gopacket.SerializableLayer) []byte {
 	t.Helper()
@@ -334,13 +356,7 @@ func TestByteLimit(t *testing.T) {
 		t.Run(fmt.Sprint(test.limit), func(t *testing.T) {
 			r := &rig{NS: r.NS, t: t, dir: r.dir}
 			session := r.start(r.plan(fmt.Sprintf(`,"totalBytesPerSession":%d,"timeLimitInSeconds":30`, test.limit), "v1"))
-			go func() {
-				s := r.Sender("v0")
-				for range test.packets + 100 {
-					s.Send(f)
-				}
-			}()
-			res, err := session.Run(t.Context())
+			res, err := r.runUnderTraffic(session, always(f))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -403,14 +419,12 @@ func TestFullDisk(t *testing.T) {
 	t.Cleanup(func() { _ = syscall.Unmount(r.dir, 0) })
 	f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 	session := r.startWith(r.plan(`,"timeLimitInSeconds":30`, "v1"), capture.Options{MinFree: new(int64)})
-	const sent = 3000
-	go func() {
-		s := r.Sender("v0")
-		for i := range uint32(sent) {
-			s.Send(tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, i))
-		}
-	}()
-	res, err := session.Run(t.Context())
+	next := uint32(0)
+	res, err := r.runUnderTraffic(session, func() []byte {
+		binary.BigEndian.PutUint32(f[len(f)-1000:], next)
+		next++
+		return f
+	})
 	if fault.ClassOf(err) != fault.LocalFile || !errors.Is(err, syscall.ENOSPC) || res.StopReason != capture.FileFailed {
 		t.Errorf("%v", err)
 	}

@@ -132,11 +132,11 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 }
 
 // fileReason is the end of a capture whose files take no more.
-func (*Session) fileReason(err error) (StopReason, error) {
+func (s *Session) fileReason(err error) (StopReason, error) {
 	if errors.Is(err, save.ErrSpent) {
 		return MinFreeReached, nil
 	}
-	return FileFailed, save.FileError(err)
+	return FileFailed, save.FileError(s.Plan.Config, err)
 }
 
 // wait sleeps until there are packets, for at most d if that is not negative.
@@ -216,7 +216,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		s.reason = FileFailed
 	}
 	if ferr := s.rec.Finish(); ferr != nil && err == nil {
-		reason, err = FileFailed, save.FileError(ferr)
+		reason, err = FileFailed, save.FileError(s.Plan.Config, ferr)
 		s.reason = reason
 	}
 	s.guard.Close()
@@ -265,13 +265,9 @@ func (s *Session) truncated(n uint64) string {
 func (s *Session) finishDelivery(res *Result) error {
 	err := res.Err
 	folder, _ := s.Plan.File()
-	resumeBy := ""
-	if s.options.Listed {
-		resumeBy = s.Plan.Config.Name
-	}
 	done := s.delivery.Finish(deliver.Ended{
 		Files: res.Files, Remove: s.sink.Remove, Folder: folder, Metadata: res.Resource().Metadata(),
-		ResumeBy: resumeBy,
+		ResumeBy: s.resumeBy(),
 	})
 	close(s.delivered)
 	s.telling.Wait()
@@ -287,6 +283,20 @@ func (s *Session) finishDelivery(res *Result) error {
 		return done.Err
 	}
 	return fault.Errorf(fault.ClassOf(err), "%w; and %s", err, done.Err)
+}
+
+// resumeBy is the name by which `pcapctl upload` finds the session, or "".
+func (s *Session) resumeBy() string {
+	if s.options.Listed {
+		return s.Plan.Config.Name
+	}
+	return ""
+}
+
+// ResumeUpload is the command, in backquotes, that goes on with an upload that is
+// ended early.
+func (s *Session) ResumeUpload() string {
+	return s.delivery.Resume(s.resumeBy())
 }
 
 // Uploading is closed when the capture has ended and what is left of it is

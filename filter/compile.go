@@ -26,6 +26,10 @@ type Options struct {
 	// socket is bound to.
 	Interfaces []uint32
 
+	// NoLoopback promises that no packet of a loopback device reaches the socket. The part for loopback, where
+	// both ends are local and each packet is seen twice, is then left out: half of a large program.
+	NoLoopback bool
+
 	// MaxInstructions is the size to stay within, for a kernel that refuses a program of full size with ENOMEM:
 	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
 	MaxInstructions int
@@ -161,6 +165,9 @@ const (
 
 // loopbackOnce rejects a packet being sent over loopback: the socket sees it again coming in.
 func (c *compiler) loopbackOnce(next label) label {
+	if c.NoLoopback {
+		return next
+	}
 	loopback := c.seq(c.test(bpf.JumpEqual, arphrdLoopback, c.reject, next), bpf.LoadExtension{Num: bpf.ExtLinkLayerType})
 	return c.seq(c.test(bpf.JumpEqual, packetOutgoing, loopback, next), bpf.LoadExtension{Num: bpf.ExtType})
 }

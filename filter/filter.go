@@ -22,6 +22,7 @@ const (
 	anyProtocol protocol = iota
 	tcp
 	udp
+	protocols // how many there are
 )
 
 // String is the API's spelling.
@@ -144,12 +145,17 @@ type Set struct {
 	filters  []Filter
 	all      bool // one of the filters matches everything
 	noErrors bool
+	index    *index // nil for a set of few filters
 }
 
 // NewSet makes a Set that records what any of the filters matches. ICMP errors about such packets are
 // recorded too unless [Set.WithICMPErrors] turns that off.
 func NewSet(filters ...Filter) Set {
-	return Set{filters: slices.Clone(filters), all: slices.ContainsFunc(filters, Filter.matchesAll)}
+	s := Set{filters: slices.Clone(filters), all: slices.ContainsFunc(filters, Filter.matchesAll)}
+	if len(s.filters) > fewFilters && !s.all {
+		s.index = newIndex(s.filters)
+	}
+	return s
 }
 
 // WithICMPErrors is s with the recording of ICMP errors that quote a matching packet turned on or off. It is

@@ -12,6 +12,7 @@ const (
 	noPorts       portState = iota // another protocol, or cut off
 	knownPorts                     // they are in source and destination
 	laterFragment                  // of a protocol with ports, which were in the first fragment
+	portStates                     // how many there are
 )
 
 // headers is what filters look at in one IP packet.

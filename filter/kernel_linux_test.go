@@ -263,7 +263,7 @@ func (v *view) check(t testing.TB, set Set) {
 			continue // Recorded when it comes in again.
 		}
 		v.cases++
-		if p := s.packet(v.framing); set.Match(&p) {
+		if p := s.packet(v.framing); setMatches(t, set, &p) {
 			v.matches++
 			s.protocol = given
 			want = append(want, s)
@@ -337,16 +337,14 @@ func TestKernelIsMatch(t *testing.T) {
 	cases := 0
 	for want := propertyCases(t, 30_000); cases < want; {
 		set := r.set(t)
-		var programs [Mixed + 1]*Program
-		for framing := range programs {
-			programs[framing] = compiled(t, set, Options{Framing: Framing(framing)})
-			if !programs[framing].Exact {
-				t.Fatalf("a small set does not fit: %v", set)
-			}
-		}
+		noLoopback := r.chance(50) // where there is none
 		for _, v := range views {
 			v.checkQuiet(t, set)
-			attach(t, v.filtered, programs[v.program].Raw)
+			program := compiled(t, set, Options{Framing: v.program, NoLoopback: noLoopback && !strings.HasPrefix(v.name, "loopback")})
+			if !program.Exact {
+				t.Fatalf("a small set does not fit: %v", set)
+			}
+			attach(t, v.filtered, program.Raw)
 		}
 		for range batch {
 			p := r.packet()

@@ -36,7 +36,7 @@ func TestLargeSets(t *testing.T) {
 		for range 5000 {
 			p := r.packet()
 			p.Framing = Ethernet
-			got, want := runner.accepts(&p), set.Match(&p)
+			got, want := runner.accepts(&p), setMatches(t, set, &p)
 			if want && !got || got && !want && program.Exact {
 				t.Fatalf("%d filters, exact: %v\npacket %+v\nprogram: %v, Match: %v", n, program.Exact, p, got, want)
 			}
@@ -55,7 +55,8 @@ func TestLargeSets(t *testing.T) {
 	}
 }
 
-// A large set of one kind fits whole: 600 addresses, a thousand pairs of address and port.
+// A large set of one kind fits whole: 600 addresses, a thousand where there is no loopback, a thousand pairs of
+// address and port.
 func TestManyFiltersOfOneKindAreExact(t *testing.T) {
 	r := newRandom(t)
 	addrs, pairs := make([]Filter, 0, 1000), make([]Filter, 0, 1000)
@@ -64,11 +65,21 @@ func TestManyFiltersOfOneKindAreExact(t *testing.T) {
 		addrs = append(addrs, parsed(t, "remoteIPAddress="+a))
 		pairs = append(pairs, parsed(t, "protocol=TCP", "remoteIPAddress="+a, "remotePort=443"))
 	}
-	for name, set := range map[string]Set{"addresses": NewSet(addrs[:600]...), "pairs": NewSet(pairs...)} {
-		program := compiled(t, set, Options{})
-		t.Logf("%s: %d instructions", name, len(program.instructions))
+	for _, tt := range []struct {
+		name string
+		set  Set
+		o    Options
+	}{
+		{"addresses", NewSet(addrs[:600]...), Options{}},
+		{"addresses without loopback", NewSet(addrs...), Options{NoLoopback: true}},
+		{"addresses without loopback, beside an upload", NewSet(addrs[:600]...), Options{NoLoopback: true, Exclude: []Flow{}}},
+		{"addresses without loopback, on several interfaces", NewSet(addrs...), Options{NoLoopback: true, Framing: Mixed, Interfaces: []uint32{2, 3, 5, 8}}},
+		{"pairs", NewSet(pairs...), Options{}},
+	} {
+		program := compiled(t, tt.set, tt.o)
+		t.Logf("%s: %d instructions", tt.name, len(program.instructions))
 		if !program.Exact {
-			t.Errorf("%s: not exact", name)
+			t.Errorf("%s: not exact", tt.name)
 		}
 	}
 }
@@ -89,7 +100,7 @@ func TestCoarsePrograms(t *testing.T) {
 	for i := range packets {
 		packets[i] = r.packet()
 		packets[i].Framing = Ethernet
-		if set.Match(&packets[i]) {
+		if setMatches(t, set, &packets[i]) {
 			matched++
 		}
 	}
@@ -102,7 +113,7 @@ func TestCoarsePrograms(t *testing.T) {
 		accepted := 0
 		for i := range packets {
 			got := runner.accepts(&packets[i])
-			if !got && set.Match(&packets[i]) {
+			if !got && setMatches(t, set, &packets[i]) {
 				t.Fatalf("limit %d: %+v matches and is rejected", limit, packets[i])
 			}
 			if got {

@@ -121,7 +121,7 @@ func TestPcapExpressionIsMatch(t *testing.T) {
 		for range packets {
 			p := r.plain()
 			got := run(t, program, &p, metadataOf(&p)) > 0
-			if want := set.Match(&p); got != want {
+			if want := setMatches(t, set, &p); got != want {
 				t.Fatalf("set %v\nexpression %s\npacket %+v\nlibpcap: %v, Match: %v", set, expr, p, got, want)
 			} else if want {
 				matches++

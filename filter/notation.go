@@ -11,6 +11,7 @@ var portNotation = notation[port]{
 	parse:    parsePort,
 	sameKind: func(port, port) string { return "" },
 	isName:   func(string) bool { return false },
+	isRange:  func(string) bool { return false },
 	allowed:  `0 to 65535, as one port "80", a range "80-85" or a list "80;443"`,
 }
 
@@ -21,10 +22,7 @@ func parsePort(text string) (port, string) {
 		}
 		return 0, fmt.Sprintf("%s is larger than any port", quote(text))
 	}
-	switch {
-	case strings.Contains(text, ","):
-		return 0, fmt.Sprintf("%s is not a port; a list is separated by semicolons", quote(text))
-	case meansEverything(text):
+	if meansEverything(text) {
 		return 0, fmt.Sprintf("%s is not a port; leave the member out to allow every port", quote(text))
 	}
 	return 0, fmt.Sprintf("%s is not a number", quote(text))
@@ -39,6 +37,7 @@ var addressNotation = notation[netip.Addr]{
 		return ""
 	},
 	isName:  isHostName,
+	isRange: isSubnet,
 	allowed: `IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or a list "10.0.0.4;10.0.0.9"`,
 }
 
@@ -61,8 +60,6 @@ func addressFault(text string) string {
 		return prefixFault(text)
 	case strings.Contains(text, "%"):
 		return q + " has a zone; write the address without it"
-	case strings.Contains(text, ","):
-		return q + " is not an address; a list is separated by semicolons"
 	case strings.Contains(text, "*"):
 		return q + " has a wildcard; write a range, such as \"10.0.0.0-10.0.0.255\""
 	}
@@ -92,6 +89,12 @@ func prefixFault(text string) string {
 		return fmt.Sprintf("%s is in CIDR notation, which is not supported; write \"%s\"", q, first)
 	}
 	return fmt.Sprintf("%s is in CIDR notation, which is not supported; write the range \"%s-%s\"", q, first, last)
+}
+
+// isSubnet reports whether a text that is not an address is a subnet or has a wildcard.
+func isSubnet(text string) bool {
+	p, err := netip.ParsePrefix(text)
+	return err == nil && !p.IsSingleIP() || strings.Contains(text, "*") && !meansEverything(text)
 }
 
 // prefixRange is the first and the last address of a subnet.

@@ -95,6 +95,9 @@ func (c *compiler) packets(fam family) ipLabels {
 	if part.addresses.empty() && part.others.empty() {
 		return nothing
 	}
+	if c.NoLoopback {
+		part.addresses.either, part.others.either = nil, nil
+	}
 	part.addresses.simplify()
 	part.others.simplify()
 	if len(part.addresses.always)+len(part.others.always) > c.limit {

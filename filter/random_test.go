@@ -145,7 +145,24 @@ func (r random) set(t testing.TB) Set {
 		}
 		filters = append(filters, f)
 	}
-	return NewSet(filters...).WithICMPErrors(r.chance(70))
+	s := NewSet(filters...).WithICMPErrors(r.chance(70))
+	if s.index == nil && r.chance(50) {
+		s.index = newIndex(s.filters) // as a large set has it
+	}
+	return s
+}
+
+// setMatches is what Match says, which must be the same with an index and without: filter by filter.
+func setMatches(t testing.TB, s Set, p *Packet) bool {
+	t.Helper()
+	got := s.Match(p)
+	if s.index != nil {
+		s.index = nil
+		if want := s.Match(p); got != want {
+			t.Fatalf("set %v\nfilters %+v\npacket %+v\nby index: %v, filter by filter: %v", s, specs(s), p, got, want)
+		}
+	}
+	return got
 }
 
 // Packets. Each part is well formed most of the time.

@@ -113,7 +113,7 @@ func (w *watch) packets(t testing.TB, expected int) (recorded []seen, all int) {
 		if framing == Mixed { // va is an Ethernet device.
 			framing = Ethernet
 		}
-		if p := s.packet(framing); w.set.Match(&p) {
+		if p := s.packet(framing); setMatches(t, w.set, &p) {
 			want = append(want, s.data)
 		}
 	}
@@ -337,7 +337,7 @@ func TestKernelTakesLargePrograms(t *testing.T) {
 			if err := unix.Sendto(sender, p.Data, 0, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: a}); err != nil {
 				t.Fatal(err)
 			}
-			want := set.Match(&p)
+			want := setMatches(t, set, &p)
 			s, got := receive(t, filtered, 0)
 			if want && (!got || !bytes.Equal(s.data, p.Data)) || got && !want && program.Exact {
 				t.Fatalf("%d filters: packet %+v: kernel %v, Match %v", n, p, got, want)

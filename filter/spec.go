@@ -50,24 +50,62 @@ type notation[T point[T]] struct {
 	sameKind func(low, high T) (reason string)
 	// isName reports whether a text with a hyphen is rather a name than a range.
 	isName func(text string) bool
+	// isRange reports whether a text that is not a value stands for a range in another notation.
+	isRange func(text string) bool
 	// allowed shows the three forms.
 	allowed string
 }
 
-// parseMember reads the single/range/list notation. It returns nil for a member that is absent, and adds
-// every fault it finds.
+// parseMember reads the single/range/list notation of a member. It returns nil for one that is absent, and adds every
+// fault it finds.
 func parseMember[T point[T]](faults *[]Fault, field string, given *string, n notation[T]) spans[T] {
 	if given == nil || strings.TrimSpace(*given) == "" {
 		return nil
 	}
-	fault := func(format string, args ...any) {
-		*faults = append(*faults, Fault{Field: field, Reason: fmt.Sprintf(format, args...)})
+	found, reasons := readMember(*given, n)
+	if len(reasons) > 0 {
+		reasons = rewritten(*given, reasons, n)
 	}
-	list := strings.Split(*given, ";")
+	for _, reason := range reasons {
+		*faults = append(*faults, Fault{Field: field, Reason: reason})
+	}
+	return newSpans(found...)
+}
+
+// foreign are ways to write lists and ranges elsewhere, and what the notation has in their place.
+var foreign = []struct{ theirs, ours string }{{",", ";"}, {"|", ";"}, {" ", ";"}, {":", "-"}, {"..", "-"}, {"\u2013", "-"}}
+
+// rewritten is the reasons why a member is not valid, put in a way that leads to one that is: the whole member as it is
+// to be written, when it was meant for a list or a range of another notation; or else, where there are commas, what would
+// still be wrong with semicolons in their place.
+func rewritten[T point[T]](given string, reasons []string, n notation[T]) []string {
+	for _, f := range foreign {
+		if !strings.Contains(given, f.theirs) {
+			continue
+		}
+		instead := strings.ReplaceAll(strings.TrimSpace(given), f.theirs, f.ours)
+		_, left := readMember(instead, n)
+		what := "lists have ; between their entries"
+		if f.ours == "-" {
+			what = "ranges have - between their ends"
+		}
+		switch {
+		case len(left) == 0:
+			return []string{fmt.Sprintf("%s is not a valid list or range: %s, write %s; allowed: %s", quote(given), what, quote(instead), n.allowed)}
+		case f.theirs == ",":
+			return append([]string{fmt.Sprintf("%s has commas: %s", quote(given), what)}, left...)
+		}
+	}
+	return reasons
+}
+
+// readMember reads the notation of a member, and says what is wrong with it.
+func readMember[T point[T]](given string, n notation[T]) (found []span[T], reasons []string) {
+	fault := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
+	list := strings.Split(given, ";")
 	if last := len(list) - 1; last > 0 && strings.TrimSpace(list[last]) == "" {
 		list = list[:last]
 	}
-	var found []span[T]
 	ranges := 0
 	for i, entry := range list {
 		entry = strings.TrimSpace(entry)
@@ -85,6 +123,9 @@ func parseMember[T point[T]](faults *[]Fault, field string, given *string, n not
 			v, reason := n.parse(entry)
 			if reason != "" {
 				fault("%s; allowed: %s", reason, n.allowed)
+				if n.isRange(entry) {
+					ranges++
+				}
 			}
 			found = append(found, span[T]{v, v})
 		}
@@ -96,7 +137,7 @@ func parseMember[T point[T]](faults *[]Fault, field string, given *string, n not
 	case ranges == 1 && len(list) > 1:
 		fault("a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them")
 	}
-	return newSpans(found...)
+	return found, reasons
 }
 
 // parseRange reads "low-high".

@@ -23,6 +23,7 @@ func CreateHidden(dir, path string) (*File, error) {
 		return Create(dir, path) // which makes it
 	}
 	defer func() { _ = root.Close() }()
+	rel = resolved(dir, rel)
 	folder, err := root.Open(filepath.Dir(rel))
 	if err != nil {
 		return Create(dir, path) // which says what is wrong

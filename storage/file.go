@@ -59,6 +59,7 @@ func Create(dir, path string) (_ *File, err error) {
 	}()
 	// A Root resolves every component beneath the folder and follows no link
 	// that leaves it, also when a link is planted between check and use.
+	rel = resolved(dir, rel)
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -93,6 +94,7 @@ func (f *File) Remove(dir string) error {
 	if err != nil {
 		return err
 	}
+	rel = resolved(dir, rel)
 	root, err := os.OpenRoot(dir)
 	if err == nil {
 		defer func() { _ = root.Close() }()
@@ -130,6 +132,25 @@ func cause(err error) error {
 		return p.Err
 	}
 	return err
+}
+
+// resolved is a path relative to a folder, without the symbolic links to folders below that folder. A Root follows
+// relative links by itself, but no absolute one, wherever it leads. A path that leads out stays as it is, for the Root to
+// refuse.
+func resolved(dir, rel string) string {
+	realDir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return rel
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.Dir(rel)))
+	if err != nil {
+		return rel
+	}
+	inside, err := filepath.Rel(realDir, parent)
+	if err != nil || !filepath.IsLocal(inside) {
+		return rel
+	}
+	return filepath.Join(inside, filepath.Base(rel))
 }
 
 func leadsOut(dir, path string) bool {

@@ -43,6 +43,36 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// A symbolic link that stays below the captures folder is followed, relative or absolute, through a captures folder that
+// is a link itself, for a file that appears later as well; and the file can be removed by the same path.
+func TestLinksBelowTheFolder(t *testing.T) {
+	target := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "captures")
+	must(t, os.Symlink(target, dir))
+	must(t, os.MkdirAll(filepath.Join(target, "a", "b"), 0o700))
+	must(t, os.Symlink(filepath.Join("a", "b"), filepath.Join(target, "relative")))
+	must(t, os.Symlink(filepath.Join(target, "a"), filepath.Join(target, "absolute")))
+	must(t, os.Symlink(filepath.Join(dir, "absolute", "b"), filepath.Join(target, "chain")))
+	for _, path := range []string{"relative/1.cap", "absolute/b/2.cap", "chain/3.cap", "absolute/4.cap"} {
+		for name, create := range map[string]func(dir, path string) (*File, error){"": Create, "hidden": CreateHidden} {
+			f, err := create(dir, filepath.Join(dir, path))
+			if err != nil {
+				t.Errorf("%s %s: %v", path, name, err)
+				continue
+			}
+			must(t, f.Appear())
+			must(t, f.Finish())
+			if _, err := os.Stat(filepath.Join(target, path)); err != nil {
+				t.Error(err)
+			}
+			must(t, f.Remove(dir))
+			if _, err := os.Stat(filepath.Join(target, path)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is still there: %v", path, err)
+			}
+		}
+	}
+}
+
 func TestFolderIsMadeAndTakenAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "captures")
 	f, err := Create(dir, filepath.Join(dir, "x.cap"))

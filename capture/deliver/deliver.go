@@ -78,6 +78,8 @@ func (s Settings) Check() error {
 // It is never slower than the network, and nobody waits for it but Finish.
 type Delivery interface {
 	save.Events
+	// Warnings are sentences about the credentials, for the start.
+	Warnings() []string
 	// Start begins to send. Before a connection sends its first packet, exclude
 	// is given all flows that the delivery has, so that none of them is captured.
 	//
@@ -95,6 +97,9 @@ type Delivery interface {
 	// with the service. It is false when there is nothing to end: before the capture
 	// has ended its files are not complete.
 	Abandon() bool
+	// Resume is the command, in backquotes, that sends what Abandon has left. by is
+	// as Ended.ResumeBy.
+	Resume(by string) string
 	// Discard gives up a delivery of a session that never began.
 	Discard()
 	// Finish sends what is left, as long as there is progress.
@@ -180,6 +185,9 @@ func (None) Start(func([]filter.Flow) error) error { return nil }
 // CaptureEnded implements Delivery.
 func (None) CaptureEnded() {}
 
+// Warnings implements Delivery.
+func (None) Warnings() []string { return nil }
+
 // Progress implements Delivery.
 func (None) Progress() Progress { return Progress{} }
 
@@ -188,6 +196,9 @@ func (None) Ending() <-chan struct{} { return nil }
 
 // Abandon implements Delivery.
 func (None) Abandon() bool { return false }
+
+// Resume implements Delivery.
+func (None) Resume(string) string { return "" }
 
 // Discard implements Delivery.
 func (None) Discard() {}
@@ -213,6 +224,9 @@ func NewTarget(b *request.Blob, mode string, until time.Time) (*Target, error) {
 	}
 	return &Target{Address: b.Address, client: client}, nil
 }
+
+// Warnings are sentences about credentials that the service may refuse, and that only the service can judge.
+func (t *Target) Warnings() []string { return t.client.Warnings() }
 
 // Check makes sure that the blob can be made: the credentials, the container,
 // and that there is no such blob. It takes a minute at most. Error classes are

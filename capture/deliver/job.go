@@ -33,6 +33,8 @@ type Done struct {
 	Reused  int64 // bytes that had been sent before
 	Retries int64
 	SHA256  string
+	// Warnings are sentences about what went well, and may not the next time.
+	Warnings []string
 }
 
 // File brings a file into its blob, and sends only what the service does
@@ -71,7 +73,7 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	if err != nil {
 		return nil, blobError(err)
 	}
-	return &Done{URL: t.Address.String(), Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256}, nil
+	return &Done{URL: t.Address.String(), Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256, Warnings: t.Warnings()}, nil
 }
 
 // openComplete opens a file that is complete, and finds what of it was given back

@@ -319,6 +319,13 @@ func (u *rotatedFiles) Abandon() bool {
 	return true
 }
 
+// Resume implements Delivery. Each file has a blob of its own, so that a name
+// Warnings implements Delivery.
+func (u *rotatedFiles) Warnings() []string { return u.target.Warnings() }
+
+// does not tell which.
+func (*rotatedFiles) Resume(string) string { return "`pcapctl upload FILE --storage-path URL`" }
+
 // Discard implements Delivery.
 func (u *rotatedFiles) Discard() {
 	u.abandon()
@@ -393,7 +400,7 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
 	out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
-		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and `pcapctl upload FILE --storage-path URL` sends each of them",
-		len(failed), len(e.Files), err, filepath.Clean(first.Path))}
+		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and %s sends each of them",
+		len(failed), len(e.Files), err, filepath.Clean(first.Path), u.Resume(""))}
 	return out
 }

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +94,17 @@ func (d *single) Abandon() bool {
 	return true
 }
 
+// Warnings implements Delivery.
+func (d *single) Warnings() []string { return d.target.Warnings() }
+
+// Resume implements Delivery.
+func (d *single) Resume(by string) string {
+	if by == "" {
+		return fmt.Sprintf("`pcapctl upload %s --storage-path %s`", d.path, d.target.Address)
+	}
+	return fmt.Sprintf("`pcapctl upload %s`", by)
+}
+
 // Discard implements Delivery.
 func (d *single) Discard() {
 	d.abandon()
@@ -139,13 +151,9 @@ func (d *single) Finish(e Ended) Delivered {
 // failure says why the blob is not complete, where the packets are, and how to
 // go on.
 func (d *single) failure(e *Ended, err error) error {
-	what, to := e.ResumeBy, ""
-	if what == "" {
-		what, to = d.path, " --storage-path "+d.target.Address.String()
-	}
-	next := fmt.Sprintf("`pcapctl upload %s%s` goes on with it", what, to)
+	next := d.Resume(e.ResumeBy) + " goes on with it"
 	if a, ok := errors.AsType[*azblob.Error](err); ok && a.Kind == azblob.Conflict {
-		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", what)
+		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", cmp.Or(e.ResumeBy, d.path))
 	}
 	return &fault.Error{Class: fault.Storage, Target: d.target.Address.String(), Err: err,
 		Message: fmt.Sprintf("the upload is not complete: %s; the capture is kept in %s, and %s", err.Error(), d.path, next)}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"pcapctl/capture/fault"
 	"pcapctl/storage/azblob/bloburl"
@@ -54,8 +55,23 @@ func (v *validator) blob(c *Config, l *StorageLocation) {
 	case given != "":
 		c.Blob = &Blob{StorageID: id}
 		c.Blob.Address, c.Blob.SAS = v.blobAddress(given, id.Name)
+		v.rotatedBlobs(c, storagePathPath)
 	case !id.IsZero():
 		c.Blob = &Blob{StorageID: id, Address: v.defaultAddress(c, id.Name)}
+		v.rotatedBlobs(c, "properties.target")
+	}
+}
+
+// rotatedBlobs finds that the names of the blobs of a ring would be too long.
+func (v *validator) rotatedBlobs(c *Config, at string) {
+	a := c.Blob.Address
+	if !c.Rotates() || a.IsZero() {
+		return
+	}
+	longest := FirstRotatedAddress(a, time.Unix(0, 0), mostRotatedFiles)
+	if longest.Faults() != nil {
+		v.fault(at, "the names of the blobs of a ring are %d characters longer than %s, with the time and the number of each; allowed: up to %d characters in all",
+			len(longest.Name)-len(a.Name), fault.Quote(a.Name), bloburl.MaxName)
 	}
 }
 

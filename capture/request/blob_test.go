@@ -28,6 +28,12 @@ func TestParseBlob(t *testing.T) {
 		{"another account", testAccount, "https://other.blob.core.windows.net/abc/x", testHost(), "", "", `properties.storageLocation.storagePath: the account "other" is not that of storageId`},
 		{"an id that is not valid", "pcstore", "https://pcstore.blob.core.windows.net/abc/x", testHost(), "", "", `properties.storageLocation.storageId: "pcstore" is not a valid resource id`},
 		{"not a blob", "", "https://example.com/abc/x", testHost(), "", "", `properties.storageLocation.storagePath: "example.com" is not a valid blob endpoint; allowed: https://<account>.blob.core.windows.net/<container>/<blob>`},
+		{"another cloud", testAccount, "https://pcstore.blob.core.usgovcloudapi.net/abc/x", testHost(), "", "", `is not a valid blob endpoint; allowed: https://pcstore.blob.core.windows.net/<container>/<blob>; for the cloud of "core.usgovcloudapi.net" set storage-suffix (PCAPCTL_STORAGE_SUFFIX) to it`},
+		{"a private endpoint", testAccount, "https://pcstore.privatelink.blob.example/abc/x", testHost(), "", "", `; for another endpoint of the account set blob-endpoint (PCAPCTL_BLOB_ENDPOINT)`},
+		{"the sample of the documentation", testAccount, "https://mytestaccountname.blob.core.windows.net/capture/vm1Capture.cap", testHost(), "", "",
+			`the account "mytestaccountname" is not that of storageId, "pcstore": name the same account in both, by https://pcstore.blob.core.windows.net/… here, or by …/storageAccounts/mytestaccountname in storageId`},
+		{"a signature copied from a web page", testAccount, "https://pcstore.blob.core.windows.net/abc/x?sv=1&amp;sig=s", testHost(), "", "", `: it has &amp; for &, as web pages write it: write & in each place`},
+		{"a signature cut by the shell", testAccount, "https://pcstore.blob.core.windows.net/abc/x?sv=2021-12-02", testHost(), "", "", `: there is no sig= in it, though it begins as one: give all of it, in quotes`},
 		{"nothing at an account", testAccount, "", testHost(), "", "", `properties.storageLocation.storagePath: "" is not a valid URI of a blob`},
 		{"nothing", "", "", testHost(), "", "", `properties.storageLocation.storagePath: "" is not a valid URI of a blob`},
 		{"a terminal's escape in the host", "", "https://u@%e2%80%ae.example/abc/x", testHost(), "", "", `properties.storageLocation.storagePath: a blob's URI has no user or password in it: write https://\u202e.example/abc/x…"\u202e.example" is not a valid blob endpoint`},
@@ -92,4 +98,21 @@ func storagePath(b *Blob) string {
 		return b.Address.String()
 	}
 	return b.Address.String() + "?" + b.SAS.Reveal()
+}
+
+// The names of a ring's blobs are checked with the time and the number that each has.
+func TestRingBlobNames(t *testing.T) {
+	name := func(n int) string { return strings.Repeat("n", 250) + "/" + strings.Repeat("m", n-251) }
+	request := func(mode string, n int) *Request {
+		return testRequest(t, `"continuousCapture":`+mode+`,"storageLocation":{"storageId":"`+testAccount+`","storagePath":"https://pcstore.blob.core.windows.net/abc/`+name(n)+`"}`)
+	}
+	const added = len("_20310203T140506.789Z_1000000000.cap")
+	if _, err := NewConfig(request("true", bloburl.MaxName-added), testHost()); err != nil {
+		t.Errorf("the longest: %v", err)
+	}
+	if _, err := NewConfig(request("false", bloburl.MaxName-len(".cap")), testHost()); err != nil {
+		t.Errorf("the longest of one file: %v", err)
+	}
+	_, err := NewConfig(request("true", bloburl.MaxName-added+1), testHost())
+	checkFaults(t, err, `properties.storageLocation.storagePath: the names of the blobs of a ring are 32 characters longer than "nnn…allowed: up to 1024 characters in all`)
 }

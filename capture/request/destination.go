@@ -39,6 +39,7 @@ func (v *validator) destination(c *Config, p *Properties) {
 		for _, f := range faults {
 			v.fault(fileAt, "%s", f)
 		}
+	case text(l.FilePath) != "" || text(l.LocalPath) != "": // of the other mode, which is its fault
 	case text(l.StorageID) == "" && text(l.StoragePath) == "":
 		v.coded(code, at, "there is no destination: give %s (a file on this machine) or storageId (a storage account), or both", lastMember(fileAt))
 	}

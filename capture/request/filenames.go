@@ -40,10 +40,12 @@ func RotatedAddress(first bloburl.Address, sequence int) bloburl.Address {
 	return first.WithName(RotatedPath(first.Name, sequence))
 }
 
+// mostRotatedFiles is a bound of how many files a session has.
+const mostRotatedFiles = 1e9
+
 // rotatedNameFaults says that the names of rotated files would be too long.
 func rotatedNameFaults(path string) []string {
-	const most = 1e9 // files of a session
-	longest := FirstRotatedPath(path, time.Unix(0, 0), most)
+	longest := FirstRotatedPath(path, time.Unix(0, 0), mostRotatedFiles)
 	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
 		return nil
 	}

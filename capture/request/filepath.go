@@ -2,6 +2,7 @@ package request
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -90,7 +91,8 @@ func tooLong(parts []string, file string) string {
 }
 
 // suggest rewrites a path of whatever form as one under the captures folder,
-// for a message. Folders that only say "here are captures" are not repeated.
+// for a message. What it has of the captures folder already is not repeated, nor
+// are folders that only say "here are captures".
 func suggest(dir, given, separator string) string {
 	given = drive().ReplaceAllString(given, "")
 	var parts []string
@@ -99,6 +101,7 @@ func suggest(dir, given, separator string) string {
 			parts = append(parts, part)
 		}
 	}
+	parts = withoutFolder(dir, parts)
 	if len(parts) > 1 && strings.EqualFold(parts[0], "var") {
 		parts = parts[1:]
 	}
@@ -110,4 +113,18 @@ func suggest(dir, given, separator string) string {
 	}
 	parts[len(parts)-1] = Output{}.capName(parts[len(parts)-1])
 	return strings.TrimSuffix(dir, separator) + separator + strings.Join(parts, separator)
+}
+
+// withoutFolder takes from the front of a path what a folder ends in, as much as
+// there is: all of it, or from one of its parents on. Letter case does not count.
+func withoutFolder(dir string, parts []string) []string {
+	isSeparator := func(r rune) bool { return r == '/' || r == '\\' }
+	folder := strings.FieldsFunc(drive().ReplaceAllString(dir, ""), isSeparator)
+	for len(folder) > 0 {
+		if n := len(folder); n < len(parts) && slices.EqualFunc(folder, parts[:n], strings.EqualFold) {
+			return parts[n:]
+		}
+		folder = folder[1:]
+	}
+	return parts
 }

@@ -54,6 +54,15 @@ func TestFilePath(t *testing.T) {
 		{"mangled", linux, `\var\captures\x`, "", []string{`has backslashes, as Windows writes paths, and this machine runs Linux: write "/var/captures/x.cap"`}},
 		{"one backslash", linux, `/var/captures\x`, "", []string{`write "/var/captures/x.cap"`}},
 		{"share", linux, `\\server\share\x`, "", []string{`write "/var/captures/server/share/x.cap"`}},
+		{"backslash below another folder", elsewhere, `/srv/caps/a\b.cap`, "", []string{`write "/srv/caps/a/b.cap"`}},
+		{"backslash in the folder", elsewhere, `/srv\caps\b`, "", []string{`write "/srv/caps/b.cap"`}},
+		{"windows, of another folder", elsewhere, `C:\Srv\caps\a\b.cap`, "", []string{`write "/srv/caps/a/b.cap"`}},
+		{"windows, of the end of another folder", elsewhere, `D:\caps\b.cap`, "", []string{`write "/srv/caps/b.cap"`}},
+		{"windows, everywhere", root, `C:\a\b.cap`, "", []string{`write "/a/b.cap"`}},
+		{"the name of the folder", elsewhere, `D:\caps`, "", []string{`write "/srv/caps/caps.cap"`}},
+		{"the folder without its first slash", elsewhere, "srv/caps/a/b.cap", "", []string{`lacks its first slash: write "/srv/caps/a/b.cap"`}},
+		{"relative to a parent", elsewhere, "caps/b.cap", "/srv/caps/caps/b.cap", nil},
+		{"windows: the folder without a drive", windows, `\Captures\a\x`, "", []string{`write "C:\Captures\a\x.cap"`}},
 		{"URI", linux, "https://a.blob.core.windows.net/c/b.cap", "", []string{"is a URI and not a path: a blob goes into storagePath"}},
 
 		{"relative", linux, "x", "/var/captures/x.cap", nil},
@@ -121,6 +130,13 @@ func TestFilePath(t *testing.T) {
 			for i, part := range tt.fault {
 				if !strings.Contains(faults[i], part) {
 					t.Errorf("got %s\nwant %s", faults[i], part)
+				}
+				// What a message says to write is accepted.
+				if _, cure, ok := strings.Cut(faults[i], `write "`); ok {
+					cure, _, _ = strings.Cut(cure, `"`)
+					if got, again := resolve(tt.host, "pc1", cure); again != nil {
+						t.Errorf("the cure %s is refused: %q (%q)", cure, again, got)
+					}
 				}
 			}
 		})

@@ -43,6 +43,9 @@ func ParseResourceID(s string) (ResourceID, error) {
 	if !ok {
 		return ResourceID{}, errors.New(`it does not begin with "/subscriptions/"`)
 	}
+	if why := slashes(s); why != "" {
+		return ResourceID{}, errors.New(why)
+	}
 	parts := strings.Split(rest, "/")
 	for i, want := range []string{0: "subscriptions", 2: "resourceGroups", 4: "providers"} {
 		if want != "" && (i >= len(parts) || !sameName(parts[i], want)) {
@@ -61,6 +64,27 @@ func ParseResourceID(s string) (ResourceID, error) {
 		Subscription: parts[1], ResourceGroup: parts[3],
 		Kind: parts[5] + "/" + parts[6], Name: parts[7], id: s,
 	}, nil
+}
+
+// slashes says that an id has slashes too many, when it has nothing else against
+// it.
+func slashes(s string) string {
+	parts := strings.FieldsFunc(s, func(r rune) bool { return r == '/' })
+	plain := "/" + strings.Join(parts, "/")
+	if plain == s {
+		return ""
+	}
+	if _, err := ParseResourceID(plain); err != nil {
+		return "" // which says more
+	}
+	switch {
+	case strings.HasPrefix(s, "//"):
+		return `it begins with more than one "/": write one`
+	case strings.HasSuffix(s, "/"):
+		return `it ends in a "/": leave that out`
+	default:
+		return `there are two "/" in a row in it: write one`
+	}
 }
 
 func checkSegment(s string) error {

@@ -139,11 +139,19 @@ func Unguarded(err error) string {
 	return fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err)
 }
 
-// FileError is the error of a session whose files could not be completed.
-func FileError(err error) error {
+// FileError is the error of a session whose files could not be completed. The
+// config tells by which member less is written.
+func FileError(c *request.Config, err error) error {
 	hint := "what was written before is kept and readable"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		hint = "free some space or set a smaller totalBytesPerSession; " + hint
+		member := "totalBytesPerSession"
+		switch {
+		case c.Rotates():
+			member = "captureSettings.fileCount or fileSizeInBytes"
+		case c.Continuous != nil:
+			member = "captureSettings.fileSizeInBytes"
+		}
+		hint = "free some space or set a smaller " + member + "; " + hint
 	}
 	return fault.Errorf(fault.LocalFile, "the capture file could not be completed: %w; %s", err, hint)
 }

@@ -55,9 +55,19 @@ func TestUnknownFlags(t *testing.T) {
 	}
 }
 
+// On a terminal only: elsewhere yamlc is yaml.
 func TestYAMLInColours(t *testing.T) {
-	got, err := queried(t, "yamlc", "items[:1].{n: name, i: {c: count}}")
+	const query = "items[:1].{n: name, i: {c: count}}"
+	plain, err := queried(t, "yamlc", query)
 	must(t, err)
+	if want := "- i:\n    c: 18446744073709551615\n  n: max\n"; plain != want {
+		t.Errorf("%q, want %q", plain, want)
+	}
+	o := output{format: "yamlc", query: query, color: true}
+	must(t, o.check())
+	var b strings.Builder
+	must(t, o.print(&b, counted))
+	got := b.String()
 	const on, off = "\x1b[94m", "\x1b[0m"
 	if want := "- " + on + "i" + off + ":\n    " + on + "c" + off + ": 18446744073709551615\n  " + on + "n" + off + ": max\n"; got != want {
 		t.Errorf("%q, want %q", got, want)

@@ -59,8 +59,8 @@ func filterWordsOf(specs []filter.Spec) string {
 func aboutEnds(specs []filter.Spec) []string {
 	var local, remote bool
 	for _, f := range specs {
-		local = local || f.LocalPort != nil || f.LocalIPAddress != nil
-		remote = remote || f.RemotePort != nil || f.RemoteIPAddress != nil
+		local = local || isGiven(f.LocalPort) || isGiven(f.LocalIPAddress)
+		remote = remote || isGiven(f.RemotePort) || isGiven(f.RemoteIPAddress)
 	}
 	const either = " (--port and --host take either end)"
 	switch {
@@ -73,3 +73,6 @@ func aboutEnds(specs []filter.Spec) []string {
 	}
 	return nil
 }
+
+// isGiven is for a member of a filter: "" stands for one that is absent.
+func isGiven(member *string) bool { return member != nil && strings.TrimSpace(*member) != "" }

@@ -36,9 +36,10 @@ func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Prope
 		yes, err := trueOrFalse(r.continuous)
 		if err != nil {
 			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + flagContinuous, Message: err.Error()})
-		} else {
-			p.ContinuousCapture = &yes
 		}
+		// The mode depends on whether there is a value. Without one, the request
+		// would get faults of the mode that was not meant.
+		p.ContinuousCapture = &yes
 	}
 	if !given.Changed("capture-settings") {
 		return fault.OfRequest(faults)

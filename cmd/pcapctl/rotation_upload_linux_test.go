@@ -128,6 +128,9 @@ func TestRotationWhileStorageIsAway(t *testing.T) {
 		if len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "left the ring before they could be sent") {
 			t.Errorf("warnings %v", st.Warnings)
 		}
+		if !back && !strings.Contains(run.err.String(), "Ctrl-C leaves the rest for `pcapctl upload FILE --storage-path URL`") {
+			t.Errorf("told %s", &run.err)
+		}
 		if !back && !strings.Contains(run.err.String(), "3 of the 3 files of the ring are not in the storage account") {
 			t.Errorf("%s", &run.err)
 		}

@@ -183,10 +183,16 @@ func oneOf(choices []string) func(string) (string, error) {
 // it does not know for false.
 func trueOrFalse(text string) (bool, error) {
 	yes, err := strconv.ParseBool(text)
-	if err != nil {
-		return false, notAllowed(text, "true, false")
+	if err == nil {
+		return yes, nil
 	}
-	return yes, nil
+	switch strings.ToLower(text) {
+	case "yes", "y", "on":
+		return false, notAllowed(text, "true, false; write true")
+	case "no", "n", "off":
+		return false, notAllowed(text, "true, false; write false")
+	}
+	return false, notAllowed(text, "true, false")
 }
 
 // byteSize parses a size in bytes within bounds, such as 8MiB or 1048576.

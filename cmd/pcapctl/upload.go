@@ -51,8 +51,8 @@ func (a *app) watchUpload(s *capture.Session) (end func()) {
 		select {
 		case <-done:
 		case <-s.Uploading():
-			a.say("the capture has ended and is complete on the disk; %s; Ctrl-C leaves the rest for `pcapctl upload %s`",
-				describeUpload(s.Progress().Upload), s.Plan.Config.Name)
+			a.say("the capture has ended and is complete on the disk; %s; Ctrl-C leaves the rest for %s",
+				describeUpload(s.Progress().Upload), s.ResumeUpload())
 		}
 	}()
 	return func() {
@@ -143,6 +143,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if err != nil {
 		return err
 	}
+	a.warn(res.Warnings...)
 	view := uploaded{
 		File: j.Path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
 		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,

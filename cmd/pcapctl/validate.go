@@ -167,7 +167,8 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 	if err := plan.CheckFile(); err != nil {
 		return err
 	}
-	if err := plan.CheckCredentials(); err != nil {
+	warnings, err := plan.CheckCredentials()
+	if err != nil {
 		return err
 	}
 	v := planView{
@@ -181,7 +182,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			Filters:      filterViews(plan.Config.Filters),
 			Instructions: len(plan.spec.Program.Raw),
 		},
-		Warnings: append([]string{}, plan.Warnings...),
+		Warnings: append(append([]string{}, plan.Warnings...), warnings...),
 		resource: plan.Resource(),
 	}
 	for _, i := range plan.spec.Interfaces {

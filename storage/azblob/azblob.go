@@ -63,6 +63,7 @@ type Client struct {
 	stall     time.Duration
 	backoff   time.Duration
 	how       string
+	doubt     string // about the credential, see credential
 	dialer    *dialer
 	transport *transport
 	blob      *blockblob.Client
@@ -79,7 +80,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how}
+	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how, doubt: cred.doubt}
 	if c.stall <= 0 {
 		c.stall = defaultStall
 	}
@@ -92,6 +93,14 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Warnings are sentences about credentials that the service may refuse, and that only the service can judge.
+func (c *Client) Warnings() []string {
+	if c.doubt == "" {
+		return nil
+	}
+	return []string{c.doubt}
 }
 
 // connect makes the SDK's clients. They retry nothing: what is worth a retry,
@@ -161,7 +170,13 @@ func (c *Client) StopWatchingFlows() { c.dialer.unwatch() }
 func (c *Client) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	return c.few(ctx, c.check)
+	err := c.few(ctx, c.check)
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind == Forbidden && c.doubt != "" {
+		doubted := *e
+		doubted.Message += "; " + c.doubt
+		return &doubted
+	}
+	return err
 }
 
 // few tries what cannot wait for long.

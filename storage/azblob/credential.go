@@ -2,6 +2,7 @@ package azblob
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -42,6 +43,8 @@ type credential struct {
 	key *blob.SharedKeyCredential
 	sas secret.Text
 	how string // in words
+	// doubt is a sentence about what this machine's clock says against the credential; "" for nothing.
+	doubt string
 }
 
 // findCredential takes the first credential there is and checks it.
@@ -97,25 +100,27 @@ func useKey(o *Options, key, how string) (*credential, error) {
 // useConnection takes what a connection string has of what is asked for; nil
 // when it has nothing of that.
 func useConnection(o *Options, text string, sas, key bool) (*credential, error) {
-	fields := map[string]string{}
-	for part := range strings.SplitSeq(text, ";") {
-		if part = strings.TrimSpace(part); part == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(part, "=")
-		if !ok {
-			return nil, errorf(Invalid, nil, "%s is not a valid connection string: it is made of name=value pairs with ; between them", envConnection)
-		}
-		fields[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+	fields, err := parseConnectionString(text)
+	if err != nil {
+		return nil, err
 	}
-	if name := fields["accountname"]; name != "" && !strings.EqualFold(name, o.Address.Account) {
+	if name := fields[memberAccount]; name != "" && !strings.EqualFold(name, o.Address.Account) {
 		return nil, errorf(Invalid, nil, "%s is for the account %s, and storageId names %s: set it to that account's, or unset it", envConnection, name, o.Address.Account)
 	}
-	switch token, text := fields["sharedaccesssignature"], fields["accountkey"]; {
+	switch token, text := fields[memberSAS], fields[memberKey]; {
 	case token != "" && sas:
+		if err := fields.checkPlace(o.Address); err != nil {
+			return nil, err
+		}
 		return useSAS(o, token, "the SAS in "+envConnection)
 	case text != "" && key:
+		if err := fields.checkPlace(o.Address); err != nil {
+			return nil, err
+		}
 		return useKey(o, text, "the key in "+envConnection)
+	case fields[memberDevelopment] != "":
+		return nil, errorf(Invalid, nil, "%s stands for the emulator (UseDevelopmentStorage): set blob-endpoint (PCAPCTL_BLOB_ENDPOINT) to http://127.0.0.1:10000/devstoreaccount1, "+
+			"%s to the emulator's key, and unset %s", envConnection, envKey, envConnection)
 	case token == "" && text == "":
 		return nil, errorf(Invalid, nil, "%s has neither AccountKey nor SharedAccessSignature in it", envConnection)
 	}
@@ -128,9 +133,10 @@ func useSAS(o *Options, token, how string) (*credential, error) {
 	token = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(token), "?"))
 	q, err := url.ParseQuery(token)
 	if err != nil || !bloburl.IsSAS(token) {
-		return nil, errorf(Invalid, nil, "%s is not a valid shared access signature: there is no sig= in it", how)
+		return nil, errorf(Invalid, nil, "%s is not a valid shared access signature: %s", how, bloburl.CureOfSAS(bloburl.RuleOfSAS(token)))
 	}
-	if err := checkTimes(q, how, time.Now(), o.Until); err != nil {
+	doubt, err := checkTimes(q, how, time.Now(), o.Until)
+	if err != nil {
 		return nil, err
 	}
 	// Permissions and the rest may lie in a stored access policy (si).
@@ -148,7 +154,7 @@ func useSAS(o *Options, token, how string) (*credential, error) {
 	if q.Get("spr") == "https" && !o.Address.IsHTTPS() {
 		return nil, errorf(Forbidden, nil, "%s is good for https only (spr=https), and the endpoint is http", how)
 	}
-	return &credential{sas: secret.New(token), how: how}, nil
+	return &credential{sas: secret.New(token), how: how, doubt: doubt}, nil
 }
 
 // printable keeps a garbled token from being shown: the members that are shown
@@ -160,33 +166,44 @@ func printable(s string) string {
 	return s
 }
 
-// checkTimes looks at start and expiry. until is zero when it is not known.
-func checkTimes(q url.Values, how string, now, until time.Time) error {
+// clockTolerance is how far this machine's clock may be off without its word counting: as much as the service lets
+// the clock of a request be off ("Authorize with Shared Key"). Who is right is then the service's to say.
+const clockTolerance = 15 * time.Minute
+
+// checkTimes looks at start and expiry. until is zero when it is not known. doubt is a sentence about what the service
+// may not accept.
+func checkTimes(q url.Values, how string, now, until time.Time) (doubt string, err error) {
 	const show = "2006-01-02T15:04:05Z"
+	const clocks = "the service goes by its own clock: if it refuses, set this machine's clock right, or "
 	if st := q.Get("st"); st != "" {
 		start, ok := sasTime(st)
 		if !ok {
-			return errorf(Invalid, nil, "%s has a start time (st) that is not a valid time", how)
+			return "", errorf(Invalid, nil, "%s has a start time (st) that is not a valid time", how)
 		}
-		if start.After(now) {
-			return errorf(Forbidden, nil, "%s is not valid before %s (st), and it is %s now", how, start.Format(show), now.UTC().Format(show))
+		switch early := start.Sub(now); {
+		case early > clockTolerance:
+			return "", errorf(Forbidden, nil, "%s is not valid before %s (st), and it is %s now", how, start.Format(show), now.UTC().Format(show))
+		case early > 0:
+			doubt = fmt.Sprintf("%s is valid from %s (st), and this machine's clock says %s; "+clocks+"wait as long", how, start.Format(show), now.UTC().Format(show))
 		}
 	}
 	se := q.Get("se")
 	if se == "" {
-		return nil // in a stored access policy
+		return doubt, nil // in a stored access policy
 	}
 	end, ok := sasTime(se)
 	switch {
 	case !ok:
-		return errorf(Invalid, nil, "%s has an expiry time (se) that is not a valid time", how)
-	case !end.After(now):
-		return errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
+		return "", errorf(Invalid, nil, "%s has an expiry time (se) that is not a valid time", how)
+	case now.Sub(end) >= clockTolerance || !end.After(now) && !until.IsZero(): // for a capture to come it is too late by any clock
+		return "", errorf(Forbidden, nil, "%s expired at %s (se), and it is %s now: get a new one", how, end.Format(show), now.UTC().Format(show))
 	case !until.IsZero() && end.Before(until):
-		return errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a smaller timeLimitInSeconds",
+		return "", errorf(Forbidden, nil, "%s expires at %s (se), before the time limit ends the capture at %s: get one that lasts longer, or set a shorter time limit",
 			how, end.Format(show), until.UTC().Format(show))
+	case !end.After(now):
+		doubt = fmt.Sprintf("%s expired at %s (se), and this machine's clock says %s; "+clocks+"get a new one", how, end.Format(show), now.UTC().Format(show))
 	}
-	return nil
+	return doubt, nil
 }
 
 // sasTime reads the forms of ISO 8601 that the service accepts in a SAS.

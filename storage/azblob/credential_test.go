@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pcapctl/storage/azblob/blobtest"
 	"pcapctl/storage/azblob/bloburl"
 	"pcapctl/storage/secret"
 )
@@ -42,7 +43,7 @@ func TestCredentialOrder(t *testing.T) {
 		{"all", sas, all, AuthAny, "the SAS in storagePath"},
 		{"environment", "", all, AuthAny, "the SAS in AZURE_STORAGE_SAS_TOKEN"},
 		{"connection string", "", all[2:], AuthAny, "the key in AZURE_STORAGE_CONNECTION_STRING"},
-		{"connection string with SAS", "", []string{all[2], "BlobEndpoint=https://x;SharedAccessSignature=" + sas}, AuthAny, "the SAS in AZURE_STORAGE_CONNECTION_STRING"},
+		{"connection string with SAS", "", []string{all[2], "BlobEndpoint=https://PCstore.blob.core.windows.net:443/;SharedAccessSignature=" + sas}, AuthAny, "the SAS in AZURE_STORAGE_CONNECTION_STRING"},
 		{"key", "", all[4:], AuthAny, "the key in AZURE_STORAGE_KEY"},
 		{"none", "", nil, AuthAny, "the identity of this machine or user"},
 		{"key asked for", sas, all, AuthKey, "the key in AZURE_STORAGE_CONNECTION_STRING"},
@@ -83,6 +84,8 @@ func TestCredentialFaults(t *testing.T) {
 		{name: "for queues", sas: sasWith("ss", "q"), kind: Forbidden, text: "ss=b"},
 		{name: "for containers", sas: sasWith("srt", "c"), kind: Forbidden, text: "srt=o"},
 		{name: "no signature", sas: sasWith("sig", ""), kind: Invalid, text: "no sig="},
+		{name: "copied from a web page", env: []string{"AZURE_STORAGE_SAS_TOKEN", strings.ReplaceAll(sasWith(), "&", "&amp;")}, kind: Invalid, text: "write & in each place"},
+		{name: "cut by a shell", env: []string{"AZURE_STORAGE_SAS_TOKEN", "sv=2021-12-02"}, kind: Invalid, text: "in quotes, as a shell cuts it"},
 		{name: "garbage", env: []string{"AZURE_STORAGE_SAS_TOKEN", planted}, kind: Invalid, text: "not a valid shared access signature"},
 		{name: "other account", env: []string{"AZURE_STORAGE_CONNECTION_STRING", "AccountName=other;AccountKey=" + planted}, kind: Invalid, text: "for the account other"},
 		{name: "no connection string", env: []string{"AZURE_STORAGE_CONNECTION_STRING", planted[:8]}, kind: Invalid, text: "not a valid connection string"},
@@ -224,4 +227,78 @@ func TestLoginIsForHTTPSOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
+}
+
+// What a connection string says of the place is never passed over: it is the place that the blob goes to, or refused
+// with the setting that decides.
+func TestConnectionStringPlace(t *testing.T) {
+	const key = "AccountName=pcstore;AccountKey=" + planted
+	const service, china, emulator = "https://pcstore.blob.core.windows.net", "https://pcstore.blob.core.chinacloudapi.cn", "http://127.0.0.1:10000/pcstore"
+	for _, tt := range []struct{ name, endpoint, members, fault string }{
+		{"the service", service, "EndpointSuffix=core.windows.net;DefaultEndpointsProtocol=https", ""},
+		{"letter case", service, "ENDPOINTSUFFIX=Core.Windows.net;defaultendpointsprotocol=HTTPS", ""},
+		{"another cloud, told", china, "EndpointSuffix=core.chinacloudapi.cn", ""},
+		{"another cloud", service, "EndpointSuffix=core.chinacloudapi.cn", `for the cloud of "core.chinacloudapi.cn" (EndpointSuffix), and the capture goes to core.windows.net: set storage-suffix (PCAPCTL_STORAGE_SUFFIX)`},
+		{"an endpoint set by name", "https://pcstore.private.example", "EndpointSuffix=core.windows.net", ""},
+		{"endpoint", emulator, "DefaultEndpointsProtocol=http;BlobEndpoint=http://127.0.0.1:10000/pcstore/;QueueEndpoint=http://127.0.0.1:10001/pcstore", ""},
+		{"another endpoint", service, "BlobEndpoint=https://pcstore.private.example/", "for the blob endpoint https://pcstore.private.example, and the capture goes to https://pcstore.blob.core.windows.net: set blob-endpoint (PCAPCTL_BLOB_ENDPOINT)"},
+		{"endpoint with a user", service, "BlobEndpoint=https://u:" + planted + "@pcstore.blob.core.windows.net", "not a valid URL of an endpoint"},
+		{"http", service, "DefaultEndpointsProtocol=http", "asks for http (DefaultEndpointsProtocol)"},
+		{"https to an emulator", emulator, "DefaultEndpointsProtocol=https", "asks for https (DefaultEndpointsProtocol), and the blob endpoint http://127.0.0.1:10000/pcstore is http"},
+		{"ftp", service, "DefaultEndpointsProtocol=ftp", "not a valid protocol"},
+		{"unknown member", service, "EndpointSufix=core.chinacloudapi.cn", "the name of pair 3 is not known"},
+		{"twice", service, "EndpointSuffix=core.windows.net;EndpointSuffix=core.chinacloudapi.cn", "pair 4 has the name of one before it"},
+	} {
+		_, err := findCredential(&Options{Address: address(tt.endpoint, "c/b"), getenv: env("AZURE_STORAGE_CONNECTION_STRING", key+";"+tt.members)})
+		if tt.fault == "" {
+			if err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			wantKind(t, err, Invalid, tt.fault)
+			wantNoSecret(t, fmt.Sprint(err))
+		})
+	}
+	_, err := findCredential(&Options{Address: address(service, "c/b"), getenv: env("AZURE_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true")})
+	wantKind(t, err, Invalid, "stands for the emulator (UseDevelopmentStorage): set blob-endpoint")
+}
+
+// Whose clock is right is the service's to say, within what it tolerates: it is asked, and that is told.
+func TestClockOfSAS(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := func(d time.Duration) string { return now.Add(d).Format("2006-01-02T15:04:05Z") }
+	for _, tt := range []struct {
+		name, st, se  string
+		doubt, refuse string
+	}{
+		{"good", at(-time.Minute), at(time.Hour), "", ""},
+		{"starts in a few seconds", at(7 * time.Second), at(time.Hour), "valid from 2026-01-02T03:04:12Z (st), and this machine's clock says 2026-01-02T03:04:05Z", ""},
+		{"starts in a quarter of an hour", at(15 * time.Minute), at(time.Hour), "valid from", ""},
+		{"starts later", at(15*time.Minute + time.Second), at(time.Hour), "", "not valid before"},
+		{"expired a few seconds ago", "", at(-7 * time.Second), "expired at 2026-01-02T03:03:58Z (se), and this machine's clock says", ""},
+		{"expired this second", "", at(0), "expired at", ""},
+		{"expired long ago", "", at(-15 * time.Minute), "", "get a new one"},
+	} {
+		doubt, err := checkTimes(url.Values{"st": {tt.st}, "se": {tt.se}}, "the SAS", now, time.Time{})
+		if !strings.Contains(doubt, tt.doubt) || (doubt == "") != (tt.doubt == "") {
+			t.Errorf("%s: warns %q, want %q", tt.name, doubt, tt.doubt)
+		}
+		if (err == nil) != (tt.refuse == "") || err != nil && !strings.Contains(err.Error(), tt.refuse) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.refuse)
+		}
+	}
+}
+
+// The doubt about a SAS is told by whoever asks the client, and when the service refuses.
+func TestClientWarnsOfClock(t *testing.T) {
+	soon := time.Now().Add(time.Minute).UTC().Format("2006-01-02T15:04:05Z")
+	a := blobtest.Start(t)
+	a.Container("captures")
+	c := client(t, a, "", "captures/clock.cap", func(o *Options) { o.getenv = env("AZURE_STORAGE_SAS_TOKEN", sasWith("st", soon)) })
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "valid from "+soon) {
+		t.Errorf("warnings %q", w)
+	}
+	wantKind(t, c.Check(within(t, 10*time.Second)), Forbidden, "valid from "+soon)
 }

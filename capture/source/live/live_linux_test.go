@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 	"time"
 
@@ -101,4 +102,38 @@ type inNamespace struct {
 func (s inNamespace) Open() (err error) {
 	s.ns.Do(func() { err = s.Source.Open() })
 	return err
+}
+
+// A thousand addresses are left to the kernel wherever loopback is not captured: the part of the program for it is
+// not needed there.
+func TestThousandAddressesInTheKernel(t *testing.T) {
+	testnet.Need(t)
+	ns := testnet.New(t)
+	ns.Veth("v0", "v1")
+	var filters []filter.Filter
+	for i := range 1000 {
+		f, faults := filter.Parse(filter.Spec{RemoteIPAddress: new(fmt.Sprintf("10.%d.%d.7", i>>8, i&255))})
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		filters = append(filters, f)
+	}
+	c := config(t, request.Output{})
+	c.Filters = filter.NewSet(filters...)
+	for _, tt := range []struct {
+		on   []string
+		want string
+	}{
+		{[]string{"v0"}, source.FilterKernel},
+		{[]string{"v0", "v1"}, source.FilterKernel},
+		{[]string{"lo"}, source.FilterCoarse},
+		{[]string{"v0", "lo"}, source.FilterCoarse},
+		{[]string{"any"}, source.FilterCoarse},
+	} {
+		ns.Do(func() {
+			if spec, err := live.NewSpec(c, live.Options{Interfaces: tt.on}); err != nil || spec.FilterMode() != tt.want {
+				t.Errorf("%v: %v, want %s", tt.on, err, tt.want)
+			}
+		})
+	}
 }

@@ -106,17 +106,18 @@ func (s *Spec) framing() filter.Options {
 
 // take has the filter take the packets of these interfaces.
 func (s *Spec) take(o *filter.Options, members []netif.Interface) {
-	all := func(is func(netif.HWType) bool) bool {
-		return !slices.ContainsFunc(members, func(i netif.Interface) bool { return !is(i.HWType) })
+	all := func(is func(netif.Interface) bool) bool {
+		return !slices.ContainsFunc(members, func(i netif.Interface) bool { return !is(i) })
 	}
 	switch {
-	case all(netif.HWType.HasMAC):
+	case all(func(i netif.Interface) bool { return i.HWType.HasMAC() }):
 		o.Framing = filter.Ethernet
-	case s.LinkType == pcapfile.RawIP && all(netif.HWType.IsRawIP):
+	case s.LinkType == pcapfile.RawIP && all(func(i netif.Interface) bool { return i.HWType.IsRawIP() }):
 		o.Framing = filter.RawIP
 	default:
 		o.Framing = filter.Mixed
 	}
+	o.NoLoopback = all(func(i netif.Interface) bool { return !i.Loopback })
 	o.Interfaces = nil
 	if s.bound() {
 		return

@@ -181,6 +181,10 @@ func TestSplitSAS(t *testing.T) {
 		{own + "?snapshot=1", own, "", bloburl.NotSAS},
 		{own + "?sig=", own, "", bloburl.NotSAS},
 		{own + "?sig=%zz", own, "", bloburl.NotSAS},
+		{own + "?sv=1&amp;sp=rcw&amp;sig=a", own, "", bloburl.EscapedSAS},
+		{own + "?sig=a&amp;sv=1", own, "", bloburl.EscapedSAS},
+		{own + "?sv=2021-12-02", own, "", bloburl.CutSAS},
+		{own + "?sp=rcw&se=2030-01-01", own, "", bloburl.CutSAS},
 		{own + "#y", "", "", bloburl.HasFragment},
 		{own + "?sig=a#y", "", "", bloburl.HasFragment},
 	} {

@@ -22,6 +22,8 @@ const (
 	HasFragment                       // there is a # in it
 	HasUser                           // there is a user or password in it
 	NotSAS                            // its query is not a shared access signature
+	EscapedSAS                        // the query of one is written as in HTML, with &amp; for &
+	CutSAS                            // the query has members of one, and not its signature
 	NotHTTPS                          // packets are sent over https only; Value is the scheme
 	NotEndpoint                       // Value, the host, is not a blob endpoint of the cloud
 	WrongAccount                      // Value is another account than the one that is named

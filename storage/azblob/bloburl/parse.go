@@ -130,9 +130,37 @@ func SplitSAS(text string) (blobURL string, sas secret.Text, faults []Fault) {
 	case strings.Contains(blobURL+query, "#"):
 		return "", secret.Text{}, []Fault{{Rule: HasFragment}}
 	case has && !IsSAS(query):
-		return blobURL, secret.Text{}, []Fault{{Rule: NotSAS}}
+		return blobURL, secret.Text{}, []Fault{{Rule: RuleOfSAS(query)}}
 	}
 	return blobURL, secret.New(query), nil
+}
+
+// RuleOfSAS is the rule that a query does not keep to, of which IsSAS says that it is
+// not a shared access signature: NotSAS, EscapedSAS or CutSAS.
+func RuleOfSAS(query string) Rule {
+	if strings.Contains(query, "&amp;") {
+		return EscapedSAS
+	}
+	values, _ := url.ParseQuery(query) // as much as can be read
+	for _, member := range []string{"sv", "sp", "se", "st", "sr", "si", "ss", "srt", "spr", "sip"} {
+		if values.Has(member) && !values.Has("sig") {
+			return CutSAS
+		}
+	}
+	return NotSAS
+}
+
+// CureOfSAS says in words what is wrong with a query by its rule, and what to do
+// about it, but for NotSAS, where that depends on why there is a query.
+func CureOfSAS(r Rule) string {
+	switch r {
+	case EscapedSAS:
+		return "it has &amp; for &, as web pages write it: write & in each place"
+	case CutSAS:
+		return "there is no sig= in it, though it begins as one: give all of it, in quotes, as a shell cuts it at the first &"
+	default:
+		return "there is no sig= in it"
+	}
 }
 
 // IsSAS reports whether a query is a shared access signature: whether it has
