@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +59,11 @@ type noSource struct{ source.Spec }
 
 func (noSource) Report() source.Report { return source.Report{} }
 func (noSource) Warnings() []string    { return nil }
+
+// environ is the environment without settings of whoever runs the tests.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, variablePrefix) })
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -52,7 +52,7 @@ func newHost(t *testing.T) *host {
 	h.install()
 	must(t, os.Mkdir(h.path("captures"), 0o700))
 	must(t, os.Mkdir(h.path("config"), 0o755))
-	h.env = append(os.Environ(), "PCAPCTL_CAPTURES_DIR="+h.path("captures"), "PCAPCTL_STATE_DIR="+h.path("state"),
+	h.env = append(environ(), "PCAPCTL_CAPTURES_DIR="+h.path("captures"), "PCAPCTL_STATE_DIR="+h.path("state"),
 		"XDG_CONFIG_HOME="+h.path("config"), "GORACE=atexit_sleep_ms=0") // a second at each exit else
 	t.Cleanup(func() {
 		stop := exec.Command(h.path("pcapctl"), "stop", "--all") // without t.Context, which has ended

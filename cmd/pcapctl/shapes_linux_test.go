@@ -95,7 +95,7 @@ func TestRecordedShapes(t *testing.T) {
 		// by the process that holds it.
 		var o, e bytes.Buffer
 		cmd := exec.Command("pcapctl", append([]string{"--state-dir", dir, "-o", "json"}, args...)...)
-		cmd.Stdout, cmd.Stderr = &o, &e
+		cmd.Env, cmd.Stdout, cmd.Stderr = environ(), &o, &e
 		_ = cmd.Run()
 		return o.String(), e.String()
 	}

@@ -217,7 +217,8 @@ func TestBlobFaultOfAnUnlistedCapture(t *testing.T) {
 		st, err := os.Stat(file)
 		return err == nil && st.Size() == 24+halfFrames*int64(16+r.frame)
 	})
-	run.end(8)
+	run.signal(os.Interrupt)
+	run.wait(8)
 	for _, text := range []string{"this capture is in no list", "Ctrl-C leaves the rest for `pcapctl upload " + file + " --storage-path " + url + "`", "`pcapctl upload " + file + " --storage-path " + url + "` goes on with it"} {
 		if !strings.Contains(run.err.String(), text) {
 			t.Errorf("no %q in %s", text, &run.err)

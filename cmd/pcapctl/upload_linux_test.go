@@ -58,7 +58,7 @@ func newBlobRig(t *testing.T, mtu ...string) *blobRig {
 	r.p = blobtest.NewProxy(t, r.a, l, nil)
 	r.a.Container("captures")
 	r.out = r.ns.Sender("v0")
-	r.env = append(os.Environ(),
+	r.env = append(environ(),
 		"PCAPCTL_BLOB_ENDPOINT="+r.a.Endpoint(r.p.Addr), "PCAPCTL_STATE_DIR="+r.path("state"), "PCAPCTL_CAPTURES_DIR="+r.path("captures"),
 		"XDG_CONFIG_HOME="+r.path("config"), "PCAPCTL_UPLOAD_GRACE=20s", "AZURE_STORAGE_KEY="+r.a.Key,
 		"AZURE_STORAGE_SAS_TOKEN=", "AZURE_STORAGE_CONNECTION_STRING=")
