@@ -145,8 +145,8 @@ func (p *Plan) Connect(ctx context.Context) (deliver.Delivery, error) {
 	return deliver.New(p.Config, p.upload, t), nil
 }
 
-// CheckCredentials judges the credentials for the blob as far as that can be
-// done without asking the service, and warns of what only the service can judge.
+// CheckCredentials checks the credentials for the blob as far as that can be
+// done without asking the service, and warns of what the service may refuse.
 // Error classes: as of Connect.
 func (p *Plan) CheckCredentials() (warnings []string, err error) {
 	if p.Config.Blob == nil {

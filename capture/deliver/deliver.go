@@ -225,7 +225,7 @@ func NewTarget(b *request.Blob, mode string, until time.Time) (*Target, error) {
 	return &Target{Address: b.Address, client: client}, nil
 }
 
-// Warnings are sentences about credentials that the service may refuse, and that only the service can judge.
+// Warnings are sentences about credentials that the service may refuse, and that it alone can check.
 func (t *Target) Warnings() []string { return t.client.Warnings() }
 
 // Check makes sure that the blob can be made: the credentials, the container,

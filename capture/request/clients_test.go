@@ -74,7 +74,7 @@ func TestBodiesOfClients(t *testing.T) {
 	}
 }
 
-// What was changed by hand in a printed resource is judged as in any request.
+// What was changed by hand in a printed resource is checked as in any request.
 func TestBodiesOfClientsAreJudged(t *testing.T) {
 	for body, want := range map[string][]string{
 		`{"etag":"x","properties":{"timeLimtInSeconds":5}}`:      {`properties.timeLimtInSeconds: …nearest known is "timeLimitInSeconds"`},

@@ -147,7 +147,7 @@ func (r *requestFlags) overrideLocation(given *pflag.FlagSet, p *request.Propert
 }
 
 // overrideScope puts the flags of scale sets into the request, where they are
-// judged.
+// checked.
 func (r *requestFlags) overrideScope(given *pflag.FlagSet, p *request.Properties) error {
 	var err error
 	if given.Changed("scope") {

@@ -91,7 +91,7 @@ func unlessUnknown(err error) error {
 	return err
 }
 
-// isTrue is JMESPath's truth.
+// isTrue reports whether JMESPath takes a value for true.
 func isTrue(v any) bool {
 	switch v := v.(type) {
 	case nil:

@@ -95,7 +95,7 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Warnings are sentences about credentials that the service may refuse, and that only the service can judge.
+// Warnings are sentences about credentials that the service may refuse, and that it alone can check.
 func (c *Client) Warnings() []string {
 	if c.doubt == "" {
 		return nil
