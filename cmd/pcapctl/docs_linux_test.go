@@ -220,9 +220,11 @@ for d in /etc /var /usr/local /srv "$HOME" "$REPO"; do
 done
 # Sessions and captures of the machine, should it have some.
 rm -rf /var/captures /var/lib/pcapctl /etc/pcapctl
+printf '#!/bin/sh\nexec docs-pcapctl "$@"\n' >/usr/local/bin/pcapctl
+chmod 755 /usr/local/bin/pcapctl
 cd "$REPO"
 cp docs/examples/request.json request.json
-if [ -n "$BIG" ]; then
+if [ -n "$BIG" ]; then # the reader's own large capture
   pcapctl create -q --time-limit 1 --file-path big.pcapng && mv /var/captures/big.pcapng .
   pcapctl create -q --time-limit 1 --file-path big.pcap.gz && mv /var/captures/big.pcap.gz .
   pcapctl delete -q --ended
@@ -319,8 +321,10 @@ func runPage(t *testing.T, text string, blocks []snippet, blobs bool) {
 		if testing.Verbose() {
 			t.Logf("%s\n%s\n%s", s.where, s.script, said)
 		}
-		if s.prints != "" && wordsOf(string(said)) != wordsOf(s.prints) {
-			t.Errorf("%s: the page shows\n%s\nbut it prints\n%s", s.where, s.prints, said)
+		if s.prints != "" {
+			if got := onScreen(string(said)); wordsOf(got) != wordsOf(s.prints) {
+				t.Errorf("%s: the page shows\n%s\nbut it prints\n%s", s.where, s.prints, got)
+			}
 		}
 	}
 }
@@ -333,14 +337,31 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 }
 
 var (
+	anyName   = regexp.MustCompile(`\bpcapctl-web01-\w+\.\w+-\w{8}\b`)
 	anyNumber = regexp.MustCompile(`[0-9]+(\.[0-9]+)*`)
 	anyUnit   = regexp.MustCompile(`\bN ?([kKMG]i?)?B\b|\bN ?(ms|s)\b`)
 	anyBlank  = regexp.MustCompile(`\s+`)
 )
 
+// onScreen is what a terminal shows in the end of what was written to it: of each line
+// what stands there since it was last emptied. The host is web01.
+func onScreen(s string) string {
+	host, _ := os.Hostname()
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		line = strings.TrimRight(line, "\r\n")
+		line = line[strings.LastIndex(line, "\r")+1:]
+		if line != "" {
+			b.WriteString(strings.ReplaceAll(line, "pcapctl-"+host+"-", "pcapctl-web01-") + "\n")
+		}
+	}
+	return b.String()
+}
+
 // wordsOf is what is the same each time: the words, without numbers, units of numbers
 // and where lines are broken.
 func wordsOf(s string) string {
+	s = anyName.ReplaceAllString(s, "NAME")
 	s = anyNumber.ReplaceAllString(s, "N")
 	s = anyUnit.ReplaceAllString(s, "N")
 	return strings.TrimSpace(anyBlank.ReplaceAllString(s, " "))
@@ -411,10 +432,19 @@ func runDocsProgram(args []string) (int, error) {
 	}
 	cmd := exec.Command(os.Getenv("DOCS_PCAPCTL"), args...)
 	cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
+	if isTerminal(os.Stderr) { // the page shows what is on it: nothing stands between
+		cmd.Stderr = os.Stderr
+		return watched(cmd, nil, args)
+	}
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		return 0, err
 	}
+	return watched(cmd, said, args)
+}
+
+// watched runs the program, and reads what it says on the way to stderr.
+func watched(cmd *exec.Cmd, said io.Reader, args []string) (int, error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	if err := cmd.Start(); err != nil {
@@ -430,7 +460,7 @@ func runDocsProgram(args []string) (int, error) {
 		_ = cmd.Process.Kill()
 	})
 	defer late.Stop()
-	for lines := bufio.NewScanner(said); lines.Scan(); {
+	for lines := bufio.NewScanner(said); said != nil && lines.Scan(); {
 		fmt.Fprintln(os.Stderr, lines.Text())
 		if strings.Contains(lines.Text(), "capturing on ") && takesLong(args, lines.Text()) {
 			time.AfterFunc(time.Second, func() { _ = cmd.Process.Signal(os.Interrupt) })
@@ -457,4 +487,124 @@ func takesLong(args []string, announced string) bool {
 	}
 	seconds, err := strconv.Atoi(m[1])
 	return err != nil || seconds > 10
+}
+
+var (
+	pageLink   = regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	treePath   = regexp.MustCompile("`((?:capture|cmd|docs|filter|storage|\\.ci)/[^`\\s*]*)`")
+	testName   = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
+	flagName   = regexp.MustCompile("(?:^|[ `(])(--[a-z][a-z-]+)")
+	fencedText = regexp.MustCompile("(?ms)^```.*?^```$")
+	heading    = regexp.MustCompile(`(?m)^#+ (.+)$`)
+)
+
+// TestDocsNameWhatExists looks up what pages name: pages and headings that they link,
+// files and folders of the tree, tests, and flags of pcapctl.
+func TestDocsNameWhatExists(t *testing.T) {
+	t.Parallel()
+	root, all := repository(t), pages(t)
+	anchors := func(page string) (list []string) {
+		for _, h := range heading.FindAllStringSubmatch(fencedText.ReplaceAllString(all[page], ""), -1) {
+			list = append(list, "#"+anchorOf(h[1]))
+		}
+		return list
+	}
+	tests := testNames(t, root)
+	help := helpOfAll()
+	for page, text := range all {
+		for _, m := range pageLink.FindAllStringSubmatch(text, -1) {
+			to := page
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(page), m[1])
+				if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+					t.Errorf("%s links %s: %v", page, m[1], err)
+					continue
+				}
+			}
+			if m[2] != "" && !slices.Contains(anchors(to), m[2]) {
+				t.Errorf("%s links %s%s: no such heading", page, m[1], m[2])
+			}
+		}
+		for _, m := range treePath.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+				t.Errorf("%s names %s: %v", page, m[1], err)
+			}
+		}
+		for _, name := range testName.FindAllString(text, -1) {
+			if !slices.ContainsFunc(tests, func(s string) bool { return strings.HasPrefix(s, name) }) {
+				t.Errorf("%s names %s: no such test", page, name)
+			}
+		}
+		if page == "docs/contributing.md" {
+			continue // flags of other programs
+		}
+		for _, m := range flagName.FindAllStringSubmatch(fencedText.ReplaceAllString(text, ""), -1) {
+			if !slices.Contains(help, m[1]) && !slices.Contains(flagsOfOthers, m[1]) {
+				t.Errorf("%s names %s: no command has this flag", page, m[1])
+			}
+		}
+	}
+	for page := range all {
+		if name := strings.TrimPrefix(page, "docs/"); name != page && !strings.Contains(all["README.md"], "(docs/"+name+")") {
+			t.Errorf("README.md does not link %s", page)
+		}
+	}
+}
+
+// flagsOfOthers are flags in the pages that are of other programs.
+var flagsOfOthers = []string{
+	"--scope", "--role", "--assignee", // az role assignment create
+	"--long", "--help",
+}
+
+// anchorOf is how GitHub names a heading in a link.
+func anchorOf(heading string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(heading) {
+		switch {
+		case r == ' ':
+			b.WriteByte('-')
+		case r == '-' || r == '_' || r > 127 || r >= '0' && r <= '9' || r >= 'a' && r <= 'z':
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// testNames are the tests and fuzz targets of the tree.
+func testNames(t *testing.T, root string) (names []string) {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			names = append(names, string(m[1]))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// helpOfAll are the flags of all commands.
+func helpOfAll() (flags []string) {
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		add := func(f *pflag.Flag) { flags = append(flags, "--"+f.Name) }
+		c.Flags().VisitAll(add)
+		c.PersistentFlags().VisitAll(add)
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(ROOT)
+	return flags
 }
