@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"pcapctl/capture/testnet"
 	"pcapctl/storage/azblob/blobtest"
 )
@@ -510,7 +513,7 @@ func TestDocsNameWhatExists(t *testing.T) {
 		return list
 	}
 	tests := testNames(t, root)
-	help := helpOfAll()
+	known := allFlags(t)
 	for page, text := range all {
 		for _, m := range pageLink.FindAllStringSubmatch(text, -1) {
 			to := page
@@ -542,7 +545,7 @@ func TestDocsNameWhatExists(t *testing.T) {
 			continue // flags of other programs
 		}
 		for _, m := range flagName.FindAllStringSubmatch(fencedText.ReplaceAllString(text, ""), -1) {
-			if !slices.Contains(help, m[1]) && !slices.Contains(flagsOfOthers, m[1]) {
+			if !slices.Contains(known, m[1]) && !slices.Contains(flagsOfOthers, m[1]) {
 				t.Errorf("%s names %s: no command has this flag", page, m[1])
 			}
 		}
@@ -594,8 +597,9 @@ func testNames(t *testing.T, root string) (names []string) {
 	return names
 }
 
-// helpOfAll are the flags of all commands.
-func helpOfAll() (flags []string) {
+// allFlags are the flags of all commands.
+func allFlags(t *testing.T) (flags []string) {
+	t.Helper()
 	var visit func(*cobra.Command)
 	visit = func(c *cobra.Command) {
 		add := func(f *pflag.Flag) { flags = append(flags, "--"+f.Name) }
@@ -605,6 +609,6 @@ func helpOfAll() (flags []string) {
 			visit(sub)
 		}
 	}
-	visit(ROOT)
+	visit((&app{}).rootCommand(t.Output()))
 	return flags
 }
