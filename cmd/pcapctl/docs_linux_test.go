@@ -299,7 +299,7 @@ func runPage(t *testing.T, text string, blocks []snippet, blobs bool) {
 		}
 	}
 	write(t, filepath.Join(bin, "pcapctl"), "#!/bin/sh\nexec docs-pcapctl \"$@\"\n", 0o700)
-	write(t, filepath.Join(bin, "sudo"), "#!/bin/sh\nexec \"$@\"\n", 0o700)
+	write(t, filepath.Join(bin, "sudo"), "#!/bin/sh\nSUDO_UID=1000 exec \"$@\"\n", 0o700)
 	write(t, filepath.Join(bin, "ssh"), "#!/bin/sh\nshift\nexec sh -c \"$*\"\n", 0o700)
 	program, err := exec.LookPath("pcapctl")
 	if err != nil {
