@@ -95,6 +95,7 @@ func TestRecordedShapes(t *testing.T) {
 		// by the process that holds it.
 		var o, e bytes.Buffer
 		cmd := exec.Command("pcapctl", append([]string{"--state-dir", dir, "-o", "json"}, args...)...)
+		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PCAPCTL_") }) // those of tests are warned of
 		cmd.Stdout, cmd.Stderr = &o, &e
 		_ = cmd.Run()
 		return o.String(), e.String()
