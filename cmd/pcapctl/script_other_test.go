@@ -4,3 +4,6 @@ package main
 
 // send sends frames on Linux; the scripts that use it are skipped elsewhere.
 func send() { panic("send: only on Linux") }
+
+// docsProgram is run by the test of the documentation, which is for Linux.
+func docsProgram() { panic("docs-pcapctl: only on Linux") }

@@ -36,21 +36,31 @@ type glance interface {
 	glance(width int) []string
 }
 
+// bySudo says that somebody who is not root runs this as root. A capture file is then
+// not for that user.
+func bySudo() bool {
+	uid := os.Getenv("SUDO_UID")
+	return os.Geteuid() == 0 && uid != "" && uid != "0"
+}
+
 // howToRead is the command that shows the packets of a capture, "" when it has no
 // file on this machine. Of several files it is that of the newest.
-func howToRead(st *capture.Statistics) string {
+func howToRead(st *capture.Statistics, sudo bool) string {
 	if st == nil || len(st.Files) == 0 {
 		return ""
 	}
 	path := st.Files[len(st.Files)-1].Path
-	word := shellWord(path)
+	word, as := shellWord(path), ""
+	if sudo {
+		as = "sudo "
+	}
 	switch {
 	case strings.HasSuffix(strings.ToLower(path), request.Compressions[request.CompressZstd]):
-		return "zstdcat " + word + " | tcpdump -nr -"
+		return as + "zstdcat " + word + " | tcpdump -nr -"
 	case strings.HasSuffix(strings.ToLower(path), request.Compressions[request.CompressGzip]):
-		return "zcat " + word + " | tcpdump -nr -"
+		return as + "zcat " + word + " | tcpdump -nr -"
 	}
-	return "tcpdump -nr " + word
+	return as + "tcpdump -nr " + word
 }
 
 // shellWord quotes a text for a shell where it needs that.
@@ -77,7 +87,7 @@ func (v resourceView) glance(int) []string {
 	line := string(p.StopReason)
 	if st := p.Statistics; st != nil {
 		line += ", " + plural(st.PacketsCaptured, "packet")
-		switch read := howToRead(st); {
+		switch read := howToRead(st, bySudo()); {
 		case read != "":
 			line += "; read it: " + read
 		case len(st.Blobs) > 0:

@@ -87,6 +87,7 @@ type fileSource struct {
 	content  *content
 	reader   *pcapfile.Reader
 	header   pcapfile.LinkType // as it goes into the header of the file written
+	format   string            // in words
 	warnings []string
 
 	full  chan *batch
@@ -142,6 +143,10 @@ func (f *fileSource) begin() error {
 	}
 	if f.reader, err = pcapfile.NewReader(f.content); err != nil {
 		return f.inContent(err)
+	}
+	f.format = f.reader.Format()
+	if f.content.compressed != "" {
+		f.format += ", compressed by " + f.content.compressed
 	}
 	section, strange := f.reader.FirstSection()
 	if f.keep = f.spec.config.Format == pcapfile.NG && section != nil; f.keep {
@@ -482,10 +487,7 @@ func (*fileSource) Timeline() source.Timeline { return source.PacketTime }
 // been read.
 func (f *fileSource) Report() source.Report {
 	r := f.spec.Report()
-	r.LinkType, r.File.Format, r.File.Size, r.Warnings = f.header, f.reader.Format(), f.in.size, f.warnings
-	if f.content.compressed != "" {
-		r.File.Format += ", compressed by " + f.content.compressed
-	}
+	r.LinkType, r.File.Format, r.File.Size, r.Warnings = f.header, f.format, f.in.size, f.warnings
 	select {
 	case <-f.done:
 		r.Warnings = slices.Concat(f.warnings, f.oddities.warnings(f.spec.config.Format == pcapfile.NG, f.keep))

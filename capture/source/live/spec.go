@@ -192,9 +192,6 @@ func (s *Spec) warnDefault(all []netif.Interface) {
 		s.warnIf("no interface but loopback is up: nothing is captured until one comes up; loopback is captured with --interface only (there are: " + describeAll(all) + ")")
 	}
 	s.warnIf(carried(all))
-	if !s.perInterface() && s.LinkType != s.cooked {
-		s.warnIf(fmt.Sprintf("the file has one link type, %s: an interface with another one that comes up is not captured; --format pcapng holds any", s.LinkType))
-	}
 }
 
 func (s *Spec) warnIf(text string) {
@@ -218,7 +215,14 @@ func (s *Spec) Name() string {
 	for i, f := range s.Interfaces {
 		names[i] = f.Name
 	}
-	return strings.Join(names, ", ")
+	list := strings.Join(names, ", ")
+	switch {
+	case !s.byDefault():
+		return list
+	case !s.perInterface() && s.LinkType != s.cooked: // which an interface of another link type cannot join
+		return fmt.Sprintf("%s, and others of the link type %s that come up", list, s.LinkType)
+	}
+	return list + ", and others that come up"
 }
 
 // Report implements source.Spec.
