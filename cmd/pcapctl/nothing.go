@@ -58,9 +58,10 @@ func filterWordsOf(specs []filter.Spec) string {
 // aboutEnds says whose the ends of the filters are.
 func aboutEnds(specs []filter.Spec) []string {
 	var local, remote bool
+	given := func(member *string) bool { return member != nil && *member != "" } // the result has "" for what was left out
 	for _, f := range specs {
-		local = local || f.LocalPort != nil || f.LocalIPAddress != nil
-		remote = remote || f.RemotePort != nil || f.RemoteIPAddress != nil
+		local = local || given(f.LocalPort) || given(f.LocalIPAddress)
+		remote = remote || given(f.RemotePort) || given(f.RemoteIPAddress)
 	}
 	const either = " (--port and --host take either end)"
 	switch {
