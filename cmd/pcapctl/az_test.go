@@ -56,8 +56,11 @@ func TestUnknownFlags(t *testing.T) {
 }
 
 func TestYAMLInColours(t *testing.T) {
-	got, err := queried(t, "yamlc", "items[:1].{n: name, i: {c: count}}")
-	must(t, err)
+	o := output{format: "yamlc", query: "items[:1].{n: name, i: {c: count}}", color: true}
+	must(t, o.check())
+	var b strings.Builder
+	must(t, o.print(&b, counted))
+	got := b.String()
 	const on, off = "\x1b[94m", "\x1b[0m"
 	if want := "- " + on + "i" + off + ":\n    " + on + "c" + off + ": 18446744073709551615\n  " + on + "n" + off + ": max\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
