@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
@@ -339,7 +338,7 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
 	if c.Rotates() {
-		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
 	return b.String()
@@ -352,7 +351,7 @@ func limitsInWords(c *request.Config, ends ...string) []string {
 		until = append(until, c.MaxTime.String())
 	}
 	if c.MaxBytes != 0 && !c.Rotates() {
-		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
+		until = append(until, sizeText(c.MaxBytes))
 	}
 	return append(until, ends...)
 }
@@ -388,7 +387,7 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	var paths, list []string
 	add := func(path string, n int64) {
 		size += n
-		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, humanize.IBytes(uint64(n))))
+		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, sizeText(n)))
 	}
 	for _, f := range files {
 		add(f.Path, f.Size)
@@ -397,7 +396,7 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 		add(b.URL, b.Size)
 	}
 	if files := capture.SummarizeFiles(paths); files != "" {
-		return fmt.Sprintf("%s (%s)", files, humanize.IBytes(uint64(size)))
+		return fmt.Sprintf("%s (%s)", files, sizeText(size))
 	}
 	return strings.Join(list, ", ")
 }

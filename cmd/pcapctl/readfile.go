@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -170,13 +169,13 @@ func (a *app) startReadProgress(s *capture.Session) *progress {
 			return sight{texts, -1}
 		}
 		now := s.Progress()
-		text := humanize.IBytes(uint64(now.BytesRead))
+		text := sizeText(now.BytesRead)
 		part := -1.0
 		if size > 0 {
-			text += " of " + humanize.IBytes(uint64(size))
+			text += " of " + sizeText(size)
 			part = min(float64(now.BytesRead)/float64(size), 1)
 		}
-		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), humanize.IBytes(uint64(now.Size))}, part}
+		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), sizeText(now.Size)}, part}
 	})
 }
 
