@@ -149,7 +149,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
 	if err == nil && result.Packets == 0 {
 		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
-		if ends := aboutEnds(result.Resource().Properties.Filters); ends != nil {
+		if ends := aboutEnds(result.Resource().Properties.Filters[a.typed.ofEnds:]); ends != nil {
 			why += "; " + ends[0] + "; --local-address says which side of the file is local"
 		}
 		a.say("%s", why)
