@@ -96,7 +96,7 @@ func TestUnknownVariables(t *testing.T) {
 	t.Parallel()
 	for variable, want := range map[string]string{
 		"PCAPCTL_FILE=x":      "",
-		"PCAPCTL_TIEM=1":      `the environment has "PCAPCTL_TIEM", which is not a setting`,
+		"PCAPCTL_XYZW=1":      `the environment has "PCAPCTL_XYZW", which is not a setting`,
 		"PCAPCTL_CONFIGG=x":   `the environment has "PCAPCTL_CONFIGG", which is not a setting; did you mean "PCAPCTL_CONFIG"?`,
 		"PCAPCTL_MIN_FREEE=x": `the environment has "PCAPCTL_MIN_FREEE", which is not a setting; did you mean "PCAPCTL_MIN_FREE"?`,
 	} {
