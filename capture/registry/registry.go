@@ -212,7 +212,9 @@ func fileNames(root *os.Root) ([]string, error) {
 // to do about it. what is a verb.
 func (r *Registry) failed(what string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, syscall.EROFS): // its owner could not write to it, either
+		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
+	case errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fault.Errorf(fault.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)

@@ -135,11 +135,11 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 		}
 	}
 	if len(faults) < 2 {
-		return fault.Errorf(fault.Invalid, "%w%s; see %s --help", err, nearestFlag(cmd, err), cmd.CommandPath())
+		return fault.Errorf(fault.Invalid, "%w%s", err, seeHelp(cmd, nearestFlag(cmd, err)))
 	}
 	return &fault.Error{
 		Class: fault.Invalid, Details: faults[:min(len(faults), fault.MaxFaults)],
-		Message: fmt.Sprintf("%d flags are not known; see %s --help", len(faults), cmd.CommandPath()),
+		Message: fmt.Sprintf("%d flags are not known%s", len(faults), seeHelp(cmd, "")),
 	}
 }
 

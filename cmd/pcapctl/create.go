@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
@@ -146,6 +146,7 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready *readiness, mustClaim bool) error {
 	undo := freshStateDir(ord.StateDir)
 	var keeper recordKeeper = registry.Unlisted{}
+	var unlisted []string
 	claim, err := ord.claim(plan)
 	switch {
 	case err == nil:
@@ -154,7 +155,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		return err
 	default:
 		// A capture matters more than its entry in the registry.
-		a.warn(withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only")
+		unlisted = []string{withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only"}
 	}
 	session, err := startSession(ctx, ord, plan, keeper)
 	if err != nil {
@@ -163,7 +164,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	}
 	defer a.watchUpload(session)()
 	defer a.watchEnd(session)()
-	a.warn(session.Warnings...)
+	a.warn(slices.Concat(unlisted, session.Warnings)...)
 	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
 
@@ -339,7 +340,7 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
 	if c.Rotates() {
-		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), humanize.IBytes(uint64(c.MaxBytes)))
+		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
 	return b.String()
@@ -352,7 +353,7 @@ func limitsInWords(c *request.Config, ends ...string) []string {
 		until = append(until, c.MaxTime.String())
 	}
 	if c.MaxBytes != 0 && !c.Rotates() {
-		until = append(until, humanize.IBytes(uint64(c.MaxBytes)))
+		until = append(until, sizeText(c.MaxBytes))
 	}
 	return append(until, ends...)
 }
@@ -388,7 +389,7 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	var paths, list []string
 	add := func(path string, n int64) {
 		size += n
-		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, humanize.IBytes(uint64(n))))
+		paths, list = append(paths, path), append(list, fmt.Sprintf("%s (%s)", path, sizeText(n)))
 	}
 	for _, f := range files {
 		add(f.Path, f.Size)
@@ -397,7 +398,7 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 		add(b.URL, b.Size)
 	}
 	if files := capture.SummarizeFiles(paths); files != "" {
-		return fmt.Sprintf("%s (%s)", files, humanize.IBytes(uint64(size)))
+		return fmt.Sprintf("%s (%s)", files, sizeText(size))
 	}
 	return strings.Join(list, ", ")
 }

@@ -144,7 +144,7 @@ func (a *app) delete(cmd *cobra.Command, names []string, stop bool) error {
 		case e.session.Record == nil:
 			a.say("deleted %s; its record could not be read, and its capture file was not touched", e.session.Name)
 		default:
-			a.say("deleted %s; still there: %s", e.session.Name, describeSaved(e.session.Record.Resource.Properties.Statistics))
+			a.say("deleted %s; %s", e.session.Name, describeLeft(e.session.Record.Resource.Properties.Statistics))
 		}
 	}
 	return err

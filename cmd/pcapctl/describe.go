@@ -1,11 +1,12 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/dustin/go-humanize"
 
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
@@ -46,7 +47,32 @@ func describeSaved(st *capture.Statistics) string {
 	saved := slices.Concat(st.Files, st.Blobs)
 	list := make([]string, 0, len(saved))
 	for _, f := range saved {
-		list = append(list, f.Path+" ("+humanize.IBytes(uint64(f.SizeInBytes))+")")
+		list = append(list, f.Path+" ("+sizeText(f.SizeInBytes)+")")
 	}
 	return strings.Join(list, ", ")
+}
+
+// describeLeft says which files of a session that was deleted are left. An
+// --on-file command, or somebody, may have moved them. Blobs are not looked for.
+func describeLeft(st *capture.Statistics) string {
+	left := &capture.Statistics{Blobs: st.Blobs}
+	var gone []string
+	for _, f := range st.Files {
+		if _, err := os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) {
+			gone = append(gone, f.Path)
+		} else {
+			left.Files = append(left.Files, f)
+		}
+	}
+	var parts []string
+	if text := describeSaved(left); text != "" {
+		parts = append(parts, "still there: "+text)
+	}
+	if gone != nil {
+		parts = append(parts, "no longer there: "+strings.Join(gone, ", "))
+	}
+	if parts == nil {
+		return "it had saved no file"
+	}
+	return strings.Join(parts, "; ")
 }

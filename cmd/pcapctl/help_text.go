@@ -160,8 +160,12 @@ func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	value, usage := pflag.UnquoteUsage(f)
 	name := "      --" + f.Name
 	for alias, of := range aliases {
-		if of == f.Name {
+		switch {
+		case of != f.Name:
+		case f.Shorthand == "":
 			name, usage = "      --"+alias, usage+" (also --"+f.Name+")"
+		default: // the shorthand is of the name
+			usage += " (also --" + alias + ")"
 		}
 	}
 	if f.Shorthand != "" {

@@ -54,7 +54,7 @@ func (l *logger) write(w io.Writer, level slog.Level, msg string) {
 	}
 	var b strings.Builder
 	first := "pcapctl: "
-	for line := range strings.Lines(msg) {
+	for line := range strings.Lines(visible(msg)) {
 		b.WriteString(prefix + first + strings.TrimSuffix(line, "\n") + "\n")
 		first = ""
 	}

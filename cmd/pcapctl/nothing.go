@@ -19,10 +19,18 @@ func explainNothing(p *capture.ResourceProperties, source live.Options) string {
 	}
 	looked, loopback := lookedAt(st, source)
 	words := []string{"no packet matched: looked at " + looked + ", sent and received"}
-	if len(p.Filters) > 0 {
-		words[0] += ", for " + filterWordsOf(p.Filters)
+	ofEnds, others := p.Filters[:min(source.EitherEnd, len(p.Filters))], p.Filters[min(source.EitherEnd, len(p.Filters)):]
+	var wanted []string
+	if len(ofEnds) > 0 {
+		wanted = append(wanted, eitherEndWords(ofEnds[0]))
 	}
-	words = append(words, aboutEnds(p.Filters)...)
+	if len(others) > 0 {
+		wanted = append(wanted, filterWordsOf(others))
+	}
+	if wanted != nil {
+		words[0] += ", for " + strings.Join(wanted, "; or ")
+	}
+	words = append(words, aboutEnds(others)...)
 	if !loopback {
 		words = append(words, "loopback is not captured unless it is named (-i lo): a connection of this machine to itself goes there")
 	}
@@ -45,6 +53,19 @@ func lookedAt(st *capture.Statistics, source live.Options) (names string, loopba
 	return strings.Join(list, ", "), loopback
 }
 
+// eitherEndWords says what the filters that --host and --port stand for match. spec
+// is the first of them, which names the local end.
+func eitherEndWords(spec filter.Spec) string {
+	var e endFlags
+	if h := spec.LocalIPAddress; h != nil && *h != "" {
+		e.hosts = strings.Split(*h, ";")
+	}
+	if p := spec.LocalPort; p != nil && *p != "" {
+		e.ports = strings.Split(*p, ";")
+	}
+	return e.words() + " at either end"
+}
+
 func filterWordsOf(specs []filter.Spec) string {
 	var filters []filter.Filter
 	for _, spec := range specs {
@@ -58,9 +79,10 @@ func filterWordsOf(specs []filter.Spec) string {
 // aboutEnds says whose the ends of the filters are.
 func aboutEnds(specs []filter.Spec) []string {
 	var local, remote bool
+	given := func(member *string) bool { return member != nil && *member != "" } // the result has "" for what was left out
 	for _, f := range specs {
-		local = local || isGiven(f.LocalPort) || isGiven(f.LocalIPAddress)
-		remote = remote || isGiven(f.RemotePort) || isGiven(f.RemoteIPAddress)
+		local = local || given(f.LocalPort) || given(f.LocalIPAddress)
+		remote = remote || given(f.RemotePort) || given(f.RemoteIPAddress)
 	}
 	const either = " (--port and --host take either end)"
 	switch {
@@ -73,6 +95,3 @@ func aboutEnds(specs []filter.Spec) []string {
 	}
 	return nil
 }
-
-// isGiven is for a member of a filter: "" stands for one that is absent.
-func isGiven(member *string) bool { return member != nil && strings.TrimSpace(*member) != "" }

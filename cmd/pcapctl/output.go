@@ -56,7 +56,7 @@ func (o *output) check() error {
 	}
 	expr, err := jmespath.Compile(o.query)
 	if err != nil {
-		return fault.Errorf(fault.Invalid, "--query %s is not a valid JMESPath expression: %w", fault.Quote(o.query), err)
+		return notJMESPath("--query", o.query, err)
 	}
 	o.expr = expr
 	return nil
@@ -176,7 +176,7 @@ func writeJSONLine(w io.Writer, v any) error {
 
 func writeLines(w io.Writer, lines []string) error {
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(w, line); err != nil {
+		if _, err := fmt.Fprintln(w, visible(line)); err != nil {
 			return err
 		}
 	}

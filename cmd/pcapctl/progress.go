@@ -9,7 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 
 	"pcapctl/capture"
@@ -186,12 +185,12 @@ func describeProgress(c *request.Config, now capture.Progress) []string {
 	if c.MaxTime > 0 {
 		elapsed += " of " + c.MaxTime.String()
 	}
-	size := humanize.IBytes(uint64(now.Size))
+	size := sizeText(now.Size)
 	if c.Rotates() {
 		size = "file of " + size
 	}
 	if c.MaxBytes > 0 {
-		size += " of " + humanize.IBytes(uint64(c.MaxBytes))
+		size += " of " + sizeText(c.MaxBytes)
 	}
 	texts := []string{elapsed, plural(now.Packets, "packet"), fmt.Sprintf("%d dropped", now.Dropped.Total()), size}
 	if c.Blob != nil {

@@ -22,6 +22,16 @@ import (
 // errQuery is a query that is well-formed and cannot be applied to the result.
 var errQuery = errors.New("--query cannot be applied to this result")
 
+// notJMESPath is the error of a text that is not a valid query. az takes a word
+// between backticks for a text, which the JMESPath of today does not.
+func notJMESPath(flag, text string, err error) error {
+	hint := ""
+	if strings.Contains(text, "`") {
+		hint = "; between backticks stands JSON: write a text in single quotes, such as [?name=='web']"
+	}
+	return fault.Errorf(fault.Invalid, "%s %s is not a valid JMESPath expression: %w%s", flag, fault.Quote(text), err, hint)
+}
+
 // search applies a query to a result. The query sees the result as it is
 // printed, and as az prints the service's: the members of properties beside it as
 // well, and a list without the object around it. What it finds is given as it is

@@ -96,3 +96,18 @@ func TestQueryNotApplicable(t *testing.T) {
 		}
 	}
 }
+
+// az takes a word between backticks for a text, and many of its examples have it: the
+// error says how it is written.
+func TestQueryWithBackticks(t *testing.T) {
+	const says = "write a text in single quotes"
+	for query, told := range map[string]bool{"[?name==`web`]": true, "[[": false} {
+		if err := (&output{format: "json", query: query}).check(); fault.ClassOf(err) != fault.Invalid || strings.Contains(err.Error(), says) != told {
+			t.Errorf("%s: %v", query, err)
+		}
+		_, err := (&waitFlags{custom: query}).condition()
+		if fault.ClassOf(err) != fault.Invalid || strings.Contains(err.Error(), says) != told {
+			t.Errorf("--custom %s: %v", query, err)
+		}
+	}
+}

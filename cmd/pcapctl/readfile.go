@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -150,7 +149,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
 	if err == nil && result.Packets == 0 {
 		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
-		if ends := aboutEnds(result.Resource().Properties.Filters); ends != nil {
+		if ends := aboutEnds(result.Resource().Properties.Filters[a.typed.ofEnds:]); ends != nil {
 			why += "; " + ends[0] + "; --local-address says which side of the file is local"
 		}
 		a.say("%s", why)
@@ -170,13 +169,13 @@ func (a *app) startReadProgress(s *capture.Session) *progress {
 			return sight{texts, -1}
 		}
 		now := s.Progress()
-		text := humanize.IBytes(uint64(now.BytesRead))
+		text := sizeText(now.BytesRead)
 		part := -1.0
 		if size > 0 {
-			text += " of " + humanize.IBytes(uint64(size))
+			text += " of " + sizeText(size)
 			part = min(float64(now.BytesRead)/float64(size), 1)
 		}
-		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), humanize.IBytes(uint64(now.Size))}, part}
+		return sight{[]string{text + " read", fmt.Sprintf("%d of %s kept", now.Packets, plural(now.PacketsRead, "packet")), sizeText(now.Size)}, part}
 	})
 }
 

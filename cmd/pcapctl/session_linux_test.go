@@ -329,7 +329,7 @@ func TestStateFolderOfNoUse(t *testing.T) {
 		code int
 		says string
 	}{
-		{"readonly", func() { mount("1m", "-o", "remount,ro") }, 3, "read-only file system; run pcapctl as its owner, or name another folder with --state-dir"},
+		{"readonly", func() { mount("1m", "-o", "remount,ro") }, 3, "read-only file system; name another folder with --state-dir"},
 		{"full", func() { mount("1m"); fillUp(t, state) }, 7, "no space left on device; free some space"},
 		{"almost", func() { mount("16k") }, 7, "no space left on device; free some space"},
 		{"foreign", func() { must(t, os.Mkdir(state, 0o755)); must(t, os.Chown(state, 23001, 23001)) }, 3, "belongs to another user (user id 23001)"},

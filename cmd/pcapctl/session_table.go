@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
 )
@@ -58,7 +56,7 @@ func resourceRow(r *capture.Resource) []string {
 	}
 	row[colPackets] = strconv.FormatUint(st.PacketsCaptured, 10)
 	row[colDropped] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
-	row[colSize] = humanize.IBytes(uint64(savedSize(st)))
+	row[colSize] = sizeText(savedSize(st))
 	row[colSaved] = savedIn(st)
 	return row
 }

@@ -61,7 +61,13 @@ func sessionArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return fault.Errorf(fault.Invalid, "%s needs the name of a session; `pcapctl list` shows them", cmd.CommandPath())
+			all := ""
+			for _, flag := range []string{"all", "ended"} {
+				if cmd.Flags().Lookup(flag) != nil {
+					all = ", or --" + flag
+				}
+			}
+			return fault.Errorf(fault.Invalid, "%s needs the name of a session%s; `pcapctl list` shows them", cmd.CommandPath(), all)
 		case len(args) > most:
 			return fault.Errorf(fault.Invalid, "%s takes one name, but %s was given, too", cmd.CommandPath(), fault.Quote(args[most]))
 		}

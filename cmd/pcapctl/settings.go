@@ -63,14 +63,16 @@ var otherVariables = []string{
 // that is misspelt would be ignored silently.
 func unknownVariables(environ []string) []string {
 	known := slices.Clone(otherVariables)
+	meant := []string{"CONFIG"} // nobody means to set what a command is told
 	for _, info := range settingTable {
 		known = append(known, info.variable())
+		meant = append(meant, strings.TrimPrefix(info.variable(), variablePrefix))
 	}
 	var unknown []string
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, variablePrefix) && !slices.Contains(known, name) {
-			unknown = append(unknown, "the environment has "+fault.Quote(name)+", which is not a setting"+didYouMean(name, "", known))
+			unknown = append(unknown, "the environment has "+fault.Quote(name)+", which is not a setting"+didYouMean(strings.TrimPrefix(name, variablePrefix), variablePrefix, meant))
 		}
 	}
 	slices.Sort(unknown)

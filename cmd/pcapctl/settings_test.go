@@ -89,3 +89,19 @@ func TestSettingsAreRead(t *testing.T) {
 		})
 	}
 }
+
+// What a command for a file is told in its environment is known, and is not suggested
+// for a setting that is misspelt.
+func TestUnknownVariables(t *testing.T) {
+	t.Parallel()
+	for variable, want := range map[string]string{
+		"PCAPCTL_FILE=x":      "",
+		"PCAPCTL_XYZW=1":      `the environment has "PCAPCTL_XYZW", which is not a setting`,
+		"PCAPCTL_CONFIGG=x":   `the environment has "PCAPCTL_CONFIGG", which is not a setting; did you mean "PCAPCTL_CONFIG"?`,
+		"PCAPCTL_MIN_FREEE=x": `the environment has "PCAPCTL_MIN_FREEE", which is not a setting; did you mean "PCAPCTL_MIN_FREE"?`,
+	} {
+		if got := strings.Join(unknownVariables([]string{variable}), "\n"); got != want {
+			t.Errorf("%s: %q, want %q", variable, got, want)
+		}
+	}
+}

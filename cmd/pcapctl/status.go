@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture/registry"
@@ -44,7 +43,7 @@ func (v statusView) table() (head []string, rows [][]string) {
 		head = append(slices.Clip(head), "bytes left", "time left")
 		left := []string{"no limit", "no limit"}
 		if r.TotalBytesPerSession != nil {
-			left[0] = humanize.IBytes(uint64(*r.TotalBytesPerSession))
+			left[0] = sizeText(*r.TotalBytesPerSession)
 		}
 		if r.TimeLimitInSeconds != nil {
 			left[1] = time.Duration(*r.TimeLimitInSeconds * float64(time.Second)).Round(time.Second).String()

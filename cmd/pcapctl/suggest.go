@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,7 +49,17 @@ func noArguments(cmd *cobra.Command, args []string) error {
 			hint = here
 		}
 	}
-	return fault.Errorf(fault.Invalid, "unknown %s %s%s; see %s --help", what, fault.Quote(args[0]), hint, cmd.CommandPath())
+	return fault.Errorf(fault.Invalid, "unknown %s %s%s", what, fault.Quote(args[0]), seeHelp(cmd, hint))
+}
+
+// seeHelp ends a message of a word that is not known, with what it was probably
+// meant for, if that is known.
+func seeHelp(cmd *cobra.Command, hint string) string {
+	list := "`" + cmd.CommandPath() + " --help` lists all"
+	if strings.HasSuffix(hint, "?") {
+		return hint + " " + list
+	}
+	return hint + "; " + list
 }
 
 // commandNames are the names by which a command's own commands may be called,

@@ -85,6 +85,11 @@ func scalar(n *yaml.Node) string {
 // writeTable writes a table, within the width of the terminal if there is one: a
 // row that would be longer than a line becomes a block of lines.
 func (o *output) writeTable(w io.Writer, head []string, rows [][]string) error {
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = visible(cell)
+		}
+	}
 	if o.width > 0 && head != nil && tableWidth(head, rows) > o.width {
 		return writeLines(w, blocks(head, rows, o.width))
 	}

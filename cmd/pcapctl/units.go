@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -75,4 +76,14 @@ func secondCount(text string) (*int64, error) {
 		return nil, fmt.Errorf("%s is not a whole number of seconds", fault.Quote(text))
 	}
 	return new(int64(d / time.Second)), nil
+}
+
+// sizeText writes a number of bytes for people. What is just below a unit is that
+// unit: 1.0 GiB and not 1024 MiB, as it would be by rounding.
+func sizeText(n int64) string {
+	text := humanize.IBytes(uint64(n))
+	if strings.HasPrefix(text, "1024 ") {
+		return humanize.IBytes(1 << bits.Len64(uint64(n)))
+	}
+	return text
 }

@@ -65,3 +65,15 @@ func TestShortFilterLists(t *testing.T) {
 		}
 	}
 }
+
+// A size just below a unit is that unit.
+func TestSizeText(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0: "0 B", 24: "24 B", 1023: "1023 B", 1024: "1.0 KiB", 1<<20 - 1: "1.0 MiB", 1<<30 - 60_000: "1.0 GiB", 1 << 30: "1.0 GiB", 10_000_000: "9.5 MiB", 1000 << 20: "1000 MiB",
+	} {
+		if got := sizeText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}

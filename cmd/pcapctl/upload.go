@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"pcapctl/capture"
@@ -32,7 +31,7 @@ func destinations(c *request.Config) string {
 }
 
 func describeUpload(p deliver.Progress) string {
-	text := fmt.Sprintf("%s of %s uploaded", humanize.IBytes(uint64(p.Staged)), humanize.IBytes(uint64(max(p.Size, p.Staged))))
+	text := fmt.Sprintf("%s of %s uploaded", sizeText(p.Staged), sizeText(max(p.Size, p.Staged)))
 	if p.Problem != "" {
 		text += ", trying again: " + p.Problem
 	}
@@ -148,7 +147,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		File: j.Path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
 		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,
 	}
-	a.say("%s is complete: %s, of which %s had been sent before", res.URL, humanize.IBytes(uint64(res.Size)), humanize.IBytes(uint64(res.Reused)))
+	a.say("%s is complete: %s, of which %s had been sent before", res.URL, sizeText(res.Size), sizeText(res.Reused))
 	// A spool is there for the upload alone.
 	spool := filepath.Dir(j.Path) == settings.SpoolDir
 	files := []capture.FileResult{{Path: j.Path, SizeInBytes: res.Size}}

@@ -70,7 +70,7 @@ func (w *waitFlags) condition() (waitCondition, error) {
 		}
 		expr, err := jmespath.Compile(w.custom)
 		if err != nil {
-			return c, fault.Errorf(fault.Invalid, "--custom %s is not a valid JMESPath expression: %w", fault.Quote(w.custom), err)
+			return c, notJMESPath("--custom", w.custom, err)
 		}
 		c.holds = func(s *registry.Session, err error) (bool, error) {
 			if err != nil {

@@ -132,7 +132,7 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Is(name) })
 		switch {
 		case at < 0:
-			missing = append(missing, name)
+			missing = append(missing, fault.Quote(name))
 		case slices.ContainsFunc(chosen, func(i netif.Interface) bool { return i.Index == all[at].Index }):
 			// Named twice is as good as named once.
 		default:
