@@ -72,7 +72,7 @@ func TestFilePath(t *testing.T) {
 		{"relative, a folder", linux, "a/", "", []string{"is a folder"}},
 		{"without the first slash", linux, "var/captures/x.cap", "", []string{`lacks its first slash: write "/var/captures/x.cap"`}},
 		{"home", linux, "~/x", "", []string{`"/var/captures/x.cap"`}},
-		{"way out", linux, "/var/captures/../../etc/passwd", "", []string{`has ".." in it`}},
+		{"way out", linux, "/var/captures/../../etc/passwd", "", []string{`has ".." in it, which a path may not have: write it without, below "/var/captures"`}},
 		{"way out and back", linux, "/var/captures/a/../x", "", []string{`has ".." in it`}},
 		{"dots in a name", linux, "/var/captures/a..b", "/var/captures/a..b.cap", nil},
 		{"elsewhere", linux, "/tmp/x", "", []string{`"/tmp/x" does not lie under the captures folder "/var/captures": write "/var/captures/x.cap", or name another captures folder with --captures-dir "/tmp"`}},

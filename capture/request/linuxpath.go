@@ -45,7 +45,7 @@ func (linuxRules) under(given, dir string, o Output) (string, string) {
 	last := parts[len(parts)-1]
 	switch {
 	case slices.Contains(parts, ".."):
-		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have: write it without, below %s`, fault.Quote(given), fault.Quote(dir))
 	case file == dir || last == "" || last == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(path.Join(file, "x.cap")))
 	case !ok:

@@ -44,7 +44,7 @@ func (windowsRules) under(given, dir string, o Output) (string, string) {
 	case !windowsAbsolute(given):
 		return "", fmt.Sprintf("%s is a relative path: write the absolute one, %s", fault.Quote(given), fault.Quote(suggest(dir, given, `\`)))
 	case slices.Contains(parts, ".."):
-		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have`, fault.Quote(given))
+		return "", fmt.Sprintf(`%s has ".." in it, which a path may not have: write it without, below %s`, fault.Quote(given), fault.Quote(dir))
 	case sameName(file, dir) || isWindowsSeparator(rune(given[len(given)-1])) || parts[len(parts)-1] == ".":
 		return "", fmt.Sprintf("%s is a folder: write a file's name behind it, such as %s", fault.Quote(given), fault.Quote(strings.TrimSuffix(file, `\`)+`\x.cap`))
 	case len(file) < len(prefix) || !sameName(file[:len(prefix)], prefix):

@@ -52,12 +52,26 @@ func (r *requestFlags) overrideContinuous(given *pflag.FlagSet, p *request.Prope
 	if p.CaptureSettings == nil {
 		p.CaptureSettings = &request.CaptureSettings{}
 	}
-	for _, word := range r.captureSettings {
+	for _, word := range splitSettings(r.captureSettings) {
 		if err := setCaptureSetting(p.CaptureSettings, word); err != nil {
 			faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--capture-settings", Message: err.Error()})
 		}
 	}
 	return fault.OfRequest(faults)
+}
+
+// splitSettings takes apart what was written within one pair of quotes:
+// "file-count=3 file-size-in-bytes=1MB".
+func splitSettings(given []string) []string {
+	var words []string
+	for _, g := range given {
+		if strings.Count(g, "=") > 1 {
+			words = append(words, strings.Fields(g)...)
+		} else {
+			words = append(words, g)
+		}
+	}
+	return words
 }
 
 // setCaptureSetting sets one member from name=value.

@@ -90,7 +90,7 @@ func overrideLimits(given *pflag.FlagSet, p *request.Properties) error {
 	var faults []fault.Detail
 	for _, limit := range limitsOf(p) {
 		if key := limit.setting.key; given.Changed(key) {
-			faults = append(faults, limit.set("--"+key, textOf(given, key))...)
+			faults = append(faults, limit.set(aliasOf(given, "--"+key), textOf(given, key))...)
 		}
 	}
 	return fault.OfRequest(faults)

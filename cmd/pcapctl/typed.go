@@ -99,6 +99,16 @@ func aliasOf(given *pflag.FlagSet, flag string) string {
 	return flag
 }
 
+// shownFlag is the flag by the name that the help shows, where it has two.
+func shownFlag(flag string) string {
+	for alias, name := range aliases {
+		if flag == "--"+name && name != "name" { // which has a shorthand
+			return "--" + alias
+		}
+	}
+	return flag
+}
+
 var filterTarget = regexp.MustCompile(`^properties\.filters\[(\d+)\]\.?(.*)$`)
 
 // target is a JSON path by the name that was typed.
@@ -107,7 +117,7 @@ func (t *typedNames) target(path string) string {
 		return flag
 	}
 	if flag, ok := memberFlags[path]; ok && t.onlyFlags {
-		return flag
+		return shownFlag(flag)
 	}
 	if path == "properties.storageLocation" && t.onlyFlags {
 		return "--file-path"
@@ -148,7 +158,10 @@ func (t *typedNames) message(text string) string {
 		last := found[strings.LastIndexByte(found, '.')+1:]
 		for member, flag := range memberFlags {
 			if strings.HasSuffix(member, "."+last) {
-				return flag
+				if typed := t.targets[member]; strings.HasPrefix(typed, "--") {
+					return typed
+				}
+				return shownFlag(flag)
 			}
 		}
 		return found
