@@ -274,6 +274,10 @@ func guardProgram() string {
 	return ""
 }
 
+// sameInterrupt is the time within which several SIGINT are one: timeout(1) sends
+// the signal to its child, and at once to the whole process group as well.
+const sameInterrupt = 200 * time.Millisecond
+
 // untilSignal gives a context that the first signal ends. A second Ctrl-C, or
 // SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
 // last packet that was written whole. A second SIGTERM does nothing: two who
@@ -292,6 +296,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
+		var last time.Time // SIGINT
 		for first := true; ; first = false {
 			var sig os.Signal
 			select {
@@ -299,7 +304,14 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 				return
 			case sig = <-signals:
 			}
-			atOnce := sig == syscall.SIGQUIT || sig == os.Interrupt && !first
+			atOnce := sig == syscall.SIGQUIT
+			if sig == os.Interrupt {
+				again := time.Since(last) < sameInterrupt
+				if last = time.Now(); again {
+					continue
+				}
+				atOnce = !first
+			}
 			switch {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
@@ -329,7 +341,11 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 // announce says in words what is being captured and when it ends, at the latest
 // by what a user does.
 func (a *app) announce(p *capture.Plan, end string) string {
-	return a.announceFrom(p.Source.Name(), p.Config, end)
+	text := a.announceFrom(p.Source.Name(), p.Config, end)
+	if p.Config.MaxTime == 0 { // 0 is easily taken for the opposite
+		text += "; no time limit"
+	}
+	return text
 }
 
 // announceFrom does it for any source of packets, which may have several ends.
