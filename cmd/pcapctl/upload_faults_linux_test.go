@@ -303,6 +303,7 @@ func TestBlobCtrlCTwice(t *testing.T) {
 	r.captured()
 	run.signal(os.Interrupt)
 	run.waitFor("Ctrl-C leaves the rest for `pcapctl upload s`")
+	time.Sleep(sameInterrupt) // within which two are one
 	again := time.Now()
 	run.signal(os.Interrupt)
 	run.wait(8)
