@@ -38,8 +38,11 @@ type linkWatch struct {
 
 	looking sync.Mutex // one after the other: a list of interfaces is used before the next is asked for
 
-	mu      sync.Mutex
-	links   []link
+	mu    sync.Mutex
+	links []link
+	// up is what the kernel's messages say of every interface. A list may be newer
+	// than messages that wait still, and would have one change counted twice.
+	up      map[int]bool
 	set     []int // indexes of the members that the socket takes packets of, in order
 	failed  []int // a set that the socket could not take
 	why     error // and why
@@ -85,6 +88,7 @@ func (w *linkWatch) open(ns string, wake func(), capture func(members, joined []
 	}
 	w.mu.Lock()
 	w.watch, w.wake, w.capture = watch, wake, capture
+	w.upAsListed(all)
 	for at := range w.links {
 		l := &w.links[at]
 		if now, found := netif.ByIndex(all, l.Index); found {
@@ -110,13 +114,30 @@ func (w *linkWatch) follow() {
 		// before.
 		w.mu.Lock()
 		for _, i := range changed {
-			w.note(i)
+			w.change(i)
 		}
 		for _, i := range removed {
 			w.remove(i)
 		}
 		w.mu.Unlock()
-		w.look()
+		all := w.look()
+		if err != nil {
+			w.mu.Lock()
+			w.upAsListed(all)
+			w.mu.Unlock()
+		}
+	}
+}
+
+// upAsListed forgets what the messages said: there were none yet, or some were
+// missed.
+func (w *linkWatch) upAsListed(all []netif.Interface) {
+	if all == nil {
+		return
+	}
+	w.up = make(map[int]bool, len(all))
+	for _, i := range all {
+		w.up[i.Index] = i.Up
 	}
 }
 
@@ -143,11 +164,13 @@ func (w *linkWatch) followNamespace(ns *netif.Namespace) {
 // remove takes the last counters of an interface that has gone: they come with
 // the message of its removal, before which it is said to go down.
 func (w *linkWatch) remove(i netif.Interface) {
+	wasUp := w.up[i.Index]
+	delete(w.up, i.Index)
 	l := w.find(i.Index)
 	if l == nil {
 		return
 	}
-	if !l.left && !l.Up && l.downs > 0 {
+	if !l.left && !wasUp && l.downs > 0 {
 		l.downs--
 	}
 	// One that is made anew with the index of this one is another: the kernel has
@@ -156,16 +179,21 @@ func (w *linkWatch) remove(i netif.Interface) {
 	l.present, l.left, l.Counters = false, true, i.Counters
 }
 
-// note takes what is new of an interface that is known.
-func (w *linkWatch) note(i netif.Interface) {
-	l := w.find(i.Index)
-	if l == nil {
-		return
-	}
-	if l.Up && !i.Up {
+// change takes what a message says of an interface.
+func (w *linkWatch) change(i netif.Interface) {
+	wasUp := w.up[i.Index]
+	w.up[i.Index] = i.Up
+	if l := w.find(i.Index); l != nil && wasUp && !i.Up {
 		l.downs++
 	}
-	l.present, l.Counters, l.Up = true, i.Counters, i.Up
+	w.note(i)
+}
+
+// note takes what is new of an interface that is known.
+func (w *linkWatch) note(i netif.Interface) {
+	if l := w.find(i.Index); l != nil {
+		l.present, l.Counters, l.Up = true, i.Counters, i.Up
+	}
 }
 
 // notes tell what happened to the interfaces of a capture that does not take all.
@@ -177,8 +205,12 @@ func (w *linkWatch) notes() (list []string) {
 	}
 	left := slices.ContainsFunc(w.links, func(l link) bool { return l.present })
 	for _, l := range w.links {
-		if l.downs > 0 {
-			list = append(list, fmt.Sprintf("%s went down during the capture (%d×): nothing was captured on it meanwhile", l.Name, l.downs))
+		downs := l.downs
+		if l.present && !l.Up && w.up[l.Index] { // the message of it waits
+			downs++
+		}
+		if downs > 0 {
+			list = append(list, fmt.Sprintf("%s went down during the capture (%d×): nothing was captured on it meanwhile", l.Name, downs))
 		}
 		switch {
 		case !l.present && left:
@@ -202,19 +234,20 @@ func (w *linkWatch) tell(format string, args ...any) {
 	}
 }
 
-// look brings everything up to date.
-func (w *linkWatch) look() {
+// look brings everything up to date. It gives all interfaces, or nil when they
+// could not be asked for.
+func (w *linkWatch) look() (all []netif.Interface) {
 	w.looking.Lock()
 	defer w.looking.Unlock()
 	w.mu.Lock()
 	watch := w.watch
 	w.mu.Unlock()
 	if watch == nil {
-		return // not open yet
+		return nil // not open yet
 	}
 	all, err := watch.List()
 	if err != nil {
-		return // what was known stands
+		return nil // what was known stands
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -222,6 +255,7 @@ func (w *linkWatch) look() {
 		w.links[at].present = false
 	}
 	w.update(all)
+	return all
 }
 
 // update takes all interfaces as they are now.
