@@ -206,6 +206,37 @@ func (None) Discard() {}
 // Finish implements Delivery.
 func (None) Finish(e Ended) Delivered { return Delivered{Files: e.Files} }
 
+// sending is what every delivery has that sends something.
+type sending struct {
+	None
+	target  *Target
+	grace   time.Duration   // how long the upload may go without progress once the capture has ended
+	ctx     context.Context // ends the upload, from wherever
+	abandon context.CancelFunc
+	ending  chan struct{} // closed when the capture has ended and the rest is being sent
+}
+
+func newSending(t *Target, grace time.Duration) sending {
+	s := sending{target: t, grace: grace, ending: make(chan struct{})}
+	s.ctx, s.abandon = context.WithCancel(context.Background())
+	return s
+}
+
+// Warnings implements Delivery.
+func (s *sending) Warnings() []string { return s.target.Warnings() }
+
+// Ending implements Delivery.
+func (s *sending) Ending() <-chan struct{} { return s.ending }
+
+// Abandon implements Delivery.
+func (s *sending) Abandon() bool {
+	if !isClosed(s.ending) {
+		return false
+	}
+	s.abandon()
+	return true
+}
+
 // Target is a blob to be made.
 type Target struct {
 	Address bloburl.Address

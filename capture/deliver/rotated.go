@@ -23,19 +23,14 @@ import (
 // away. The rotation does not wait for it: a file that leaves before it was sent
 // is not sent any more.
 type rotatedFiles struct {
-	None
-	target   *Target // of the first file
-	grace    time.Duration
+	sending        // to the target of the first file
 	most     int64 // bytes of a file at the most
 	metadata Metadata
 	spool    bool // the local files are there for the sake of the blobs only
 
-	ctx     context.Context // ends the upload, from wherever
-	abandon context.CancelFunc
-	ending  chan struct{} // closed when the capture has ended and the rest is being sent
-	idle    chan struct{} // closed when all is done
-	more    chan struct{} // has one element when there is something to do
-	wg      sync.WaitGroup
+	idle chan struct{} // closed when all is done
+	more chan struct{} // has one element when there is something to do
+	wg   sync.WaitGroup
 
 	mu      sync.Mutex
 	files   map[int]*rotatedFile // those that have not left, by their sequence
@@ -62,13 +57,11 @@ type rotatedFile struct {
 }
 
 func newRotated(c *request.Config, s Settings, t *Target) *rotatedFiles {
-	u := &rotatedFiles{
-		target: t, grace: s.Grace, most: mostBytes(c), spool: c.FilePath == "",
+	return &rotatedFiles{
+		sending: newSending(t, s.Grace), most: mostBytes(c), spool: c.FilePath == "",
 		metadata: Metadata{Name: c.Name, Host: c.HostName, Target: c.Target.String(), Filters: c.Filters.String()},
-		ending:   make(chan struct{}), idle: make(chan struct{}), more: make(chan struct{}, 1), files: map[int]*rotatedFile{},
+		idle:     make(chan struct{}), more: make(chan struct{}, 1), files: map[int]*rotatedFile{},
 	}
-	u.ctx, u.abandon = context.WithCancel(context.Background())
-	return u
 }
 
 func (u *rotatedFiles) wake() {
@@ -307,22 +300,7 @@ func (u *rotatedFiles) Progress() Progress {
 	return sum
 }
 
-// Ending implements Delivery.
-func (u *rotatedFiles) Ending() <-chan struct{} { return u.ending }
-
-// Abandon implements Delivery.
-func (u *rotatedFiles) Abandon() bool {
-	if !isClosed(u.ending) {
-		return false
-	}
-	u.abandon()
-	return true
-}
-
 // Resume implements Delivery. Each file has a blob of its own, so that a name
-// Warnings implements Delivery.
-func (u *rotatedFiles) Warnings() []string { return u.target.Warnings() }
-
 // does not tell which.
 func (*rotatedFiles) Resume(string) string { return "`pcapctl upload FILE --storage-path URL`" }
 

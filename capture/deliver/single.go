@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
@@ -20,21 +19,16 @@ import (
 // single is the delivery of the one file of a session. It runs beside the packet
 // loop, which knows nothing of it but the size of the file.
 type single struct {
-	None
-	target *Target
-	grace  time.Duration
-	keep   int64 // bytes of a spool that stay on the disk although they were sent
-	spool  bool  // the file is a spool, and goes when the blob is complete
-	most   int64 // bytes that the file may have
+	sending
+	keep  int64 // bytes of a spool that stay on the disk although they were sent
+	spool bool  // the file is a spool, and goes when the blob is complete
+	most  int64 // bytes that the file may have
 
 	path   string
 	size   int64 // at the start
 	source uploadFile
 
-	up      *azblob.Upload // from Start on
-	ending  chan struct{}
-	ctx     context.Context // ends the upload, from wherever
-	abandon context.CancelFunc
+	up *azblob.Upload // from Start on
 }
 
 // New makes the delivery of a session with one blob, whose target was checked.
@@ -42,8 +36,7 @@ func New(c *request.Config, s Settings, t *Target) Delivery {
 	if c.Rotates() {
 		return newRotated(c, s, t)
 	}
-	d := &single{target: t, grace: s.Grace, keep: s.SpoolSize, spool: c.FilePath == "", most: mostBytes(c), ending: make(chan struct{})}
-	d.ctx, d.abandon = context.WithCancel(context.Background())
+	d := &single{sending: newSending(t, s.Grace), keep: s.SpoolSize, spool: c.FilePath == "", most: mostBytes(c)}
 	return d
 }
 
@@ -81,21 +74,6 @@ func (d *single) CaptureEnded() { d.target.client.StopWatchingFlows() }
 
 // Progress implements Delivery.
 func (d *single) Progress() Progress { return progressOf(d.up.Progress()) }
-
-// Ending implements Delivery.
-func (d *single) Ending() <-chan struct{} { return d.ending }
-
-// Abandon implements Delivery.
-func (d *single) Abandon() bool {
-	if !isClosed(d.ending) {
-		return false
-	}
-	d.abandon()
-	return true
-}
-
-// Warnings implements Delivery.
-func (d *single) Warnings() []string { return d.target.Warnings() }
 
 // Resume implements Delivery.
 func (d *single) Resume(by string) string {

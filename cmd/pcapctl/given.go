@@ -45,6 +45,16 @@ var aliases = map[string]string{
 	"time-limit":    setTime.key,
 }
 
+// aliasFor is the alias of a flag, "" for one that has none.
+func aliasFor(name string) string {
+	for alias, of := range aliases {
+		if of == name {
+			return alias
+		}
+	}
+	return ""
+}
+
 // applyAliases gives the flags the values that were given by their other names.
 // Two different values for one flag are a mistake.
 func applyAliases(cmd *cobra.Command) error {

@@ -159,14 +159,12 @@ func writeFlags(b *strings.Builder, cmd *cobra.Command) {
 func writeFlag(b *strings.Builder, f *pflag.Flag) {
 	value, usage := pflag.UnquoteUsage(f)
 	name := "      --" + f.Name
-	for alias, of := range aliases {
-		switch {
-		case of != f.Name:
-		case f.Shorthand == "":
-			name, usage = "      --"+alias, usage+" (also --"+f.Name+")"
-		default: // the shorthand is of the name
-			usage += " (also --" + alias + ")"
-		}
+	switch alias := aliasFor(f.Name); {
+	case alias == "":
+	case f.Shorthand == "":
+		name, usage = "      --"+alias, usage+" (also --"+f.Name+")"
+	default: // the shorthand is of the name
+		usage += " (also --" + alias + ")"
 	}
 	if f.Shorthand != "" {
 		name = "  -" + f.Shorthand + ", --" + f.Name

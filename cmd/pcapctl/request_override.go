@@ -65,14 +65,15 @@ func armID(group, rest string) string {
 // limit is a member of the request that is also a setting of the host.
 type limit struct {
 	setting *setting[*int64]
+	path    string // of the member
 	member  **int64
 }
 
 func limitsOf(p *request.Properties) []limit {
 	return []limit{
-		{setPerPacket, &p.BytesToCapturePerPacket},
-		{setTotal, &p.TotalBytesPerSession},
-		{setTime, &p.TimeLimitInSeconds},
+		{setPerPacket, "properties.bytesToCapturePerPacket", &p.BytesToCapturePerPacket},
+		{setTotal, "properties.totalBytesPerSession", &p.TotalBytesPerSession},
+		{setTime, "properties.timeLimitInSeconds", &p.TimeLimitInSeconds},
 	}
 }
 

@@ -72,13 +72,9 @@ func (r *requestFlags) typedNames(given *pflag.FlagSet, s *settings, p *request.
 	if given.Changed("vm") {
 		t.targets["properties.target"] = "--vm"
 	}
-	for member, limit := range map[string]limit{
-		"properties.bytesToCapturePerPacket": {setPerPacket, &p.BytesToCapturePerPacket},
-		"properties.totalBytesPerSession":    {setTotal, &p.TotalBytesPerSession},
-		"properties.timeLimitInSeconds":      {setTime, &p.TimeLimitInSeconds},
-	} {
+	for _, limit := range limitsOf(p) {
 		if _, ok := limit.setting.given(s); ok && *limit.member == nil {
-			t.targets[member] = limit.setting.key
+			t.targets[limit.path] = limit.setting.key
 		}
 	}
 	if given.Changed("filters") || given.Changed("filter") || r.ends.filters() != nil {
@@ -91,20 +87,16 @@ func (r *requestFlags) typedNames(given *pflag.FlagSet, s *settings, p *request.
 
 // aliasOf is the flag by the name that was written, where it has two.
 func aliasOf(given *pflag.FlagSet, flag string) string {
-	for alias, name := range aliases {
-		if flag == "--"+name && given.Changed(alias) {
-			return "--" + alias
-		}
+	if alias := aliasFor(strings.TrimPrefix(flag, "--")); alias != "" && given.Changed(alias) {
+		return "--" + alias
 	}
 	return flag
 }
 
 // shownFlag is the flag by the name that the help shows, where it has two.
 func shownFlag(flag string) string {
-	for alias, name := range aliases {
-		if flag == "--"+name && name != "name" { // which has a shorthand
-			return "--" + alias
-		}
+	if alias := aliasFor(strings.TrimPrefix(flag, "--")); alias != "" && flag != "--name" { // which has a shorthand
+		return "--" + alias
 	}
 	return flag
 }
