@@ -36,6 +36,7 @@ type Request struct {
 	Comp    string // "block", "blocklist", or ""
 	BlockID string // of a block
 	N       int    // how many of the same method and comp came before it
+	Try     int    // how many of these were for the same block
 	Fault   Fault
 	Status  int // of the answer; 0 when there was none
 }
@@ -179,8 +180,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, backend http.Handl
 	req := Request{Method: r.Method, Comp: q.Get("comp"), BlockID: q.Get("blockid")}
 	p.mu.Lock()
 	key := req.Method + req.Comp
-	req.N = p.seen[key]
+	req.N, req.Try = p.seen[key], p.seen[key+req.BlockID]
 	p.seen[key]++
+	if req.BlockID != "" {
+		p.seen[key+req.BlockID]++
+	}
 	if p.rule != nil {
 		req.Fault = p.rule(req)
 	}
