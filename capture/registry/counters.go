@@ -154,7 +154,7 @@ type counters struct {
 
 // counters reads the counters. They are zero when they cannot be read.
 func (f *folder) counters() counters {
-	file, err := f.file(liveName, os.O_RDONLY)
+	file, err := f.file(liveName, os.O_RDONLY, liveSize)
 	if err != nil {
 		return counters{}
 	}

@@ -103,12 +103,12 @@ func (f *folder) rotatedFiles(rec *Record) []rotatedFile {
 	if count <= 0 || len(paths) == 0 {
 		return nil
 	}
-	file, err := f.file(rotationName, os.O_RDONLY)
+	file, err := f.file(rotationName, os.O_RDONLY, maxSlots)
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, min(count, maxFile/slotSize)*slotSize))
+	text, err := io.ReadAll(io.LimitReader(file, min(count, maxSlots/slotSize)*slotSize))
 	if err != nil {
 		return nil
 	}

@@ -129,6 +129,11 @@ func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, erro
 	reg := registry.New(ord.StateDir)
 	s, err := reg.WaitBegun(ctx, *ord.Request.Name)
 	switch {
+	case errors.Is(err, registry.ErrForeign):
+		if err := reg.Check(*ord.Request.Name); err != nil {
+			return nil, err // the name is taken, as without --if-exists
+		}
+		return nil, registry.ErrUnknown // it is free again
 	case err != nil:
 		return nil, err
 	case s.Err != nil:

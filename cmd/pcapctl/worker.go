@@ -58,10 +58,12 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, re
 	a.warn(ans.Warnings...)
 	if ctx.Err() != nil {
 		// Ctrl-C while the worker was starting, which it could not be told then.
-		s, _, err := reg.Stop(context.WithoutCancel(ctx), name)
-		if err != nil {
-			return err
+		e := ended{name: name}
+		a.untilEnded(context.WithoutCancel(ctx), &e, defaultEndTimeout, func(ctx context.Context) { e.session, _, e.err = reg.Stop(ctx, name) })
+		if e.err != nil {
+			return e.err
 		}
+		s := e.session
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
