@@ -129,7 +129,7 @@ func (r *Registry) Look() (*Listing, error) {
 		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	own, err := l.scan(root)
+	own, err := l.scan(root, maxListed)
 	if err != nil {
 		return nil, r.failed("read", err)
 	}
@@ -156,8 +156,8 @@ func (r *Registry) Look() (*Listing, error) {
 
 // scan reads the names in the state folder, of which another user may have made
 // any number: it opens nothing, and keeps only the names of this user's folders,
-// which it gives back sorted, and some of the others.
-func (l *Listing) scan(root *os.Root) (own []string, err error) {
+// up to most, which it gives back sorted, and some of the others.
+func (l *Listing) scan(root *os.Root, most int) (own []string, err error) {
 	err = eachName(root, func(name string) {
 		if !canBeSession(name) {
 			return
@@ -174,7 +174,7 @@ func (l *Listing) scan(root *os.Root) (own []string, err error) {
 			if l.Foreign++; len(l.Others) < maxOthers {
 				l.Others = append(l.Others, Other{name, userName(owner)})
 			}
-		case len(own) == maxListed:
+		case len(own) == most:
 			l.Left++
 		default:
 			own = append(own, name)
