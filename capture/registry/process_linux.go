@@ -130,7 +130,7 @@ func (p process) facts() (facts, error) {
 		case "State":
 			f.state = value
 		case "Uid":
-			for _, id := range strings.Fields(value) {
+			for id := range strings.FieldsSeq(value) {
 				n, err := strconv.Atoi(id)
 				if err != nil {
 					return facts{}, err

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"time"
 
 	"pcapctl/capture"
@@ -86,8 +87,18 @@ func (f *folder) session() *Session {
 	// The lock before the record: a process writes the outcome and then lets go
 	// of the lock. So when the lock is free first and the record then has no
 	// outcome, the process will never write one.
-	_, alive, err := holder(f.lock)
-	s.Alive = alive
+	proc, alive, err := holdingProcess(f.lock)
+	if s.Alive = alive; alive {
+		// Which process it is may not be known, in another container for one. Then it is
+		// not known to be a stranger, either.
+		if err == nil {
+			err = f.checkHolder(proc)
+		}
+		if !errors.Is(err, ErrStranger) {
+			err = nil
+		}
+		proc.close()
+	}
 	if err == nil {
 		s.Record, err = f.record()
 	}

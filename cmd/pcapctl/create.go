@@ -127,6 +127,10 @@ func isTaken(err error) bool {
 // request, once packets are being captured.
 func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, error) {
 	reg := registry.New(ord.StateDir)
+	word := time.AfterFunc(sayWaitingAfter, func() {
+		a.say("session %s exists, and has not begun to capture yet; waiting for it, Ctrl-C ends that", *ord.Request.Name)
+	})
+	defer word.Stop()
 	s, err := reg.WaitBegun(ctx, *ord.Request.Name)
 	switch {
 	case errors.Is(err, registry.ErrForeign):

@@ -214,7 +214,7 @@ func TestOneBadRecordHidesNoOther(t *testing.T) {
 				if code != 0 || !strings.Contains(out.String(), "good1") || !strings.Contains(out.String(), "good2") || !strings.Contains(out.String(), "bad") {
 					t.Errorf("%s: exit code %d: %.2000s%s", format, code, out.String(), errs.String())
 				}
-				if n := strings.Count(errs.String(), "\n"); n > 1 || (n == 1) != (test.warns != "") || !strings.Contains(errs.String(), test.warns) {
+				if n := strings.Count(errs.String(), `session "bad": `); n > 1 || (n == 1) != (test.warns != "") || !strings.Contains(errs.String(), test.warns) {
 					t.Errorf("%s: %s", format, errs.String())
 				}
 				shown := out.String() + errs.String()
