@@ -57,6 +57,7 @@ type Session struct {
 	unguarded atomic.Bool     // which has been told
 	made      storage.FileID  // the first file
 	drops     dropLog
+	alerted   atomic.Pointer[string] // what was told last
 
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
@@ -273,7 +274,10 @@ func (e events) Complete(f save.File) {
 func (e events) Leaving(f save.File) { e.s.delivery.Leaving(f) }
 
 // Warn implements save.Events.
-func (e events) Warn(text string) { e.s.notes.add(text) }
+func (e events) Warn(text string) {
+	e.s.notes.add(text)
+	e.s.alert(text)
+}
 
 // runOnFile runs the command for a file that is finished. Those that were full
 // before the session ended are told no stop reason.

@@ -269,8 +269,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		s.reason = reason
 	}
 	if ferr != nil && err == nil {
-		// A file that was only renamed is complete.
-		if d, ok := errors.AsType[*storage.Displaced](ferr); !ok || d.Now == "" {
+		if d, ok := errors.AsType[*storage.Displaced](ferr); !ok || s.endsBy(d) {
 			reason = FileFailed
 		}
 		err = save.FileError(s.Plan.Config, ferr)

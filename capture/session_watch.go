@@ -13,8 +13,7 @@ import (
 const lookEvery = 500 * time.Millisecond
 
 // watchFile looks where the file is until the session has ended, and tells when it is not where it was. A file that was
-// renamed is good where it is now, and a ring goes on with the next. What nobody can reach any more need not be captured:
-// end then ends the capture.
+// renamed is good where it is now, and a ring goes on with the next; otherwise end ends the capture.
 func (s *Session) watchFile(end context.CancelFunc) {
 	var last *storage.Displaced
 	ended := false
@@ -25,14 +24,19 @@ func (s *Session) watchFile(end context.CancelFunc) {
 		}
 		last = d
 		text := d.Error()
-		if ended = d.Now == "" && (!s.sink.Rotates() || d.FolderGone()); ended {
+		if ended = s.endsBy(d); ended {
 			text += "; the capture ends"
 		}
-		s.options.Tell(text)
+		s.alert(text)
 		if ended {
 			end()
 		}
 	})
+}
+
+// endsBy reports whether a capture ends by it. What nobody can reach any more need not be captured.
+func (s *Session) endsBy(d *storage.Displaced) bool {
+	return d.FolderGone() || d.Now == "" && !s.sink.Rotates()
 }
 
 // protect puts a file under guard. That there is none is told once, of the first file by the sink.
@@ -71,6 +75,13 @@ func (s *Session) tellUnguarded(err error) {
 	if !s.unguarded.Swap(true) {
 		text := save.Unguarded(err)
 		s.notes.add(text)
+		s.alert(text)
+	}
+}
+
+// alert tells at once what goes wrong, unless that was the last thing told. What goes wrong at the start is in Warnings.
+func (s *Session) alert(text string) {
+	if last := s.alerted.Swap(&text); s.begun.Load() && (last == nil || *last != text) {
 		s.options.Tell(text)
 	}
 }

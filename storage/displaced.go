@@ -182,9 +182,13 @@ func copyPart(to, from *os.File, offset, n int64) error {
 
 // freeName is the name, or one like it that nothing has.
 func (d *Folder) freeName(name string) string {
-	stem, ext, _ := strings.Cut(name, ".")
+	ext := filepath.Ext(name)
+	if ext == ".gz" || ext == ".zst" {
+		ext = filepath.Ext(strings.TrimSuffix(name, ext)) + ext
+	}
+	stem := strings.TrimSuffix(name, ext)
 	for n := 1; d.Has(name); n++ {
-		name = fmt.Sprintf("%s-copy%d.%s", stem, n, ext)
+		name = fmt.Sprintf("%s-copy%d%s", stem, n, ext)
 	}
 	return name
 }

@@ -62,8 +62,8 @@ func (r *Reserve) Open(folder *storage.Folder, minFree *int64) error {
 	if least == 0 {
 		return nil
 	}
-	if free < least {
-		return fault.Errorf(fault.LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
+	if free < least+2*fileOverhead { // it would end at once
+		return fault.Errorf(fault.LocalFile, "the disk of %s has %s left, of which %s are to stay free: free some space, or lower --min-free (0 turns it off)",
 			folder.Path(), fault.Size(free), fault.Size(least))
 	}
 	r.folder, r.least, r.asked = folder, least, minFree != nil

@@ -158,6 +158,9 @@ func FileError(c *request.Config, err error) error {
 		}
 		return fault.Errorf(fault.LocalFile, "%w", err)
 	}
+	if errors.Is(err, storage.ErrTampered) {
+		return fault.Errorf(fault.LocalFile, "the capture file is not complete: %w; see that nothing tidies up there while a capture runs, or name another folder with --captures-dir", err)
+	}
 	hint := "what was written before is kept and readable"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		member := "totalBytesPerSession"
