@@ -84,6 +84,14 @@ type fixture struct {
 
 func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	t.Helper()
+	f := openWith(t, v, dir, func(*storage.File) error { return nil })
+	f.Recorder = NewRecorder(f.encoder, f.sink, f.o.Counters, limit, len(f.o.Header))
+	return f
+}
+
+// openWith opens a sink whose files guard is told of; it has no recorder yet.
+func openWith(t *testing.T, v variant, dir string, guard func(*storage.File) error) *fixture {
+	t.Helper()
 	e := &pcapEncoder{link: pcapfile.Ethernet, cutter: newCutter(&request.Config{})}
 	f := &fixture{events: &recorded{}}
 	folder, err := storage.OpenFolder(dir, filepath.Join(dir, "x.cap"))
@@ -92,7 +100,7 @@ func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	}
 	t.Cleanup(func() { _ = folder.Close() })
 	f.o = Options{
-		Folder: folder, Path: filepath.Join(dir, "x.cap"), Compress: v.compress, Files: v.files, Guard: func(*storage.File) error { return nil },
+		Folder: folder, Path: filepath.Join(dir, "x.cap"), Compress: v.compress, Files: v.files, Guard: guard,
 		Events: f.events, Reserve: &Reserve{}, Losses: func() Losses { return Losses{} }, Header: e.Begin(nil), Whole: e.Whole, Counters: &Counters{},
 	}
 	if v.files > 0 {
@@ -102,7 +110,7 @@ func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Recorder = NewRecorder(e, s, f.o.Counters, limit, len(f.o.Header))
+	f.Recorder = &Recorder{encoder: e, sink: s}
 	return f
 }
 
