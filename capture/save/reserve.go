@@ -10,9 +10,9 @@ import (
 	"pcapctl/storage"
 )
 
-// MinMinFree is the least disk reserve other than none, in bytes. Less than what
-// is written at once would not hold.
-const MinMinFree = heldSize + bufferSize
+// MinMinFree is the least disk reserve other than none, in bytes. Less would be
+// too little for other programs to go on.
+const MinMinFree = 4 << 20
 
 // The default of the disk reserve: 64 MiB, and none on a disk of which that
 // would be more than a hundredth: a small disk is there to be filled.

@@ -24,7 +24,7 @@ import (
 // and again. What is sent is the file that was made, and nothing of what the link leads to.
 func TestSwappedFileIsNotSent(t *testing.T) {
 	t.Parallel()
-	secret := []byte("only for root")
+	secret := bytes.Repeat([]byte("only for root\n"), 100_000) // more than is captured
 	for _, test := range []struct {
 		name, dir string
 		args      []string
@@ -69,11 +69,11 @@ func TestSwappedFileIsNotSent(t *testing.T) {
 			swapper.Wait()
 			sent := r.blob("captures/x.cap")
 			r.packets(sent, 500)
-			if content, err := os.ReadFile(sent); err != nil || bytes.Contains(content, secret) || swaps.Load() == 0 {
-				t.Errorf("%d swaps; sent %d bytes, with what the link leads to: %v", swaps.Load(), len(content), bytes.Contains(content, secret))
+			if content, err := os.ReadFile(sent); err != nil || bytes.Contains(content, secret[:14]) || swaps.Load() == 0 {
+				t.Errorf("%d swaps; sent %d bytes, with what the link leads to: %v", swaps.Load(), len(content), bytes.Contains(content, secret[:14]))
 			}
 			if got, err := os.ReadFile(hidden); err != nil || !bytes.Equal(got, secret) {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("%d bytes, %v", len(got), err)
 			}
 		})
 	}
