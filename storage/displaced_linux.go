@@ -1,13 +1,10 @@
 package storage
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,12 +102,16 @@ func (d *Folder) look() (now string, why displacement) {
 	if links, err := linksOf(d.self); err == nil && links == 0 {
 		return "", folderRemoved
 	}
-	if path, err := linkOf(d.self); err == nil {
-		if there, err := IdentifyPath(path); err == nil && there == id {
-			return path, folderRenamed
-		}
+	path, err := linkOf(d.self)
+	if err != nil {
+		return d.path, 0 // it cannot be told
 	}
-	if mounted(d.self) {
+	if there, err := IdentifyPath(path); err == nil && there == id {
+		return path, folderRenamed
+	}
+	// What is mounted over a folder does not change where the kernel says that it is. Of one in a file system that is mounted
+	// nowhere it tells the place in that file system.
+	if path == d.real {
 		return "", covered
 	}
 	return "", unmounted
@@ -141,33 +142,6 @@ func linkOf(f *os.File) (path string, err error) {
 		return err
 	})
 	return path, err
-}
-
-// mounted reports whether the file system that f was opened in is mounted where it was. proc_pid_fdinfo(5),
-// proc_pid_mountinfo(5).
-func mounted(f *os.File) bool {
-	var info []byte
-	err := control(f, func(fd int) (err error) {
-		info, err = os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
-		return err
-	})
-	mounts, merr := os.ReadFile("/proc/self/mountinfo")
-	if err != nil || merr != nil {
-		return false
-	}
-	for line := range strings.Lines(string(info)) {
-		id, ok := strings.CutPrefix(line, "mnt_id:")
-		if !ok {
-			continue
-		}
-		prefix := []byte(strings.TrimSpace(id) + " ")
-		for s := bufio.NewScanner(bytes.NewReader(mounts)); s.Scan(); {
-			if bytes.HasPrefix(s.Bytes(), prefix) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // inMemory reports whether the file system of f ends with its last open file.

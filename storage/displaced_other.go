@@ -2,7 +2,10 @@
 
 package storage
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // tag is nothing on this system.
 type tag struct{}
@@ -32,3 +35,5 @@ func (f *File) look() *Displaced {
 }
 
 func (d *Folder) look() (now string, why displacement) { return d.path, 0 }
+
+func linkOf(*os.File) (string, error) { return "", errors.ErrUnsupported }

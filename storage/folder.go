@@ -23,7 +23,7 @@ type Folder struct {
 
 	root *os.Root
 	self *os.File // the same folder, for what a Root has no method for
-	id   FileID
+	real string   // where it was as the kernel told it, "" when it did not
 	// The captures folder, where path lies below it; else the same as the above.
 	top *Folder
 	// least is how many bytes of the disk no copy may take.
@@ -40,11 +40,18 @@ func OpenFolder(dir, path string) (_ *Folder, err error) {
 		return nil, fmt.Errorf("%s is not under %s: %w", path, dir, ErrOutside)
 	}
 	made := ""
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	switch _, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		err := os.MkdirAll(dir, 0o700)
+		if errors.Is(err, fs.ErrExist) { // of a folder above that cannot be looked at
+			err = errors.New(err.Error()) // not a file that exists already
+		}
+		if err != nil {
 			return nil, err
 		}
 		made = dir
+	case err != nil:
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -91,7 +98,7 @@ func newFolder(path string, root *os.Root) (*Folder, error) {
 	}
 	d := &Folder{path: path, root: root, self: self}
 	d.top = d
-	d.id, _ = IdentifyFile(self) // without it nobody notices that it moves
+	d.real, _ = linkOf(self)
 	return d, nil
 }
 

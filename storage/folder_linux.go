@@ -18,7 +18,11 @@ func (d *Folder) Create(name string) (*File, error) {
 	if _, err := os.Lstat("/proc/self/fd"); err != nil {
 		return d.create(name) // without it Appear could do nothing
 	}
-	fd, err := unix.Openat(int(d.self.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	var fd int
+	err := Uninterrupted(func() (err error) {
+		fd, err = unix.Openat(int(d.self.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		return err
+	})
 	if err != nil {
 		return d.create(name) // which says what is wrong, if that is not O_TMPFILE
 	}
@@ -30,7 +34,9 @@ type hidden struct{}
 
 // appear is linkat(2), which overwrites nothing.
 func (hidden) appear(f *File) error {
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(f.folder.self.Fd()), f.base, unix.AT_SYMLINK_FOLLOW)
+	err := Uninterrupted(func() error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(f.folder.self.Fd()), f.base, unix.AT_SYMLINK_FOLLOW)
+	})
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: f.path, Err: err}
 	}

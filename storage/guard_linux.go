@@ -195,7 +195,9 @@ func (g *Guard) Protect(f *File) error {
 		return fmt.Errorf("guard %s: %w", f.path, errors.ErrUnsupported)
 	}
 	s.commit(f.size)
-	err := unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	err := Uninterrupted(func() error {
+		return unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	})
 	if err != nil {
 		return fmt.Errorf("guard %s: %w", f.path, os.NewSyscallError("sendmsg", err))
 	}
@@ -227,7 +229,9 @@ func (s *guardSlot) release() {
 	if g.silent != nil {
 		return
 	}
-	err := unix.Sendmsg(g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	err := Uninterrupted(func() error {
+		return unix.Sendmsg(g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	})
 	if err != nil && !errors.Is(err, unix.EAGAIN) {
 		return // it is dead
 	}
@@ -251,6 +255,8 @@ func (s *guardSlot) release() {
 // flock(2) locks belong to the open file description, which they share. Whoever
 // gets the lock knows that nobody writes to the file any more. Where the file
 // system does not support locks, the file stays without one.
-func (f *File) lock() { _ = unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+func (f *File) lock() {
+	_ = Uninterrupted(func() error { return unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+}
 
 func isInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }
