@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/save"
 )
 
 // goesAway is something that happens to a file, or to its folder, while it is being written.
@@ -65,12 +67,18 @@ func displacedRig(t *testing.T, way *goesAway) (*rig, chan string) {
 	return r, make(chan string, 100)
 }
 
-// second waits for the second file of a ring.
-func second(dir string) string {
-	for ; ; time.Sleep(time.Millisecond) {
-		if list, _ := os.ReadDir(dir); len(list) == 2 {
-			return filepath.Join(dir, list[1].Name())
-		}
+// completed is a watcher that tells of the first file that is complete.
+type completed struct {
+	slow
+	once sync.Once
+	done chan struct{}
+}
+
+func (*completed) Progress(capture.Progress) {}
+
+func (c *completed) File(f save.File) {
+	if f.Complete {
+		c.once.Do(func() { close(c.done) })
 	}
 }
 
@@ -143,7 +151,8 @@ func TestRingWhoseFileGoesAway(t *testing.T) {
 			r, told := displacedRig(t, &way)
 			f := tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1000, 1)
 			p := r.plan(`,"continuousCapture":true,"captureSettings":{"fileCount":3,"fileSizeInBytes":1000000}`, "v1")
-			session := r.startWith(p, capture.Options{MinFree: new(int64), Tell: func(text string) { told <- text }})
+			first := &completed{done: make(chan struct{})}
+			session := r.startWith(p, capture.Options{MinFree: new(int64), Tell: func(text string) { told <- text }, Watcher: first})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan struct{})
@@ -153,7 +162,9 @@ func TestRingWhoseFileGoesAway(t *testing.T) {
 				for range 1500 { // into the second file
 					s.Send(f)
 				}
-				path := second(r.dir)
+				<-first.done
+				list, _ := os.ReadDir(r.dir) // the second is written, and not full
+				path := filepath.Join(r.dir, list[1].Name())
 				if err := way.happen(r.dir, path); err != nil {
 					t.Error(err)
 				}
@@ -184,7 +195,7 @@ func TestRingWhoseFileGoesAway(t *testing.T) {
 				t.Errorf("%d packets in %+v", n, res)
 			}
 			if !way.kept {
-				if left, _ := os.ReadDir(r.dir); len(res.Files) != 0 && way.name != "folder removed" || len(left) != 0 {
+				if left, _ := os.ReadDir(r.dir); len(res.Files) != 0 || len(left) != 0 {
 					t.Errorf("made where the folder was: %v; %+v", left, res.Files)
 				}
 			}

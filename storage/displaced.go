@@ -98,8 +98,8 @@ func (d *Folder) Look(name string) *Displaced {
 	return nil
 }
 
-// place is the path that leads to the folder; ok is false when there is none.
-func (d *Folder) place() (path string, ok bool) {
+// Place is the path that leads to the folder now; ok is false when there is none.
+func (d *Folder) Place() (path string, ok bool) {
 	now, _ := d.look()
 	return now, now != ""
 }
@@ -119,7 +119,7 @@ func (f *File) rescue(d *Displaced) {
 	default:
 		return
 	}
-	dir, ok := to.place()
+	dir, ok := to.Place()
 	if !ok {
 		d.failed = fmt.Errorf("%s cannot be reached any more either", to.path)
 		return

@@ -377,6 +377,11 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	first := failed[0]
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
+	if first.Unreachable {
+		out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
+			"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v", len(failed), len(e.Files), err)}
+		return out
+	}
 	out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and %s sends each of them",
 		len(failed), len(e.Files), err, filepath.Clean(first.Path), u.Resume(""))}

@@ -261,7 +261,29 @@ func (r *rotating) Finish(f Full) error {
 		last.Last = true
 		r.complete(r.fill(&f))
 	}
+	r.relocate()
 	return errors.Join(err, r.failure(), r.away())
+}
+
+// relocate says where the files are that were finished before their folder went
+// away.
+func (r *rotating) relocate() {
+	dir, ok := r.o.Folder.Place()
+	if ok && dir == r.o.Folder.Path() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.list {
+		name := filepath.Base(f.Path)
+		switch {
+		case f.away != nil: // it has been told
+		case !ok:
+			f.Unreachable = true
+		case r.o.Folder.Has(name): // else it was moved, by a command for it, say
+			f.Path = filepath.Join(dir, name)
+		}
+	}
 }
 
 // away is the error of files that are kept and are not where they were made.

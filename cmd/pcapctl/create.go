@@ -419,6 +419,9 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	if files := capture.SummarizeFiles(paths); files != "" {
 		return fmt.Sprintf("%s (%s)", files, sizeText(size))
 	}
+	if list == nil {
+		return "no file is left"
+	}
 	return strings.Join(list, ", ")
 }
 
