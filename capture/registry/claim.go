@@ -259,10 +259,10 @@ func (c *Claim) LogFile() string { return filepath.Join(c.reg.dir, folderName(c.
 // Listed is always true: the session is in the registry.
 func (c *Claim) Listed() bool { return true }
 
-// Begin says that packets are being captured since start, into the file path.
-func (c *Claim) Begin(start time.Time, path string) {
-	id, _ := storage.IdentifyPath(path) // without it the file of a lost session is not repaired
-	c.page.begin(start, monotonic()-time.Since(start), id)
+// Begin says that packets are being captured since start, into the file made. Without that the file of a lost session is not
+// repaired. It is as the one who made the file knows it: at its path may be another by now, which is not ours to cut.
+func (c *Claim) Begin(start time.Time, made storage.FileID) {
+	c.page.begin(start, monotonic()-time.Since(start), made)
 }
 
 // Progress is a method of capture.Watcher.

@@ -294,6 +294,7 @@ func eachName(root *os.Root, do func(name string)) error {
 // failed makes the error of a state folder that cannot be used, and says what
 // to do about it. what is a verb.
 func (r *Registry) failed(what string, err error) error {
+	err = withoutHidden(err)
 	switch {
 	case errors.Is(err, syscall.EROFS): // its owner could not write to it, either
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
@@ -306,6 +307,21 @@ func (r *Registry) failed(what string, err error) error {
 	default:
 		return fault.Errorf(fault.Internal, "cannot %s the state folder %s: %w", what, r.dir, err)
 	}
+}
+
+// withoutHidden is err without the name that a session's folder has while it is made or removed: it tells nobody anything,
+// and is gone when it is read. Files of the folder keep that name for as long as they are open.
+func withoutHidden(err error) error {
+	if text := err.Error(); !strings.Contains(text, newPrefix) && !strings.Contains(text, oldPrefix) {
+		return err
+	}
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
+		return l.Err
+	}
+	return err
 }
 
 // isFile tells of a path that is not a folder: the error of os.OpenRoot for it

@@ -90,8 +90,7 @@ type rotationNotes struct {
 }
 
 func (n rotationNotes) note(f save.File) {
-	r := rotatedFile{File: f}
-	r.id, _ = storage.IdentifyPath(f.Path) // without it a lost file is not repaired
+	r := rotatedFile{File: f, id: f.ID} // without it a lost file is not repaired
 	// When the state folder fails the list is lost, and the capture goes on.
 	_, _ = n.file.WriteAt(r.encode(), int64(f.Sequence-1)%n.count*slotSize)
 }

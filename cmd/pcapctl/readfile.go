@@ -128,6 +128,7 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	options.Tell = a.tell
 	session, err := capture.Start(plan, options)
 	if err != nil {
 		return err
@@ -144,7 +145,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
-	a.warn(result.Warnings...)
+	a.warnOnce(result.Warnings)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
 	if err == nil && result.Packets == 0 {

@@ -215,7 +215,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		undo()
 		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	session, err := startSession(ctx, ord, plan, claim)
+	session, err := startSession(ctx, ord, plan, claim, a.tell)
 	if err != nil {
 		undo()
 		return nil, nil, nil, err
