@@ -88,6 +88,35 @@ type Options struct {
 	// OnFile is run for every file that is finished, also for those that do not
 	// stay in a rotation.
 	OnFile save.OnFile
+	// Rights are those that the files are made and finished with, where the source is
+	// read with fewer.
+	Rights Rights
+}
+
+// Rights changes what this process may do. The zero value changes nothing.
+type Rights struct {
+	// Make runs what makes or removes files.
+	Make func(do func() error) error
+	// Regain is called when nothing more is read of the source, before the files are
+	// finished.
+	Regain func() error
+}
+
+func (r Rights) make(do func() error) error {
+	if r.Make == nil {
+		return do()
+	}
+	return r.Make(do)
+}
+
+func (r Rights) regain() error {
+	if r.Regain == nil {
+		return nil
+	}
+	if err := r.Regain(); err != nil {
+		return fault.Errorf(fault.Internal, "finish the capture files: %w", err)
+	}
+	return nil
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -148,7 +177,10 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.sink.Discard()
+			_ = o.Rights.make(func() error {
+				s.sink.Discard()
+				return nil
+			})
 			_ = s.src.Close()
 			s.guard.Close()
 		}
@@ -157,7 +189,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
 	}
-	if err := s.openFiles(encoder); err != nil {
+	if err := o.Rights.make(func() error { return s.openFiles(encoder) }); err != nil {
 		return nil, err
 	}
 	if err := s.src.Open(); err != nil {

@@ -35,10 +35,10 @@ func (u *User) Do(do func() error) error {
 		if err := setGroups(u.groups); err != nil {
 			return err
 		}
-		if err := setIDs(unix.SYS_SETRESGID, u.gid, u.gid, u.gid); err != nil {
+		if err := setIDs(unix.SYS_SETRESGID, [3]int{u.gid, u.gid, u.gid}); err != nil {
 			return err
 		}
-		return setIDs(unix.SYS_SETRESUID, u.uid, u.uid, u.uid)
+		return setIDs(unix.SYS_SETRESUID, [3]int{u.uid, u.uid, u.uid})
 	}, do)
 }
 
@@ -62,10 +62,10 @@ func (u *User) Lower() error {
 // in.
 func (u *User) Raised(do func() error) error {
 	return onThread(func() error {
-		if err := setIDs(unix.SYS_SETRESUID, keep, 0, keep); err != nil {
+		if err := setIDs(unix.SYS_SETRESUID, [3]int{keep, 0, keep}); err != nil {
 			return err
 		}
-		return setIDs(unix.SYS_SETRESGID, keep, 0, keep)
+		return setIDs(unix.SYS_SETRESGID, [3]int{keep, 0, keep})
 	}, do)
 }
 
@@ -153,10 +153,10 @@ func onThread(prepare, do func() error) error {
 	return err
 }
 
-// setIDs changes the ids of the calling thread alone. The functions of package
+// setIDs changes the ids (real, effective, saved) of the calling thread alone. The functions of package
 // syscall change those of all threads.
-func setIDs(call uintptr, real, effective, saved int) error {
-	_, _, errno := unix.RawSyscall(call, uintptr(real), uintptr(effective), uintptr(saved))
+func setIDs(call uintptr, ids [3]int) error {
+	_, _, errno := unix.RawSyscall(call, uintptr(ids[0]), uintptr(ids[1]), uintptr(ids[2]))
 	if errno != 0 {
 		return os.NewSyscallError("setres[ug]id", errno)
 	}

@@ -122,7 +122,7 @@ func change(what string) error {
 	case "do":
 		for range 50 {
 			if err := alice.Do(func() error {
-				if unix.Getuid() != 54321 || setIDs(unix.SYS_SETRESUID, keep, 0, keep) == nil {
+				if unix.Getuid() != 54321 || setIDs(unix.SYS_SETRESUID, [3]int{keep, 0, keep}) == nil {
 					return errors.New("not the user's rights")
 				}
 				return nil

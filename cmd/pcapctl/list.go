@@ -45,6 +45,9 @@ func (a *app) list(running bool) error {
 		sessions = slices.DeleteFunc(sessions, func(s *registry.Session) bool { return !s.Alive })
 	}
 	a.sayOthers(reg, len(sessions))
+	if err := a.giveUpRoot(); err != nil {
+		return err
+	}
 	v := listView{Value: make([]*capture.Resource, len(sessions)), sessions: sessions}
 	for i, s := range sessions {
 		v.Value[i] = s.Resource()
@@ -77,7 +80,7 @@ func (a *app) sayOthers(reg *registry.Registry, shown int) {
 	if n := reg.Others(); n > 0 {
 		a.say("%s of other users in %s are not shown", plural(uint64(n), "session"), reg.Dir())
 	}
-	if os.Geteuid() == 0 || setStateDir.text(&a.settings) != "" {
+	if asRoot || setStateDir.text(&a.settings) != "" {
 		return
 	}
 	if _, err := os.Stat(rootStateDir); err != nil {
