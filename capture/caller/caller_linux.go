@@ -29,8 +29,12 @@ const keep = -1
 
 // Do runs do on a thread that has the user's rights and no others, while the rest of
 // the process keeps those of root. What do opens stays open. Goroutines that do
-// starts have the rights of the process.
+// starts have the rights of the process. A process that has the user's rights already
+// (Lower, GiveUp) runs it as it is.
 func (u *User) Do(do func() error) error {
+	if unix.Geteuid() == u.uid {
+		return do()
+	}
 	return onThread(func() error {
 		if err := setGroups(u.groups); err != nil {
 			return err

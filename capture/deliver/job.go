@@ -16,7 +16,9 @@ import (
 // Job is a capture file that is to be brought into a blob after the
 // capture has ended.
 type Job struct {
-	Path     string // of the file
+	Path string // of the file
+	// Open opens the file, nil for os.Open. It is called once.
+	Open     func(path string) (*os.File, error)
 	Settings Settings
 	Host     request.Host
 	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
@@ -47,7 +49,7 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, size, err := openComplete(j.Path)
+	src, size, err := openComplete(j)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +80,12 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 
 // openComplete opens a file that is complete, and finds what of it was given back
 // to the disk.
-func openComplete(path string) (uploadFile, int64, error) {
-	f, err := os.Open(filepath.Clean(path))
+func openComplete(j *Job) (uploadFile, int64, error) {
+	path, open := filepath.Clean(j.Path), j.Open
+	if open == nil {
+		open = os.Open
+	}
+	f, err := open(path)
 	if err != nil {
 		return nil, 0, sourceError(err)
 	}

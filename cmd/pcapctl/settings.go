@@ -197,6 +197,8 @@ func (s *settings) configError(file string, err error) error {
 		return fault.Errorf(fault.Forbidden, "read the configuration: %w", err)
 	case errors.Is(err, caller.ErrUntrusted):
 		return fault.Errorf(fault.Forbidden, "the configuration file is not believed: %w", err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EIO):
+		return fault.Errorf(fault.Internal, "read the configuration: %w", err)
 	case s.caller != nil && file == systemConfig:
 		where := "it is not valid"
 		if line := anyLine.FindString(err.Error()); line != "" {

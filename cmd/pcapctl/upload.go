@@ -128,6 +128,9 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if err != nil {
 		return err
 	}
+	if session == nil {
+		j.Open = a.settings.openCapture
+	}
 	if session != nil && j.Path == "" {
 		a.say("the upload of session %s is complete already", session.Name)
 		st := session.Record.Resource.Properties.Statistics
@@ -159,7 +162,13 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
 	}
 	if err == nil && spool {
-		if err := os.Remove(j.Path); err == nil {
+		// Which folder is a spool is for whoever calls to say. So what is no session's is
+		// removed if he could do that himself.
+		remove := func() error { return os.Remove(j.Path) }
+		if u := a.settings.caller; u != nil && session == nil {
+			remove = func() error { return u.Do(func() error { return os.Remove(j.Path) }) }
+		}
+		if err := remove(); err == nil {
 			view.File = ""
 		}
 	}
