@@ -177,7 +177,7 @@ func TestSudoReadsNoFileOfOthers(t *testing.T) {
 				}
 			}
 		}
-		o := runCmd(t, with(s.sudo("upload", file, "--storage-path", "https://pcstore.blob.core.windows.net/captures/x.cap"), "AZURE_STORAGE_KEY=a2V5", "PCAPCTL_BLOB_ENDPOINT=http://127.0.0.1:1/pcstore"))
+		o := runCmd(t, with(s.sudo("upload", file, "--storage-path", "http://127.0.0.1:1/pcstore/captures/x.cap"), "AZURE_STORAGE_KEY=a2V5", "PCAPCTL_BLOB_ENDPOINT=http://127.0.0.1:1/pcstore"))
 		if o.code != 3 || strings.Contains(o.out+o.err, secretText) || !strings.Contains(o.err, "permission denied") {
 			t.Errorf("upload %s: %+v", file, o)
 		}
