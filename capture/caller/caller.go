@@ -44,7 +44,7 @@ func find(getenv func(string) string) (*User, error) {
 		}
 		u, err := lookUp(given, v.user == "DOAS_USER", getenv, v.group)
 		if err != nil {
-			return nil, fmt.Errorf("the environment says by %s that pcapctl was called by the user %q, and %w", v.user, given, err)
+			return nil, fmt.Errorf("the environment says by %s that pcapctl was called by the user %.80q, and %w", v.user, given, err)
 		}
 		if u.uid == 0 {
 			return nil, nil
@@ -102,7 +102,7 @@ func unlisted(given string, byName bool, getenv func(string) string, groupVariab
 	text := getenv(groupVariable)
 	// Group 0 may read a lot; a user whom nobody knows is not given it.
 	if u.gid, ok = parseID(text); !ok || u.gid == 0 && uid != 0 {
-		return nil, fmt.Errorf("by %s that it is in group %q, which is not a valid group for it", groupVariable, text)
+		return nil, fmt.Errorf("by %s that it is in group %.80q, which is not a valid group for it", groupVariable, text)
 	}
 	return u, nil
 }

@@ -62,7 +62,7 @@ func asCaller(u *caller.User, err error) error {
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	return fmt.Errorf("%w: it is read as %s, who has called pcapctl through sudo; have the shell open it instead, as by `-f - < FILE`", err, u.Name)
+	return fmt.Errorf("%w: it is opened as %s, who has called pcapctl through sudo", err, u.Name)
 }
 
 // giveUpRoot makes this process one of the user who has called root, for good, before

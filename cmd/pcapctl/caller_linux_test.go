@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,12 +79,12 @@ func (s *sudoers) program(args ...string) *exec.Cmd {
 // sudo is the program as root that a user has called.
 func (s *sudoers) sudo(args ...string) *exec.Cmd {
 	cmd := s.program(args...)
-	cmd.Env = append(cmd.Env[:len(cmd.Env):len(cmd.Env)], fmt.Sprintf("SUDO_UID=%d", someUser), fmt.Sprintf("SUDO_GID=%d", someGroup))
+	cmd.Env = append(slices.Clip(cmd.Env), fmt.Sprintf("SUDO_UID=%d", someUser), fmt.Sprintf("SUDO_GID=%d", someGroup))
 	return cmd
 }
 
 func with(cmd *exec.Cmd, env ...string) *exec.Cmd {
-	cmd.Env = append(cmd.Env[:len(cmd.Env):len(cmd.Env)], env...)
+	cmd.Env = append(slices.Clip(cmd.Env), env...)
 	return cmd
 }
 
@@ -246,20 +247,20 @@ func TestPolicyOfTheMachine(t *testing.T) {
 		}
 	}
 	s.file("system.yaml", "policy:\n  on-file: never\n", 0o644)
-	for way, make := range ways {
-		refused(way, "no command may be run", make(touch))
-		refused(way, "no command may be run", make(hook))
+	for way, command := range ways {
+		refused(way, "no command may be run", command(touch))
+		refused(way, "no command may be run", command(hook))
 	}
 	refused("--config", "no command may be run", s.sudo(s.carve("--config", own)...))
 	refused("the default configuration", "no command may be run", with(s.program(s.carve()...), "PCAPCTL_CONFIG="+own))
 	runCmd(t, s.sudo(s.carve()...)).want(t, 0, "")
 
 	s.file("system.yaml", "policy: {on-file: "+s.path("hooks")+"}\n", 0o644)
-	for way, make := range ways {
-		for _, command := range []string{touch, hook + " x", hook + ";" + touch, hook + "\n" + touch, s.path("hooks/../own.yaml"), s.path("hooks"), "note", s.path("hooks/$(id)"), "'" + hook + "'"} {
-			refused(way+" "+command, "must be the path", make(command))
+	for way, command := range ways {
+		for _, line := range []string{touch, hook + " x", hook + ";" + touch, hook + "\n" + touch, s.path("hooks/../own.yaml"), s.path("hooks"), "note", s.path("hooks/$(id)"), "'" + hook + "'"} {
+			refused(way+" "+line, "must be the path", command(line))
 		}
-		refused(way, "not believed", make(s.path("hooks/absent")))
+		refused(way, "not believed", command(s.path("hooks/absent")))
 	}
 	runCmd(t, s.sudo(s.carve("--on-file", hook)...)).want(t, 0, "")
 	if !s.ran() {
@@ -293,12 +294,12 @@ func TestPolicyOfTheMachine(t *testing.T) {
 	s.file("system.yaml", "policy: {on-file: never}\n", 0o666)
 	runCmd(t, s.sudo(s.carve()...)).want(t, 3, "not believed")
 	for text, says := range map[string]string{
-		"policy: {on-fail: never}":  "no such member",
-		"policy: {on-file: hooks}":  "allowed: never",
-		"policy: {on-file: [a]}":    "has no text there",
-		"policy: {fixed: on-file}":  "has no list there",
-		"policy: {fixed: [on-fil]}": "on-file",
-		"policy: never":             "no such member",
+		"policy: {on-fail: never}":                 "no such member",
+		"policy: {on-file: hooks}":                 "allowed: never",
+		"policy: {on-file: [a]}":                   "has no text there",
+		"policy: {fixed: on-file}":                 "has no list there",
+		"policy: {fixed: [on-fil]}":                "on-file",
+		"policy: never":                            "no such member",
 		"policy: {fixed: [time-limit-in-seconds]}": "member of the request",
 	} {
 		s.file("system.yaml", text+"\n", 0o644)

@@ -40,7 +40,7 @@ func TestVerbsLeakNothing(t *testing.T) {
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
 	cmd := h.Command(os.Args[0], "-test.run=^TestVerbsLeakNothing$", "-test.v", "-test.timeout=100s")
-	cmd.Env = append(h.env, leakFolder+"="+h.dir, "PCAPCTL_BLOB_ENDPOINT=http://"+l.Addr().String()+"/pcstore", "AZURE_STORAGE_KEY=a2V5")
+	cmd.Env = append(slices.Clip(h.env), leakFolder+"="+h.dir, "PCAPCTL_BLOB_ENDPOINT=http://"+l.Addr().String()+"/pcstore", "AZURE_STORAGE_KEY=a2V5")
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Count(out, []byte("--- PASS: TestVerbsLeakNothing/")) < 20 {
 		t.Errorf("%v\n%s", err, out)
@@ -55,7 +55,7 @@ type verb struct {
 }
 
 func runVerbs(t *testing.T, dir string) {
-	must(t, os.Chdir(dir))
+	t.Chdir(dir)
 	for _, group := range [][]verb{
 		{{0, "version"}}, {{0, "help"}}, {{0, "create --help"}}, {{0, "completion bash"}}, {{0, "__complete create --format "}},
 		{{0, "interfaces"}}, {{2, "no-such-verb"}}, {{2, "list --no-such-flag"}},

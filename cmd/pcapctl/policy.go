@@ -72,7 +72,7 @@ func (p *policy) check() error {
 	var faults []fault.Detail
 	for _, key := range p.fixed {
 		at := slices.IndexFunc(settingTable, func(i *settingInfo) bool { return i.key == key })
-		message := ""
+		var message string
 		switch {
 		case at < 0:
 			message = fmt.Sprintf("%s in %s is not a setting%s", fault.Quote(key), systemConfig, didYouMean(key, "", settingKeys()))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 
@@ -134,6 +135,9 @@ func readInput(what, name string, stdin io.Reader, u *caller.User) ([]byte, erro
 	from := stdin
 	if name != "-" {
 		f, err := openInput(u, name)
+		if u != nil && errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; to have the shell of root open it, name - and redirect it: < FILE", err)
+		}
 		if err != nil {
 			return nil, inputError(what, err)
 		}
