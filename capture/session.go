@@ -100,6 +100,35 @@ type Options struct {
 	// Tell is told at once, beside the packet loop, what goes wrong on the way. It stands in Result.Warnings or Result.Err
 	// as well. nil is nobody.
 	Tell func(text string)
+	// Rights are those that the files are made and finished with, where the source is
+	// read with fewer.
+	Rights Rights
+}
+
+// Rights changes what this process may do. The zero value changes nothing.
+type Rights struct {
+	// Make runs what makes or removes files.
+	Make func(do func() error) error
+	// Regain is called when nothing more is read of the source, before the files are
+	// finished.
+	Regain func() error
+}
+
+func (r Rights) make(do func() error) error {
+	if r.Make == nil {
+		return do()
+	}
+	return r.Make(do)
+}
+
+func (r Rights) regain() error {
+	if r.Regain == nil {
+		return nil
+	}
+	if err := r.Regain(); err != nil {
+		return fault.Errorf(fault.Internal, "finish the capture files: %w", err)
+	}
+	return nil
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -163,10 +192,13 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.sink.Discard()
-			if s.folder != nil {
-				s.folder.Discard()
-			}
+			_ = o.Rights.make(func() error {
+				s.sink.Discard()
+				if s.folder != nil {
+					s.folder.Discard()
+				}
+				return nil
+			})
 			_ = s.src.Close()
 			s.guard.Close()
 		}
@@ -175,7 +207,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
 	}
-	if err := s.openFiles(encoder); err != nil {
+	if err := o.Rights.make(func() error { return s.openFiles(encoder) }); err != nil {
 		return nil, err
 	}
 	if err := s.src.Open(); err != nil {

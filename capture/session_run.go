@@ -57,6 +57,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if s.rec.Failed() {
 		s.countLost()
 	}
+	if rerr := s.options.Rights.regain(); err == nil && rerr != nil {
+		reason, err = FileFailed, rerr
+	}
 	if err == nil && reason == MinFreeReached {
 		err = s.reserve.Failure()
 	}

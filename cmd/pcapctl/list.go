@@ -47,6 +47,9 @@ func (a *app) list(running bool) error {
 		sessions = slices.DeleteFunc(sessions, func(s *registry.Session) bool { return !s.Alive })
 	}
 	a.sayOthers(reg, found, len(sessions))
+	if err := a.giveUpRoot(); err != nil {
+		return err
+	}
 	v := listView{Value: make([]*capture.Resource, len(sessions)), sessions: sessions}
 	for i, s := range sessions {
 		v.Value[i] = s.Resource()
@@ -90,7 +93,7 @@ func (a *app) sayOthers(reg *registry.Registry, found *registry.Listing, shown i
 		}
 		a.say("%s of other users in %s are not shown: %s", plural(uint64(n), "session"), reg.Dir(), strings.Join(names, ", "))
 	}
-	if os.Geteuid() == 0 || setStateDir.text(&a.settings) != "" {
+	if asRoot || setStateDir.text(&a.settings) != "" {
 		return
 	}
 	if _, err := os.Stat(rootStateDir); err != nil {

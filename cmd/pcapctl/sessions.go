@@ -41,7 +41,7 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 		return err
 	}
 	hint := "; there are no sessions in " + reg.Dir()
-	if own, derr := defaultStateDir(); os.Geteuid() != 0 && derr == nil && own == reg.Dir() {
+	if own, derr := defaultStateDir(); !asRoot && derr == nil && own == reg.Dir() {
 		hint += "; those of root are in " + rootStateDir + ": use sudo"
 	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {

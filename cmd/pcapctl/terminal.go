@@ -40,7 +40,7 @@ type glance interface {
 // not for that user.
 func bySudo() bool {
 	uid := os.Getenv("SUDO_UID")
-	return os.Geteuid() == 0 && uid != "" && uid != "0"
+	return asRoot && uid != "" && uid != "0"
 }
 
 // howToRead is the command that shows the packets of a capture, "" when it has no

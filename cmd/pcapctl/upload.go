@@ -162,7 +162,13 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
 	}
 	if err == nil && spool && stillNamed(j.File) {
-		if err := os.Remove(path); err == nil {
+		// Which folder is a spool is for whoever calls to say. So what is no session's is
+		// removed if he could do that himself.
+		remove := func() error { return os.Remove(path) }
+		if u := a.settings.caller; u != nil && session == nil {
+			remove = func() error { return u.Do(func() error { return os.Remove(path) }) }
+		}
+		if err := remove(); err == nil {
 			view.File = ""
 		}
 	}
@@ -204,12 +210,12 @@ func (a *app) uploadOf(reg *registry.Registry, what string, j *deliver.Job) (*re
 			return s, sessionUpload(s, j)
 		}
 	}
-	return nil, fileUpload(path, j)
+	return nil, fileUpload(path, j, a.settings.openCapture)
 }
 
 // fileUpload opens a file that no session knows, and finds what is missing to upload
 // it.
-func fileUpload(path string, j *deliver.Job) error {
+func fileUpload(path string, j *deliver.Job, open func(path string) (*os.File, error)) error {
 	why := ""
 	switch {
 	case j.StoragePath != "":
@@ -225,7 +231,7 @@ func fileUpload(path string, j *deliver.Job) error {
 		return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
 	}
 	var err error
-	j.File, err = os.Open(path)
+	j.File, err = open(path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "%w", err)

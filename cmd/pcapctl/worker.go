@@ -201,6 +201,15 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	// The order came by a pipe. Whoever may run any command of pcapctl as root may have
+	// written it.
+	machine := settings{}
+	if err := machine.readSystem(); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := machine.policy.allows(ord.OnFile.Command); err != nil {
+		return nil, nil, nil, err
+	}
 	plan, err := ord.plan(config)
 	if err != nil {
 		return nil, nil, nil, err
