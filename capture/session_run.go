@@ -237,6 +237,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 			s.runOnFile(f)
 		}
 	}
+	s.commands.runner.Close()
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
 }

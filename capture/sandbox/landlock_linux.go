@@ -108,6 +108,9 @@ func (p *Policy) landlock() (version int, err error) {
 		for _, f := range p.Folders {
 			err = errors.Join(err, allowPath(ruleset, f.Path, writeRights&attr.Handled_access_fs))
 		}
+		for _, path := range p.Emptied {
+			err = errors.Join(err, allowPath(ruleset, path, unix.LANDLOCK_ACCESS_FS_REMOVE_DIR))
+		}
 		readable := append([]string{"/proc/self"}, p.Readable...)
 		if len(p.Ports) > 0 {
 			readable = append(readable, networkFiles()...)

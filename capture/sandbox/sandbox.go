@@ -19,6 +19,8 @@ type Policy struct {
 	// Folders are those that files are written in, with all below them. One that does
 	// not exist is passed over.
 	Folders []Folder
+	// Emptied are folders out of which empty folders are removed.
+	Emptied []string
 	// Readable are further files and folders that are read. What does not exist is
 	// passed over.
 	Readable []string

@@ -165,6 +165,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	defer a.watchUpload(session)()
 	defer a.watchEnd(session)()
 	a.warn(slices.Concat(unlisted, session.Warnings)...)
+	a.explainSandbox(session)
 	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
 
@@ -194,6 +195,9 @@ type recordKeeper interface {
 func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
 	o := ord.options()
 	o.Watcher, o.Listed = keeper, keeper.Listed()
+	if o.Listed {
+		o.Folders = ord.stateFolders()
+	}
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()

@@ -2,14 +2,10 @@
 // does on a VM: the same request, the same limits and filters, a .cap file.
 package main
 
-import (
-	"os"
-
-	"pcapctl/storage"
-)
+import "os"
 
 func main() {
-	if storage.GuardMain() {
+	if beHelper() {
 		return
 	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -16,13 +16,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pcapctl/capture/testnet"
-	"pcapctl/storage"
 )
 
 // The test binary is the program as well: testscript runs it as `pcapctl`, and
 // it runs itself as the guard of its files.
 func TestMain(m *testing.M) {
-	if storage.GuardMain() {
+	if beHelper() {
 		return
 	}
 	// The tests spend their time waiting for programs. -parallel has the last word.

@@ -99,9 +99,6 @@ func callWorker(ord *order) (*answer, error) {
 		ExtraFiles:  []*os.File{pipes[0].r, pipes[1].w},
 		SysProcAttr: detached(),
 	}
-	if err := closeOnExec(); err != nil {
-		return nil, fault.Errorf(fault.Internal, "%w", err)
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, fault.Errorf(fault.Internal, "start a process in the background: %w", err)
 	}
