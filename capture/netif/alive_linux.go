@@ -107,18 +107,29 @@ func unescapeMount(s string) string {
 // Those that this process may not look at do not count: the namespace has no name
 // any more.
 func (n *Namespace) used() bool {
-	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	proc, err := os.Open("/proc")
 	if err != nil {
 		return true
 	}
-	for _, link := range links {
-		pid := strings.Split(link, "/")[2]
-		other, err := idOf(link)
-		if err == nil && other == n.id && !descends(pid, n.of) {
+	defer func() { _ = proc.Close() }()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return true
+	}
+	for _, pid := range names {
+		// Not by a list of the folder ns, which only the process' own user may read.
+		other, err := idOf(filepath.Join("/proc", pid, "ns", "net"))
+		if err == nil && other == n.id && isNumber(pid) && !descends(pid, n.of) {
 			return true
 		}
 	}
 	return false
+}
+
+// isNumber tells a process in /proc from the names that stand for this one.
+func isNumber(name string) bool {
+	_, err := strconv.ParseUint(name, 10, 31)
+	return err == nil
 }
 
 // descends tells whether a process is another one or was started by it, in some

@@ -157,7 +157,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		// A capture matters more than its entry in the registry.
 		unlisted = []string{withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only"}
 	}
-	session, err := startSession(ctx, ord, plan, keeper)
+	session, err := a.startSession(ctx, ord, plan, keeper)
 	if err != nil {
 		undo()
 		return err
@@ -192,8 +192,9 @@ type recordKeeper interface {
 
 // startSession begins to capture. When it fails, the session's record is gone.
 // ctx ends the look at the blob.
-func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
+func (a *app) startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
 	o := ord.options()
+	a.mayConfine(&o, ord.sessionSettings)
 	o.Watcher, o.Listed = keeper, keeper.Listed()
 	if o.Listed {
 		o.Folders = ord.stateFolders()

@@ -8,5 +8,6 @@ func main() {
 	if beHelper() {
 		return
 	}
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	a := &app{args: os.Args[1:], in: os.Stdin, out: os.Stdout, err: os.Stderr, ownProcess: true}
+	os.Exit(a.run())
 }

@@ -63,7 +63,7 @@ func (s *settings) session() (o sessionSettings, err error) {
 
 // options are the options of a session that has the settings.
 func (o sessionSettings) options() capture.Options {
-	return capture.Options{Guard: guardProgram(), Confine: o.confine, MinFree: o.MinFree, OnFile: o.OnFile}
+	return capture.Options{Guard: guardProgram(), MinFree: o.MinFree, OnFile: o.OnFile}
 }
 
 // order fills in the settings of the host. Its error has all their faults.

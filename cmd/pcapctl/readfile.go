@@ -103,6 +103,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
 	session, sessionErr := a.settings.session()
 	o := session.options()
+	a.mayConfine(&o, session)
 	if err := fault.Join(flagErr, err, icmpErr, sessionErr); err != nil {
 		return nil, o, err
 	}

@@ -35,6 +35,14 @@ func beHelper() bool {
 	return true
 }
 
+// mayConfine has a session give up what it does not need, where the process is its
+// own.
+func (a *app) mayConfine(o *capture.Options, s sessionSettings) {
+	if a.ownProcess {
+		o.Confine = s.confine
+	}
+}
+
 // confine is capture.Options.Confine.
 func (o sessionSettings) confine(p sandbox.Policy) (sandbox.Level, error) {
 	p.Off = o.Sandbox == sandboxOff

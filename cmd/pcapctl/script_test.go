@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	}
 	// The tests spend their time waiting for programs. -parallel has the last word.
 	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
-	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram})
+	testscript.Main(m, map[string]func(){"pcapctl": programWithProbe, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
@@ -175,4 +176,9 @@ func fillIn(ts *testscript.TestScript, neg bool, args []string) {
 // it before the program does.
 func capturesDir(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.MkdirAll(ts.Getenv("CAPTURES"), 0o700))
+}
+
+// run is the program within this process, which keeps its rights.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	return (&app{args: args, in: in, out: out, err: errs}).run()
 }

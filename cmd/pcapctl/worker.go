@@ -210,7 +210,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		undo()
 		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	session, err := startSession(ctx, ord, plan, claim)
+	session, err := a.startSession(ctx, ord, plan, claim)
 	if err != nil {
 		undo()
 		return nil, nil, nil, err
