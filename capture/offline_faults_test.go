@@ -162,7 +162,7 @@ func TestOfflineFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := capture.NewPlan(c, spec)
-			if in, perr := p.Source.Prepare(); perr == nil {
+			if in, perr := p.Source.Prepare(func() error { return nil }); perr == nil {
 				if p.CheckFile() == nil {
 					t.Error("CheckFile finds nothing")
 				}

@@ -12,6 +12,7 @@ import (
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
+	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 	"pcapctl/filter"
@@ -40,11 +41,12 @@ type Result struct {
 	// their bytes, or more of them, were asked for.
 	Truncated uint64
 
-	Source source.Report // where packets came from
-	Read   uint64        // packets of a file that were looked at
-	Files  []save.File
-	Blobs  []deliver.Blob  // complete ones
-	Upload *deliver.Status // nil when the capture goes to a file only
+	Source  source.Report // where packets came from
+	Read    uint64        // packets of a file that were looked at
+	Files   []save.File
+	Blobs   []deliver.Blob  // complete ones
+	Upload  *deliver.Status // nil when the capture goes to a file only
+	Sandbox *sandbox.Level  // nil when nothing was given up
 }
 
 // Drops are packets that matched and are not in the file, by who lost them.
@@ -137,6 +139,8 @@ type Statistics struct {
 	Upload                    *deliver.Status   `json:"upload,omitempty"`
 	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
+	// Sandbox is what the process that captured had given up.
+	Sandbox *sandbox.Level `json:"sandbox,omitempty"`
 }
 
 // Where names the capture files and blobs, for people.
@@ -303,6 +307,7 @@ func (r *Result) statistics() *Statistics {
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
 		Upload:                    r.Upload,
 		Warnings:                  r.Warnings,
+		Sandbox:                   r.Sandbox,
 	}
 	if r.Source.File.Path != "" {
 		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}
@@ -380,6 +385,7 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Source:     s.src.Report(),
 		Read:       st.Seen,
 		Files:      s.sink.Files(),
+		Sandbox:    s.level,
 	}
 	if s.left.number > 0 { // in the middle of what had been read
 		r.Read, r.Received = s.left.number, n.Packets+n.Lost+1

@@ -10,6 +10,7 @@ import (
 
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 	"pcapctl/storage"
@@ -52,12 +53,15 @@ type Session struct {
 	notes    warnings // on the way
 	commands commands // for files that are finished
 
-	folder    *storage.Folder // of the files
-	begun     atomic.Bool     // packets are being captured
-	unguarded atomic.Bool     // which has been told
-	made      storage.FileID  // the first file
-	drops     dropLog
-	alerted   atomic.Pointer[string] // what was told last
+	folder     *storage.Folder // of the files
+	begun      atomic.Bool     // packets are being captured
+	unguarded  atomic.Bool     // which has been told
+	made       storage.FileID  // the first file
+	drops      dropLog
+	alerted    atomic.Pointer[string] // what was told last
+	helped     bool                   // the processes that help are started
+	level      *sandbox.Level         // nil as long as nothing was given up
+	madeFolder string                 // the captures folder, if it was made for the sandbox
 
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
@@ -81,8 +85,16 @@ type leftPacket struct {
 // Options are what a session needs besides its plan.
 type Options struct {
 	// Guard is the program to start as the guard of the files
-	// (storage.StartGuard), "" for none.
+	// (storage.StartGuard), "" for none; and, with Confine, as the process that runs
+	// OnFile (save.StartHook).
 	Guard string
+	// Confine gives up what is not in the policy, for the whole process: it is called
+	// once everything is open, before the first packet, or byte of a file that is
+	// read. sandbox.Enter is one; nil is for a process that keeps its rights.
+	Confine func(sandbox.Policy) (sandbox.Level, error)
+	// Folders are those that the process writes to besides the session's, as where
+	// its Watcher keeps what it is told.
+	Folders []sandbox.Folder
 	// Watcher is told how the session gets on; nil is nobody.
 	Watcher Watcher
 	// Delivery is where the capture goes besides: Plan.Connect gives it; nil is
@@ -182,12 +194,19 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	s := &Session{
 		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
-		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(),
+		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(o.OnFile),
 	}
 	if err := save.CheckMinFree(o.MinFree); err != nil {
 		return nil, err
 	}
-	if s.src, err = p.Source.Prepare(); err != nil {
+	defer func() {
+		if err != nil {
+			s.guard.Close()
+			s.commands.runner.Close()
+			s.unmakeFolder()
+		}
+	}()
+	if s.src, err = p.Source.Prepare(s.confine); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -200,14 +219,18 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 				return nil
 			})
 			_ = s.src.Close()
-			s.guard.Close()
 		}
 	}()
 	encoder := save.NewEncoder(p.Config, s.src)
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
 	}
-	if err := o.Rights.make(func() error { return s.openFiles(encoder) }); err != nil {
+	if err := o.Rights.make(func() error {
+		if err := s.startHelpers(); err != nil {
+			return err
+		}
+		return s.openFiles(encoder)
+	}); err != nil {
 		return nil, err
 	}
 	if err := s.src.Open(); err != nil {
@@ -216,6 +239,10 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	// Before the first packet: the connections that looked at the blob are open
 	// still, and the upload will use them.
 	if err := s.delivery.Start(s.src.Exclude); err != nil {
+		return nil, err
+	}
+	// The last moment: nothing that others send has been read.
+	if err := s.confine(); err != nil {
 		return nil, err
 	}
 	if err := s.src.Start(); err != nil {
@@ -232,13 +259,6 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 // openFiles makes the file that is written first, with its header.
 func (s *Session) openFiles(e save.Encoder) (err error) {
 	p, c := s.Plan, s.Plan.Config
-	if s.options.Guard != "" {
-		if guard, err := storage.StartGuard(s.options.Guard); err != nil {
-			s.warn(save.Unguarded(err))
-		} else {
-			s.guard = guard
-		}
-	}
 	dir, path := p.File()
 	if s.folder, err = storage.OpenFolder(dir, path); err != nil {
 		return p.createError(err)

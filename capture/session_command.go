@@ -20,11 +20,12 @@ type commands struct {
 	now    *atomic.Pointer[Command] // nil in it when none runs
 	ctx    context.Context          //nolint:containedctx // it is the switch that breaks commands off, and belongs to no call
 	cancel context.CancelFunc
+	runner save.Runner
 }
 
-func newCommands() commands {
+func newCommands(r save.Runner) commands {
 	ctx, cancel := context.WithCancel(context.Background())
-	return commands{now: new(atomic.Pointer[Command]), ctx: ctx, cancel: cancel}
+	return commands{now: new(atomic.Pointer[Command]), ctx: ctx, cancel: cancel, runner: r}
 }
 
 func (c *commands) run(o save.OnFile, f *save.Finished) string {
@@ -33,7 +34,7 @@ func (c *commands) run(o save.OnFile, f *save.Finished) string {
 	}
 	c.now.Store(&Command{File: f.File.Path, Since: time.Now(), Limit: o.Limit()})
 	defer c.now.Store(nil)
-	return o.Run(c.ctx, f)
+	return c.runner.Run(c.ctx, f)
 }
 
 // Ended is closed when the capture has ended. Its files may still be on their way

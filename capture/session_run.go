@@ -301,6 +301,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		}
 	}
 	_ = s.folder.Close()
+	s.commands.runner.Close()
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
 }

@@ -21,6 +21,9 @@ func (*Guard) Protect(*File) error { return errors.ErrUnsupported }
 
 func (*File) lock() {}
 
+// IsGuard is always false on this system.
+func IsGuard() bool { return false }
+
 // GuardMain is always false on this system.
 func GuardMain() bool { return false }
 

@@ -10,11 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// IsGuard tells whether this process was started by StartGuard.
+func IsGuard() bool { return len(os.Args) == 1 && os.Args[0] == guardName }
+
 // GuardMain runs the guard, and returns true when it has ended, if the process
 // was started as one; otherwise it returns false at once. It belongs at the very
 // start of main.
 func GuardMain() bool {
-	if len(os.Args) != 1 || os.Args[0] != guardName {
+	if !IsGuard() {
 		return false
 	}
 	// A service manager signals every process of a unit. The guard ends when

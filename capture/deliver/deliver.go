@@ -80,6 +80,9 @@ type Delivery interface {
 	save.Events
 	// Warnings are sentences about the credentials, for the start.
 	Warnings() []string
+	// Reach is what the delivery may need of the network and of this machine, from
+	// now to its end.
+	Reach() Reach
 	// Start begins to send. Before a connection sends its first packet, exclude
 	// is given all flows that the delivery has, so that none of them is captured.
 	//
@@ -161,6 +164,9 @@ func progressOf(p azblob.Progress) Progress {
 	return Progress{Size: p.Size, Staged: p.Staged, Retries: p.Retries, Problem: p.Problem}
 }
 
+// Reach is what a delivery may need: azblob.Reach.
+type Reach = azblob.Reach
+
 // None is the delivery of a session whose files stay on this machine.
 type None struct{}
 
@@ -184,6 +190,9 @@ func (None) Start(func([]filter.Flow) error) error { return nil }
 
 // CaptureEnded implements Delivery.
 func (None) CaptureEnded() {}
+
+// Reach implements Delivery.
+func (None) Reach() Reach { return Reach{} }
 
 // Warnings implements Delivery.
 func (None) Warnings() []string { return nil }
@@ -222,6 +231,9 @@ func newSending(t *Target, grace time.Duration) sending {
 	return s
 }
 
+// Reach implements Delivery.
+func (s *sending) Reach() Reach { return s.target.Reach() }
+
 // Warnings implements Delivery.
 func (s *sending) Warnings() []string { return s.target.Warnings() }
 
@@ -258,6 +270,9 @@ func NewTarget(b *request.Blob, mode string, until time.Time) (*Target, error) {
 
 // Warnings are sentences about credentials that the service may refuse, and that it alone can check.
 func (t *Target) Warnings() []string { return t.client.Warnings() }
+
+// Reach is Delivery.Reach.
+func (t *Target) Reach() Reach { return t.client.Reach() }
 
 // Check makes sure that the blob can be made: the credentials, the container,
 // and that there is no such blob. It takes a minute at most. Error classes are

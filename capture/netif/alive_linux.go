@@ -17,6 +17,12 @@ import (
 type Namespace struct {
 	path string // of a file that stands for the namespace
 	id   namespaceID
+	of   string // id of the process that captures in it
+}
+
+// namespaceOf is a namespace that this process captures in.
+func namespaceOf(path string, id namespaceID) *Namespace {
+	return &Namespace{path, id, strconv.Itoa(os.Getpid())}
 }
 
 // namespaceID is the inode of a namespace, in the file system nsfs.
@@ -37,7 +43,7 @@ func FindNamespace(ns string) (*Namespace, bool) {
 	if ns != "" {
 		path := namespacePath(ns)
 		id, err := idOf(path)
-		return &Namespace{path, id}, err == nil
+		return namespaceOf(path, id), err == nil
 	}
 	id, err := idOf("/proc/thread-self/ns/net")
 	if err != nil {
@@ -50,7 +56,7 @@ func FindNamespace(ns string) (*Namespace, bool) {
 	if len(mounts) == 0 {
 		return nil, false
 	}
-	return &Namespace{mounts[0], id}, true
+	return namespaceOf(mounts[0], id), true
 }
 
 // Gone reports whether the namespace has been deleted: its name is gone, no other
@@ -59,7 +65,7 @@ func (n *Namespace) Gone() bool {
 	if id, err := idOf(n.path); err == nil && id == n.id {
 		return false
 	}
-	return len(n.id.mounts()) == 0 && !n.id.used()
+	return len(n.id.mounts()) == 0 && !n.used()
 }
 
 // mounts are the paths at which the namespace is mounted. proc_pid_mountinfo(5).
@@ -96,21 +102,44 @@ func unescapeMount(s string) string {
 	return b.String()
 }
 
-// used reports whether a process other than this one and its children (the guard
-// of the files, commands for them) is in the namespace. Those that this process may
-// not look at do not count: the namespace has no name any more.
-func (id namespaceID) used() bool {
-	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+// used reports whether a process other than the one that captures and those that it
+// has started (the guard of the files, commands for them) is in the namespace.
+// Those that this process may not look at do not count: the namespace has no name
+// any more.
+func (n *Namespace) used() bool {
+	proc, err := os.Open("/proc")
 	if err != nil {
 		return true
 	}
-	self := strconv.Itoa(os.Getpid())
-	for _, link := range links {
-		pid := strings.Split(link, "/")[2]
-		other, err := idOf(link)
-		if err == nil && other == id && pid != self && parentOf(pid) != self {
+	defer func() { _ = proc.Close() }()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return true
+	}
+	for _, pid := range names {
+		// Not by a list of the folder ns, which only the process' own user may read.
+		other, err := idOf(filepath.Join("/proc", pid, "ns", "net"))
+		if err == nil && other == n.id && isNumber(pid) && !descends(pid, n.of) {
 			return true
 		}
+	}
+	return false
+}
+
+// isNumber tells a process in /proc from the names that stand for this one.
+func isNumber(name string) bool {
+	_, err := strconv.ParseUint(name, 10, 31)
+	return err == nil
+}
+
+// descends tells whether a process is another one or was started by it, in some
+// steps.
+func descends(pid, from string) bool {
+	for range 8 {
+		if pid == from {
+			return true
+		}
+		pid = parentOf(pid)
 	}
 	return false
 }

@@ -151,3 +151,17 @@ func TestFindNamespace(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// threadOfFirst is the thread that was taken when the first of the process was to
+// be used. Only while packages are initialized it is known which that is.
+var threadOfFirst int
+
+func init() { inThrowawayThread(func() { threadOfFirst = unix.Gettid() }) }
+
+// The first thread of a process cannot be thrown away: it would stay in a namespace
+// that was entered, and the process with it.
+func TestFirstThreadIsNotUsed(t *testing.T) {
+	if threadOfFirst == 0 || threadOfFirst == unix.Getpid() {
+		t.Errorf("thread %d of process %d", threadOfFirst, unix.Getpid())
+	}
+}

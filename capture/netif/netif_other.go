@@ -37,3 +37,24 @@ func FindNamespace(string) (*Namespace, bool) { return nil, false }
 
 // Gone is never true.
 func (*Namespace) Gone() bool { return false }
+
+// Follower does not exist on this system.
+type Follower struct{}
+
+// Follow always fails with ErrUnsupported.
+func (*Namespace) Follow(string) (*Follower, error) { return nil, ErrUnsupported }
+
+// ErrFollowerEnded is never given on this system.
+var ErrFollowerEnded = ErrUnsupported
+
+// Wait always fails with ErrUnsupported.
+func (*Follower) Wait() error { return ErrUnsupported }
+
+// Close does nothing.
+func (*Follower) Close() error { return nil }
+
+// IsFollower is always false on this system.
+func IsFollower() bool { return false }
+
+// FollowMain does nothing.
+func FollowMain() {}

@@ -29,17 +29,35 @@ func In(ns string, fn func() error) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	done := make(chan error, 1)
-	go func() {
-		// The thread is never unlocked: the runtime throws it away with the
-		// goroutine, so that nothing else ever runs in the namespace.
-		runtime.LockOSThread()
+	go inThrowawayThread(func() {
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("enter the network namespace %s: %w", ns, os.NewSyscallError("setns", err))
 			return
 		}
 		done <- fn()
-	}()
+	})
 	return <-done
+}
+
+// inThrowawayThread calls fn in a thread that nothing else ever runs in. It is
+// called in a goroutine of its own, which it ends.
+func inThrowawayThread(fn func()) {
+	// The thread is never unlocked: the runtime throws it away with the goroutine.
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		fn()
+		return
+	}
+	// But for the first thread of the process, which cannot end: it would stay in
+	// the namespace, and the process be in it for all who look (/proc/PID/ns). While
+	// it is held here, another goroutine has another one.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		inThrowawayThread(fn)
+	}()
+	<-done
+	runtime.UnlockOSThread()
 }
 
 // namespacePath is the file that stands for the namespace ns.

@@ -33,6 +33,43 @@ type Finished struct {
 	Reason string // why the session ended, "" when it goes on
 }
 
+// Runner runs a command for finished files: OnFile in this process, Hook in another.
+type Runner interface {
+	// Run runs the command and gives a sentence about what went wrong, or "". It
+	// never fails the capture. parent breaks the command off; it is not the session's
+	// context: that the session is stopped is no reason to break off what a user
+	// wanted done with the file.
+	Run(parent context.Context, f *Finished) string
+	// Close gives up what the Runner has open.
+	Close()
+}
+
+// setting is what a command is told that is the same for all files of a session.
+type setting struct {
+	Folder, Session, Target, Format, Compression string
+}
+
+// fact is what it is told of one of them.
+type fact struct {
+	Name     string // in the folder
+	Size     int64
+	Packets  uint64
+	Sequence int
+	Started  time.Time
+	Reason   string
+}
+
+func settingOf(c *request.Config, folder string) setting {
+	return setting{Folder: folder, Session: c.Name, Target: c.Target.String(), Format: c.FormatName(), Compression: c.Compress}
+}
+
+func (f *Finished) fact() fact {
+	return fact{
+		Name: filepath.Base(f.File.Path), Size: f.File.Size, Packets: f.File.Packets, Sequence: max(f.File.Sequence, 1),
+		Started: f.File.Started, Reason: f.Reason,
+	}
+}
+
 const (
 	shell = "/bin/sh"
 	// outputLen is how much of what a command says is kept, for the case that
@@ -51,11 +88,19 @@ func (o OnFile) Limit() time.Duration {
 	return o.Timeout
 }
 
-// Run runs the command and gives a sentence about what went wrong, or "". It
-// never fails the capture. parent breaks the command off; it is not the session's
-// context: that the session is stopped is no reason to break off what a user
-// wanted done with the file.
+// Run implements Runner.
 func (o OnFile) Run(parent context.Context, f *Finished) string {
+	return o.run(parent, settingOf(f.Config, filepath.Dir(f.File.Path)), f.fact())
+}
+
+// Close implements Runner.
+func (OnFile) Close() {}
+
+// inFolder has the shell go to the folder, and then be the one that runs the
+// command: it may have rights there that who starts it has given up.
+const inFolder = `cd -- "$1" && exec sh -c "$2"`
+
+func (o OnFile) run(parent context.Context, s setting, f fact) string {
 	if o.Command == "" {
 		return ""
 	}
@@ -64,9 +109,8 @@ func (o OnFile) Run(parent context.Context, f *Finished) string {
 	defer cancel()
 	var said tail
 	// Not by PATH, which under sudo may be that of the user who called it.
-	cmd := exec.CommandContext(ctx, shell, "-c", o.Command)
-	cmd.Dir = filepath.Dir(f.File.Path)
-	cmd.Env = f.environ()
+	cmd := exec.CommandContext(ctx, shell, "-c", inFolder, "sh", s.Folder, o.Command)
+	cmd.Env = environ(s, f)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.WaitDelay = outputDelay
 	asGroup(cmd)
@@ -79,34 +123,43 @@ func (o OnFile) Run(parent context.Context, f *Finished) string {
 	case ctx.Err() != nil:
 		err = fmt.Errorf("not done after %v and killed", timeout)
 	}
-	text := fmt.Sprintf("--on-file for %s: %v", f.File.Path, err)
+	text := troubleWith(s, f, err)
 	if out := strings.TrimSpace(strings.ToValidUTF8(string(said), "?")); out != "" {
 		text += ": " + out
 	}
 	return text
 }
 
+// troubleWith says what went wrong with the command for a file.
+func troubleWith(s setting, f fact, err error) string {
+	return fmt.Sprintf("--on-file for %s: %v", filepath.Join(s.Folder, f.Name), err)
+}
+
 // passedOn are the variables of our own environment that a command gets. There
 // may be secrets in others.
 var passedOn = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR"}
 
-func (f *Finished) environ() []string {
-	env := slices.DeleteFunc(os.Environ(), func(s string) bool {
+func environ(s setting, f fact) []string {
+	return append(inherited(),
+		"PCAPCTL_FILE="+filepath.Join(s.Folder, f.Name),
+		"PCAPCTL_SIZE="+strconv.FormatInt(f.Size, 10),
+		"PCAPCTL_PACKETS="+strconv.FormatUint(f.Packets, 10),
+		"PCAPCTL_SEQUENCE="+strconv.Itoa(f.Sequence),
+		"PCAPCTL_START_TIME="+f.Started.UTC().Format(request.TimeLayout),
+		"PCAPCTL_FORMAT="+s.Format,
+		"PCAPCTL_COMPRESSION="+s.Compression,
+		"PCAPCTL_SESSION="+s.Session,
+		"PCAPCTL_TARGET="+s.Target,
+		"PCAPCTL_STOP_REASON="+f.Reason,
+	)
+}
+
+// inherited is what of our own environment is passed on.
+func inherited() []string {
+	return slices.DeleteFunc(os.Environ(), func(s string) bool {
 		name, _, _ := strings.Cut(s, "=")
 		return !slices.Contains(passedOn, name) && !strings.HasPrefix(name, "LC_")
 	})
-	return append(env,
-		"PCAPCTL_FILE="+f.File.Path,
-		"PCAPCTL_SIZE="+strconv.FormatInt(f.File.Size, 10),
-		"PCAPCTL_PACKETS="+strconv.FormatUint(f.File.Packets, 10),
-		"PCAPCTL_SEQUENCE="+strconv.Itoa(max(f.File.Sequence, 1)),
-		"PCAPCTL_START_TIME="+f.File.Started.UTC().Format(request.TimeLayout),
-		"PCAPCTL_FORMAT="+f.Config.FormatName(),
-		"PCAPCTL_COMPRESSION="+f.Config.Compress,
-		"PCAPCTL_SESSION="+f.Config.Name,
-		"PCAPCTL_TARGET="+f.Config.Target.String(),
-		"PCAPCTL_STOP_REASON="+f.Reason,
-	)
 }
 
 // tail keeps the end of what is written to it.

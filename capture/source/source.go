@@ -146,8 +146,12 @@ type Spec interface {
 	// made: a missing privilege, a file that is not a capture. It changes
 	// nothing. The source must be closed.
 	//
+	// It calls reading when it has open what somebody else may have written, before
+	// it reads a byte of that; an error of reading is Prepare's. A source that reads
+	// nothing before it is started does not call it.
+	//
 	// Errors are *fault.Error.
-	Prepare() (Source, error)
+	Prepare(reading func() error) (Source, error)
 	// Reads reports whether path names the very file that packets are read from.
 	Reads(path string) bool
 }

@@ -21,6 +21,9 @@ type app struct {
 	told told // what was warned of while a session ran
 
 	args []string // of the command line, without the program's name
+	// ownProcess says that the process is nobody else's, so that a capture may give
+	// up its rights.
+	ownProcess bool
 	// typed are the names by which the request's members were given on the command
 	// line, for messages.
 	typed typedNames
@@ -38,15 +41,15 @@ type app struct {
 }
 
 // run is the program: arguments and streams in, exit code out.
-func run(args []string, in io.Reader, out, errs io.Writer) int {
-	a := &app{args: args, in: in, out: out, err: errs, exit: os.Exit}
+func (a *app) run() int {
+	a.exit = os.Exit
 	a.takeLibraryLog()
-	help := &errorKeeper{Writer: out}
+	help := &errorKeeper{Writer: a.out}
 	root := a.rootCommand(help)
-	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetErr(errs)
-	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+	root.SetArgs(a.args)
+	root.SetIn(a.in)
+	root.SetErr(a.err)
+	if args := a.args; len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
 		plainUsage(root)
 	}
 	err := root.Execute()

@@ -167,7 +167,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		// A capture matters more than its entry in the registry.
 		unlisted = []string{withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only"}
 	}
-	session, err := startSession(ctx, ord, plan, keeper, a.tell)
+	session, err := a.startSession(ctx, ord, plan, keeper)
 	if err != nil {
 		undo()
 		return err
@@ -175,6 +175,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	defer a.watchUpload(session)()
 	defer a.watchEnd(session)()
 	a.warn(slices.Concat(unlisted, session.Warnings)...)
+	a.explainSandbox(session)
 	a.say("capturing on %s", a.announce(plan.Plan, "Ctrl-C"))
 	ready.tell("capturing on " + plan.Source.Name())
 
@@ -200,10 +201,14 @@ type recordKeeper interface {
 }
 
 // startSession begins to capture. When it fails, the session's record is gone.
-// ctx ends the look at the blob. tell is told at once of what goes wrong later.
-func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper, tell func(string)) (*capture.Session, error) {
+// ctx ends the look at the blob.
+func (a *app) startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
 	o := ord.options()
-	o.Watcher, o.Listed, o.Tell = keeper, keeper.Listed(), tell
+	a.mayConfine(&o, ord.sessionSettings)
+	o.Watcher, o.Listed, o.Tell = keeper, keeper.Listed(), a.tell
+	if o.Listed {
+		o.Folders = ord.stateFolders()
+	}
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()

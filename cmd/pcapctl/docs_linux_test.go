@@ -247,9 +247,9 @@ func azuriteThere() bool {
 	return err == nil || os.Getenv("PCAPCTL_AZURITE") != "" || os.Getenv("CI") != ""
 }
 
-// sandbox makes of what is there a machine of the page's own: whatever the page writes
+// docsMachine makes of what is there a machine of the page's own: whatever the page writes
 // into these folders is in memory and gone with the namespace.
-const sandbox = `set -e
+const docsMachine = `set -e
 mount -t tmpfs tmpfs "$SANDBOX"
 [ -n "$HOME" ] || export HOME=/root
 for d in /etc /run /var /usr/local /srv "$HOME" "$REPO"; do
@@ -338,7 +338,7 @@ func runPage(t *testing.T, text string, blocks []snippet, blobs bool) {
 	defer cancel()
 	// With a namespace of processes, nothing outlives the page.
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", ns.Name,
-		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", sandbox)
+		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", docsMachine)
 	cmd.Env = env
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -2,16 +2,13 @@
 // does on a VM: the same request, the same limits and filters, a .cap file.
 package main
 
-import (
-	"os"
-
-	"pcapctl/storage"
-)
+import "os"
 
 func main() {
 	keepMemory()
-	if storage.GuardMain() {
+	if beHelper() {
 		return
 	}
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	a := &app{args: os.Args[1:], in: os.Stdin, out: os.Stdout, err: os.Stderr, ownProcess: true}
+	os.Exit(a.run())
 }

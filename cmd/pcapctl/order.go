@@ -49,11 +49,13 @@ func (o *order) claim(plan *livePlan) (*registry.Claim, error) {
 type sessionSettings struct {
 	MinFree *int64      `json:"minFree,omitempty"`
 	OnFile  save.OnFile `json:"onFile,omitzero"`
+	Sandbox string      `json:"sandbox"` // sandboxAuto, sandboxOff
 }
 
 // session reads the settings of a session. Its error has all their faults.
 func (s *settings) session() (o sessionSettings, err error) {
-	errs := make([]error, 2)
+	errs := make([]error, 3)
+	o.Sandbox, errs[2] = setSandbox.value(s)
 	o.MinFree, errs[0] = setMinFree.value(s)
 	o.OnFile, errs[1] = s.onFile()
 	return o, fault.Join(errs...)
@@ -90,6 +92,7 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	spec.Helper = guardProgram()
 	plan := capture.NewPlan(config, spec)
 	return &livePlan{plan, spec}, plan.SaveBy(o.Upload)
 }

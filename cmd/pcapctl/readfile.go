@@ -116,6 +116,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*
 	icmpErrors, icmpErr := setICMPErrors.value(&a.settings)
 	session, sessionErr := a.settings.session()
 	o := session.options()
+	a.mayConfine(&o, session)
 	if err := fault.Join(flagErr, err, icmpErr, sessionErr); err != nil {
 		return nil, o, err
 	}
@@ -160,6 +161,7 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 		return err
 	}
 	a.warn(session.Warnings...)
+	a.explainSandbox(session)
 	from := session.Source()
 	a.say("reading %s (%s, %s)", a.announceFrom(plan.Source.Name(), plan.Config, "the end of the file", "Ctrl-C"), from.File.Format, from.LinkType)
 	ready.tell("reading " + plan.Source.Name())
@@ -225,7 +227,14 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 	if err != nil {
 		return err
 	}
-	src, err := plan.Source.Prepare()
+	session, err := a.settings.session()
+	if err == nil {
+		err = a.expectSandbox(plan, session, nil)
+	}
+	if err != nil {
+		return err
+	}
+	src, err := plan.Source.Prepare(func() error { return nil })
 	if err != nil {
 		return err
 	}

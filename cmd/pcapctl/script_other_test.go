@@ -10,3 +10,6 @@ func docsProgram() { panic("docs-pcapctl: only on Linux") }
 
 // holdLock is run by tests of sessions, which are for Linux.
 func holdLock() { panic("hold-lock: only on Linux") }
+
+// programWithProbe is the program; the test of its confinement is for Linux.
+func programWithProbe() { main() }

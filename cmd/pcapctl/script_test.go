@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,18 +17,17 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pcapctl/capture/testnet"
-	"pcapctl/storage"
 )
 
 // The test binary is the program as well: testscript runs it as `pcapctl`, and
 // it runs itself as the guard of its files.
 func TestMain(m *testing.M) {
-	if storage.GuardMain() {
+	if beHelper() {
 		return
 	}
 	// The tests spend their time waiting for programs. -parallel has the last word.
 	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
-	testscript.Main(m, map[string]func(){"pcapctl": main, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram, "hold-lock": holdLock})
+	testscript.Main(m, map[string]func(){"pcapctl": programWithProbe, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram, "hold-lock": holdLock})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
@@ -176,4 +176,9 @@ func fillIn(ts *testscript.TestScript, neg bool, args []string) {
 // it before the program does.
 func capturesDir(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.MkdirAll(ts.Getenv("CAPTURES"), 0o700))
+}
+
+// run is the program within this process, which keeps its rights.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	return (&app{args: args, in: in, out: out, err: errs}).run()
 }

@@ -115,6 +115,11 @@ var (
 		usage: "how long that may take for one file (default 1m)",
 	}, period("30s"))
 
+	setSandbox = define(settingInfo{
+		key: "sandbox", on: captureCommands, preset: sandboxAuto, choices: sandboxModes,
+		usage: "`auto`: the kernel lets a running capture do only what it needs; off: it may do what its user may, without capabilities",
+	}, oneOf(sandboxModes))
+
 	setKeepEnded = define(settingInfo{key: "keep-ended", on: noCommand, preset: "90d"}, keepTime)
 
 	setStorageSuffix = define(settingInfo{key: "storage-suffix", on: noCommand}, anyText)
@@ -143,6 +148,8 @@ var (
 )
 
 var authModes = []string{string(azblob.AuthKey), string(azblob.AuthSAS), string(azblob.AuthLogin)}
+
+var sandboxModes = []string{sandboxAuto, sandboxOff}
 
 // keepTime parses how long records of ended sessions are kept, 0 for ever.
 func keepTime(text string) (time.Duration, error) {

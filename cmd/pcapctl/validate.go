@@ -176,6 +176,9 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := a.expectSandbox(plan.Plan, ord.sessionSettings, ord.stateFolders()); err != nil {
+		return err
+	}
 	v := planView{
 		Name:       plan.Config.Name,
 		Properties: plan.Config.Properties(),

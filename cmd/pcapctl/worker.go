@@ -101,9 +101,6 @@ func callWorker(ord *order) (*answer, error) {
 		ExtraFiles:  []*os.File{pipes[0].r, pipes[1].w},
 		SysProcAttr: detached(),
 	}
-	if err := closeOnExec(); err != nil {
-		return nil, fault.Errorf(fault.Internal, "%w", err)
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, fault.Errorf(fault.Internal, "start a process in the background: %w", err)
 	}
@@ -224,7 +221,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		undo()
 		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	session, err := startSession(ctx, ord, plan, claim, a.tell)
+	session, err := a.startSession(ctx, ord, plan, claim)
 	if err != nil {
 		undo()
 		return nil, nil, nil, err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,21 +12,6 @@ import (
 
 // detached puts the worker into a session of its own, without a terminal.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
-
-// closeOnExec keeps descriptors that we were started with, and know nothing
-// of, from the worker: it would hold somebody's pipe or terminal for hours.
-func closeOnExec() error {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
-}
 
 var errNoPipes = errors.New("it was not given its order")
 

@@ -11,7 +11,6 @@ import (
 var errNoBackground = errors.New("captures in the background are only supported on Linux in this build")
 
 func detached() *syscall.SysProcAttr                   { return nil }
-func closeOnExec() error                               { return errNoBackground }
 func workerPipes() (order, answer *os.File, err error) { return nil, nil, errNoBackground }
 func redirectStderr(*os.File) error                    { return errNoBackground }
 func writable(int) bool                                { return true }

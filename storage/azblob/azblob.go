@@ -64,6 +64,7 @@ type Client struct {
 	backoff   time.Duration
 	how       string
 	doubt     string // about the credential, see credential
+	login     bool   // the credential is one
 	dialer    *dialer
 	transport *transport
 	blob      *blockblob.Client
@@ -80,7 +81,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how, doubt: cred.doubt}
+	c := &Client{address: o.Address, stall: o.stall, backoff: o.backoff, how: cred.how, doubt: cred.doubt, login: cred.key == nil && cred.sas.IsZero()}
 	if c.stall <= 0 {
 		c.stall = defaultStall
 	}

@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					src, err := spec.Prepare()
+					src, err := spec.Prepare(func() error { return nil })
 					if err != nil {
 						t.Fatal(err)
 					}

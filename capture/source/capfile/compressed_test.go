@@ -46,7 +46,7 @@ func open(t *testing.T, o Options) (source.Source, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := spec.Prepare()
+	src, err := spec.Prepare(func() error { return nil })
 	if err != nil {
 		return nil, err
 	}

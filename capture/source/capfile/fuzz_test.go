@@ -28,7 +28,7 @@ func FuzzSource(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		src, err := spec.Prepare()
+		src, err := spec.Prepare(func() error { return nil })
 		if err != nil {
 			return
 		}

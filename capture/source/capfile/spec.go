@@ -100,7 +100,7 @@ func (s *Spec) Reads(path string) bool {
 //
 // Error classes: Invalid (also for a file that is damaged before its first
 // packet), NotFound, Forbidden, Failed.
-func (s *Spec) Prepare() (_ source.Source, err error) {
+func (s *Spec) Prepare(reading func() error) (_ source.Source, err error) {
 	f := newSource(s)
 	if f.in, err = openInput(s.options); err != nil {
 		return nil, err
@@ -110,6 +110,9 @@ func (s *Spec) Prepare() (_ source.Source, err error) {
 			_ = f.Close()
 		}
 	}()
+	if err := reading(); err != nil {
+		return nil, err
+	}
 	if err := f.begin(); err != nil {
 		return nil, s.prepareError(err)
 	}

@@ -35,6 +35,9 @@ type linkWatch struct {
 	wg      sync.WaitGroup
 	done    chan struct{}
 	closed  sync.Once
+	// follower looks for the end of the namespace; nil when this process does, or
+	// nobody has to.
+	follower *netif.Follower
 
 	looking sync.Mutex // one after the other: a list of interfaces is used before the next is asked for
 
@@ -48,6 +51,7 @@ type linkWatch struct {
 	why     error // and why
 	refused []int // indexes of interfaces that could not be taken, which has been told
 	events  []string
+	trouble []string  // with the looking itself
 	lost    time.Time // when the last interface went; zero while there is one
 	timer   *time.Timer
 	nsGone  bool
@@ -77,7 +81,7 @@ func newLinks(s *Spec) *linkWatch {
 // open notes the counters as they stand now, and what has changed since the
 // capture was planned. wake is called when packets are not to be waited for any
 // longer.
-func (w *linkWatch) open(ns string, wake func(), capture func(members, joined []netif.Interface) error) error {
+func (w *linkWatch) open(wake func(), capture func(members, joined []netif.Interface) error) error {
 	watch, err := netif.Open()
 	if err != nil {
 		return err
@@ -98,10 +102,47 @@ func (w *linkWatch) open(ns string, wake func(), capture func(members, joined []
 	w.update(all)
 	w.mu.Unlock()
 	w.wg.Go(w.follow)
-	if ns, found := netif.FindNamespace(ns); found {
-		w.wg.Go(func() { w.followNamespace(ns) })
-	}
 	return nil
+}
+
+// watchNamespace begins to look for the end of the namespace, by a helper unless
+// that is "". Where none can be started, the capture goes on without.
+func (w *linkWatch) watchNamespace(name, helper string) {
+	ns, found := netif.FindNamespace(name)
+	switch {
+	case !found:
+	case helper == "":
+		w.wg.Go(func() { w.followNamespace(ns) })
+	default:
+		follower, err := ns.Follow(helper)
+		if err != nil {
+			w.notFollowed(err)
+			return
+		}
+		w.follower = follower
+		w.wg.Go(func() {
+			switch err := follower.Wait(); {
+			case err == nil:
+				w.namespaceGone()
+			case !errors.Is(err, os.ErrClosed):
+				w.notFollowed(err)
+			}
+		})
+	}
+}
+
+// notFollowed tells that the end of the namespace will not be noticed.
+func (w *linkWatch) notFollowed(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trouble = append(w.trouble, fmt.Sprintf("%v: if the namespace is deleted, the capture goes on until another limit", err))
+}
+
+func (w *linkWatch) namespaceGone() {
+	w.mu.Lock()
+	w.nsGone = true
+	w.mu.Unlock()
+	w.wake()
 }
 
 func (w *linkWatch) follow() {
@@ -152,10 +193,7 @@ func (w *linkWatch) followNamespace(ns *netif.Namespace) {
 		case <-tick.C:
 		}
 		if ns.Gone() {
-			w.mu.Lock()
-			w.nsGone = true
-			w.mu.Unlock()
-			w.wake()
+			w.namespaceGone()
 			return
 		}
 	}
@@ -201,7 +239,7 @@ func (w *linkWatch) notes() (list []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, every := w.choice.(everyInterface); every {
-		return nil
+		return w.trouble
 	}
 	left := slices.ContainsFunc(w.links, func(l link) bool { return l.present })
 	for _, l := range w.links {
@@ -219,7 +257,7 @@ func (w *linkWatch) notes() (list []string) {
 			list = append(list, l.Name+" was removed during the capture")
 		}
 	}
-	return append(list, w.events...)
+	return slices.Concat(list, w.events, w.trouble)
 }
 
 // tell notes an event for the result. Interfaces may come and go all the time.
@@ -462,7 +500,12 @@ func (w *linkWatch) close() error {
 	if watch == nil {
 		return nil
 	}
-	w.closed.Do(func() { close(w.done) })
+	w.closed.Do(func() {
+		close(w.done)
+		if w.follower != nil {
+			_ = w.follower.Close()
+		}
+	})
 	err := watch.Close()
 	w.wg.Wait()
 	if errors.Is(err, os.ErrClosed) {

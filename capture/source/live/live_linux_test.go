@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 				ns.Do(func() {
 					var spec *live.Spec
 					if spec, err = live.NewSpec(config(t, test.output), live.Options{Interfaces: test.on, Cooked: test.cooked}); err == nil {
-						src, err = spec.Prepare()
+						src, err = spec.Prepare(func() error { return nil })
 					}
 				})
 				if err != nil {

@@ -44,7 +44,11 @@ func newSource(s *Spec) *liveSource {
 //
 // Error classes: NotFound (an interface has gone), Forbidden, Internal.
 func (l *liveSource) Open() error {
-	return namespaceError(netif.In(l.spec.netns, l.open))
+	if err := namespaceError(netif.In(l.spec.netns, l.open)); err != nil {
+		return err
+	}
+	l.links.watchNamespace(l.spec.netns, l.spec.Helper)
+	return nil
 }
 
 func (l *liveSource) open() (err error) {
@@ -56,7 +60,7 @@ func (l *liveSource) open() (err error) {
 		l.ring = nil
 		return l.openError(err)
 	}
-	if err := l.links.open(l.spec.netns, l.ring.Wake, l.capture); err != nil {
+	if err := l.links.open(l.ring.Wake, l.capture); err != nil {
 		return fault.Errorf(fault.Internal, "%w", err)
 	}
 	return nil

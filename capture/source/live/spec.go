@@ -24,6 +24,9 @@ type Spec struct {
 	Interfaces []netif.Interface // with Any and by default, those that are up now
 	LinkType   pcapfile.LinkType
 	Program    *filter.Program
+	// Helper is the program to start for what a capture that has given up its rights
+	// cannot do any more (netif.FollowMain); "" is for one that keeps them.
+	Helper string
 
 	config      *request.Config
 	cooked      pcapfile.LinkType // of packets that have no link type of their own
@@ -274,7 +277,7 @@ func (*Spec) Reads(string) bool { return false }
 // told so, and not of a folder that it may not write to either.
 //
 // Error classes: Forbidden, Internal.
-func (s *Spec) Prepare() (source.Source, error) {
+func (s *Spec) Prepare(func() error) (source.Source, error) {
 	if err := tpacket.Privileged(); err != nil {
 		return nil, privilegeError(err)
 	}

@@ -1,0 +1,152 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// forbidden are system calls that a capture never makes, on every architecture.
+// What would be of no use without a capability is there, too: a kernel has faults.
+var forbidden = slices.Concat([]uint32{
+	// Other processes.
+	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_KCMP, unix.SYS_PIDFD_GETFD,
+	// Other users and namespaces. clone(2) is looked at by its flags.
+	unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETREUID, unix.SYS_SETREGID,
+	unix.SYS_SETFSUID, unix.SYS_SETFSGID, unix.SYS_SETGROUPS, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PERSONALITY,
+	// Mounts.
+	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN,
+	unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_SWAPON, unix.SYS_SWAPOFF,
+	unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_FANOTIFY_INIT, unix.SYS_MKNODAT,
+	// The kernel itself.
+	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
+	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD,
+	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
+	// The machine.
+	unix.SYS_REBOOT, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_CLOCK_ADJTIME,
+	unix.SYS_ADJTIMEX, unix.SYS_ACCT, unix.SYS_SYSLOG, unix.SYS_VHANGUP,
+}, forbiddenHere)
+
+// forbiddenAlone are those of a process that starts no other program and is
+// connected to by nobody.
+var forbiddenAlone = []uint32{unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4}
+
+// forbiddenToOne are those of a process that does not change between root and
+// another user.
+var forbiddenToOne = []uint32{unix.SYS_SETRESUID, unix.SYS_SETRESGID}
+
+const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+	unix.CLONE_NEWPID | unix.CLONE_NEWNET
+
+// Offsets in struct seccomp_data. Of the first argument the lower half is looked
+// at: both architectures are little-endian, and the kernel takes flags and families
+// as 32 bits.
+const (
+	dataNumber   = 0
+	dataArch     = 4
+	dataArgument = 16
+)
+
+var allowed = bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
+
+func answer(errno unix.Errno) bpf.RetConstant {
+	return bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(errno)}
+}
+
+// families are the kinds of socket that may be opened, beside those of this
+// machine alone.
+func (p *Policy) families() []uint32 {
+	list := []uint32{unix.AF_UNIX} // of the service manager
+	if len(p.Ports) > 0 {
+		list = append(list, unix.AF_INET, unix.AF_INET6)
+	}
+	if p.Programs {
+		list = append(list, unix.AF_NETLINK) // getaddrinfo(3) of glibc
+	}
+	return list
+}
+
+// filter is the seccomp program: everything is allowed but what is listed.
+func (p *Policy) filter() []bpf.Instruction {
+	denied := answer(unix.EPERM)
+	list := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: dataArch, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
+		denied, // 32-bit calls have other numbers
+		bpf.LoadAbsolute{Off: dataNumber, Size: 4},
+	}
+	if otherNumbers != 0 {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: otherNumbers, SkipFalse: 1}, denied)
+	}
+	numbers := forbidden
+	if !p.Programs {
+		numbers = slices.Concat(numbers, forbiddenAlone)
+	}
+	if !p.Users {
+		numbers = slices.Concat(numbers, forbiddenToOne)
+	}
+	for _, number := range numbers {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: number, SkipFalse: 1}, denied)
+	}
+	// clone3(2) has its flags in memory, where a filter cannot look. Without it
+	// everybody takes clone(2).
+	list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_CLONE3, SkipFalse: 1}, answer(unix.ENOSYS))
+	list = append(list,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_CLONE, SkipFalse: 4},
+		bpf.LoadAbsolute{Off: dataArgument, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: newNamespaces, SkipFalse: 1},
+		denied,
+		allowed,
+	)
+	families := p.families()
+	list = append(list,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(1 + 2*len(families) + 1)},
+		bpf.LoadAbsolute{Off: dataArgument, Size: 4})
+	for _, family := range families {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: family, SkipFalse: 1}, allowed)
+	}
+	return append(list, denied, allowed)
+}
+
+// haveSeccomp tells whether the kernel filters system calls. seccomp(2).
+func haveSeccomp() bool {
+	action := uint32(unix.SECCOMP_RET_ERRNO)
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action))) //nolint:gosec // G103: the call's argument
+	return errno == 0
+}
+
+var errArch = errors.New("system calls of this architecture are not filtered")
+
+// seccomp filters the system calls of all threads.
+func (p Policy) seccomp() error {
+	if auditArch == 0 {
+		return errArch
+	}
+	raw, err := bpf.Assemble(p.filter())
+	if err != nil {
+		return err
+	}
+	program := make([]unix.SockFilter, len(raw))
+	for i, in := range raw {
+		program[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	// For the kernel, which brings it to the other threads with the filter; a build
+	// with cgo could not.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
+	}
+	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))) //nolint:gosec // G103: the call's argument
+	runtime.KeepAlive(program)
+	if errno != 0 {
+		return os.NewSyscallError("seccomp", errno)
+	}
+	return nil
+}
