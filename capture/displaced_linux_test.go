@@ -102,7 +102,8 @@ func TestFileGoesAwayDuringACapture(t *testing.T) {
 					sent++
 				}
 			}
-			go func() {
+			var sending sync.WaitGroup
+			sending.Go(func() {
 				defer cancel()
 				send()
 				if err := way.happen(r.dir, p.Config.FilePath); err != nil {
@@ -118,9 +119,10 @@ func TestFileGoesAwayDuringACapture(t *testing.T) {
 					return
 				}
 				<-ended // by itself
-			}()
+			})
 			res, err := session.Run(ctx)
 			close(ended)
+			sending.Wait()
 			if fault.ClassOf(err) != fault.LocalFile || !strings.Contains(err.Error(), way.says) || (res.StopReason == capture.Manual) != way.goesOn {
 				t.Errorf("%v: %s", err, res.StopReason)
 			}

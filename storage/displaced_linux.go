@@ -45,8 +45,8 @@ func (f *File) look() *Displaced {
 	if f.closed || f.id == (FileID{}) {
 		return nil
 	}
-	links, err := linksOf(f.f)
-	if err != nil {
+	links, ok := linksOf(f.f)
+	if !ok {
 		return nil
 	}
 	now, folder := f.folder.look()
@@ -99,7 +99,7 @@ func (d *Folder) look() (now string, why displacement) {
 	if err == nil && there == id || err != nil && !absent {
 		return d.path, 0
 	}
-	if links, err := linksOf(d.self); err == nil && links == 0 {
+	if links, ok := linksOf(d.self); ok && links == 0 {
 		return "", folderRemoved
 	}
 	path, err := linkOf(d.self)
@@ -130,10 +130,11 @@ func control(f *os.File, do func(fd int) error) error {
 	return failed
 }
 
-func linksOf(f *os.File) (links uint64, err error) {
+// linksOf is how many names f has; ok is false when that is not known.
+func linksOf(f *os.File) (links uint64, ok bool) {
 	var st unix.Stat_t
-	err = control(f, func(fd int) error { return unix.Fstat(fd, &st) })
-	return uint64(st.Nlink), err //nolint:unconvert // 32 bits on some machines
+	err := control(f, func(fd int) error { return unix.Fstat(fd, &st) })
+	return uint64(st.Nlink), err == nil //nolint:unconvert // 32 bits on some machines
 }
 
 func linkOf(f *os.File) (path string, err error) {

@@ -155,17 +155,6 @@ func (d *Folder) create(name string) (*File, error) {
 	return newFile(d, name, opened, named{}), nil
 }
 
-// Space is what the file system of a folder has: the free bytes that this
-// process may use, and all bytes. ok is false where that is not known.
-func Space(dir string) (free, total int64, ok bool) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return 0, 0, false
-	}
-	defer func() { _ = f.Close() }()
-	return space(f)
-}
-
 // cause is what a PathError says behind the path, which in a Root is only the
 // path within it.
 func cause(err error) error {

@@ -10,6 +10,7 @@ import (
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/save"
+	"pcapctl/storage"
 )
 
 // finishLost finds out what a session came to whose process has ended and wrote
@@ -37,11 +38,21 @@ func (f *folder) finishLost(rec *Record) *Record {
 			kept, final = repair(paths[0], c.file, c.Written)
 		}
 		describeLost(rec, &c, kept)
+		if paths := rec.files(); len(paths) > 0 && !c.start.IsZero() && gone(paths[0], c.file) {
+			rec.Resource.Properties.Statistics.Files = []capture.FileResult{}
+			rec.Outcome.Message = lostMessage(rec, fmt.Sprintf("its file %s has been renamed, removed or replaced by somebody", paths[0]))
+		}
 	}
 	if final {
 		_ = f.rewrite(rec) // when it fails, the next who looks at the session tries again
 	}
 	return rec
+}
+
+// gone reports whether the file made does not stand at the path any more.
+func gone(path string, made storage.FileID) bool {
+	now, err := storage.IdentifyPath(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && made != storage.FileID{} && now != made
 }
 
 // repairRotation repairs the files of a rotation whose process was killed, and
@@ -85,16 +96,21 @@ func describeLost(rec *Record, c *counters, kept save.Written) {
 		u.Problem = fmt.Sprintf("the process that sent it ended before it was complete: `pcapctl upload %s` goes on with it", next)
 	}
 
-	why := "was killed or has crashed"
-	if boot := bootID(); boot != "" && rec.BootID != "" && boot != rec.BootID {
-		why = "ended when the machine went down"
-	}
 	what := "it had not begun to capture"
 	if !c.start.IsZero() {
 		what = fmt.Sprintf("what it had written is readable, in %s", rec.Where())
 	}
 	rec.Outcome = &fault.Report{
 		Class: fault.Failed.Code(), Code: CodeAgentStopped,
-		Message: fmt.Sprintf("the process that captured for session %q %s; %s", rec.Name, why, what),
+		Message: lostMessage(rec, what),
 	}
+}
+
+// lostMessage says why a session was lost, and what of it is left.
+func lostMessage(rec *Record, what string) string {
+	why := "was killed or has crashed"
+	if boot := bootID(); boot != "" && rec.BootID != "" && boot != rec.BootID {
+		why = "ended when the machine went down"
+	}
+	return fmt.Sprintf("the process that captured for session %q %s; %s", rec.Name, why, what)
 }

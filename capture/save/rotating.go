@@ -296,10 +296,10 @@ func (r *rotating) away() error {
 			n++
 		}
 	}
-	switch {
-	case n == 0:
+	switch n {
+	case 0:
 		return nil
-	case n == 1:
+	case 1:
 		return first
 	}
 	return fmt.Errorf("%w; so it is with %d of the %d files", first, n, len(r.list))

@@ -108,22 +108,20 @@ func TestHeldUpOverTheTimeLimit(t *testing.T) {
 			begun := time.Now()
 			s := h.Sender("v0")
 			sent := 0
-			send := func(n int) {
-				for range n {
+			send := func(n int, until time.Time) {
+				for i := 0; i < n && time.Now().Before(until); i++ {
 					s.Send(numbered(sent))
 					sent++
 				}
 			}
-			send(100)
+			early := begun.Add(limit - 200*time.Millisecond) // the process had begun a little before
+			send(100, early)
 			time.Sleep(time.Second) // of the limit: the time is what this is about
 			must(t, cmd.Process.Signal(syscall.SIGSTOP))
-			send(test.before)
-			if time.Since(begun) > limit-200*time.Millisecond {
-				t.Skip("the machine is too busy to send in time")
-			}
+			send(test.before, early)
 			inTime := sent
 			time.Sleep(time.Until(begun.Add(limit + 500*time.Millisecond)))
-			send(test.after)
+			send(test.after, begun.Add(time.Hour))
 			must(t, cmd.Process.Signal(syscall.SIGCONT))
 			must(t, cmd.Wait())
 			var res capture.Resource
@@ -131,7 +129,8 @@ func TestHeldUpOverTheTimeLimit(t *testing.T) {
 			st := res.Properties.Statistics
 			kept := inFile(t, st.Files[0].Path)
 			dropped := uint64(inTime) - kept // before the limit, in truth
-			t.Logf("sent %d in time and %d later; %s", inTime, sent-inTime, out.String()[strings.Index(out.String(), `"packetsCaptured"`):])
+			t.Logf("sent %d in time and %d later; captured %d, dropped %d, around the limit %d, after it %d", inTime, sent-inTime,
+				st.PacketsCaptured, st.PacketsDroppedByKernel, st.PacketsDroppedAroundLimit, st.PacketsAfterLimit)
 			if res.Properties.StopReason != capture.TimeExceeded || kept != st.PacketsCaptured || kept > uint64(inTime) {
 				t.Errorf("%d in the file: %s", kept, out.String())
 			}
@@ -166,5 +165,37 @@ func inFile(t *testing.T, path string) (n uint64) {
 			t.Fatal(err)
 		}
 		n++
+	}
+}
+
+// What is told of a session that was killed names its file only where that is the file that it made.
+func TestKilledSessionWhoseFileHasGone(t *testing.T) {
+	h := newHost(t)
+	for name, happen := range map[string]func(path string) error{
+		"there":   func(string) error { return nil },
+		"renamed": func(path string) error { return os.Rename(path, path+".1") },
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".1"), os.WriteFile(path, []byte("other"), 0o600))
+		},
+	} {
+		h.run("create", "-n", name, "--no-wait", "--file-path", h.path("captures/"+name+".cap"), "-i", "v1").want(t, 0, "")
+		must(t, syscall.Kill(h.pid(name), syscall.SIGKILL))
+		until(t, "its guard to end", func() bool { return h.holders() == nil })
+		path := h.path("captures/" + name + ".cap")
+		must(t, happen(path))
+		told := h.run("show-status", name, "-o", "json").want(t, 0, "AgentStopped").out
+		var st struct {
+			Message    string
+			Statistics struct{ Files []struct{ Path string } }
+		}
+		must(t, json.Unmarshal([]byte(told), &st))
+		there := name == "there"
+		if there != (len(st.Statistics.Files) == 1) || there != strings.Contains(st.Message, "readable") || !strings.Contains(st.Message, path) {
+			t.Errorf("%s: %s", name, told)
+		}
+		if text, err := os.ReadFile(path); name == "replaced" && (err != nil || string(text) != "other") {
+			t.Errorf("%q, %v", text, err)
+		}
 	}
 }
