@@ -409,6 +409,9 @@ func TestEveryCaptureIsConfined(t *testing.T) {
 				h.send(packets)
 				show := func(args ...string) outcome {
 					cmd := h.command(args...)
+					if test.user {
+						cmd = h.asUser(user, cmd) // root believes no record of others
+					}
 					cmd.Env = append(slices.Clone(h.env), "PCAPCTL_STATE_DIR="+state)
 					return runCmd(t, cmd)
 				}
