@@ -39,6 +39,7 @@ type report struct {
 	Level  sandbox.Level
 	Tries  []string // errors, "" for none
 	Status []map[string]string
+	Killed string // error of ending a process that was started before
 	Err    string
 }
 
@@ -76,6 +77,10 @@ func (r *role) play() (out report) {
 			panic(err)
 		}
 	}
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		panic(err)
+	}
 	switch r.Kind {
 	case "enter":
 		out.Level, err = sandbox.Enter(r.Policy)
@@ -87,6 +92,7 @@ func (r *role) play() (out report) {
 		err = sandbox.StartCommands()
 	}
 	out.Err = fmt.Sprint(err)
+	out.Killed = fmt.Sprint(errors.Join(child.Process.Signal(syscall.SIGSTOP), child.Process.Kill(), ignoreExit(child.Wait())))
 	for _, t := range r.Tries {
 		// On a thread that there was before as well as on one that comes.
 		out.Tries = append(out.Tries, t.do())
@@ -99,6 +105,14 @@ func (r *role) play() (out report) {
 		}
 	}
 	return out
+}
+
+// ignoreExit keeps the errors that are not of the process that was waited for.
+func ignoreExit(err error) error {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil
+	}
+	return err
 }
 
 func parseStatus(text string) map[string]string {
@@ -183,8 +197,8 @@ func play(t *testing.T, r *role, change func(*exec.Cmd)) report {
 	if err := json.Unmarshal(said, &out); err != nil {
 		t.Fatal(err)
 	}
-	if out.Err != "<nil>" {
-		t.Fatal(out.Err)
+	if out.Err != "<nil>" || out.Killed != "<nil>" {
+		t.Fatal(out.Err, out.Killed)
 	}
 	return out
 }
@@ -255,7 +269,7 @@ func TestEnter(t *testing.T) {
 	}
 	here, port := listen(t)
 	elsewhere, _ := listen(t)
-	number := func(n int) string { return strconv.Itoa(n) }
+	number := strconv.Itoa
 	const denied, refused = "permission denied", "operation not permitted"
 	for _, test := range []struct {
 		name   string

@@ -34,7 +34,15 @@ var forbidden = slices.Concat([]uint32{
 
 // forbiddenAlone are those of a process that starts no other program and is
 // connected to by nobody.
-var forbiddenAlone = []uint32{unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4}
+var forbiddenAlone = []uint32{
+	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
+	// Signals go to the process itself, and by pidfd_send_signal(2) to processes that
+	// it has started before.
+	unix.SYS_PIDFD_OPEN, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
+}
+
+// signalsToItself are calls whose first argument must be the process' own id.
+var signalsToItself = []uint32{unix.SYS_KILL, unix.SYS_TGKILL}
 
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
@@ -96,6 +104,17 @@ func (p *Policy) filter() []bpf.Instruction {
 		denied,
 		allowed,
 	)
+	if !p.Programs {
+		for _, number := range signalsToItself {
+			list = append(list,
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: number, SkipFalse: 4},
+				bpf.LoadAbsolute{Off: dataArgument, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(os.Getpid()), SkipFalse: 1},
+				allowed,
+				denied,
+			)
+		}
+	}
 	families := p.families()
 	list = append(list,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(1 + 2*len(families) + 1)},
