@@ -7,3 +7,5 @@ func send() { panic("send: only on Linux") }
 
 // docsProgram is run by the test of the documentation, which is for Linux.
 func docsProgram() { panic("docs-pcapctl: only on Linux") }
+
+func programWithProbe() { main() }
