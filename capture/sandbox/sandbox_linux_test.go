@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -155,6 +156,11 @@ func (t try) do() string {
 		if _, _, errno := syscall.RawSyscall(uintptr(number), 0, 0, 0); errno != 0 {
 			err = errno
 		}
+	case "type":
+		var c byte = 'x'
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&c))); errno != 0 {
+			err = errno
+		}
 	case "namespace":
 		err = start("/bin/true", syscall.CLONE_NEWUSER)
 	}
@@ -285,7 +291,7 @@ func TestEnter(t *testing.T) {
 			{"call", number(unix.SYS_KEYCTL)}: refused, {"call", number(unix.SYS_INIT_MODULE)}: refused, {"call", number(unix.SYS_PERF_EVENT_OPEN)}: refused,
 			{"call", number(unix.SYS_SETNS)}: refused, {"call", number(unix.SYS_UNSHARE)}: refused, {"call", number(unix.SYS_IO_URING_SETUP)}: refused,
 			{"call", number(unix.SYS_CLONE3)}: "function not implemented", {"call", number(unix.SYS_GETPID)}: "",
-			{"namespace", ""}: refused,
+			{"namespace", ""}: refused, {"type", ""}: refused,
 		}},
 		{"a folder", sandbox.Policy{Folders: []sandbox.Folder{{Path: inside, Changes: true}, {Path: dir + "/absent"}}}, map[try]string{
 			{"write", filepath.Join(inside, "x")}: "", {"read", inside}: "", {"read", filepath.Join(inside, "link")}: denied,
@@ -302,7 +308,7 @@ func TestEnter(t *testing.T) {
 			{"call", number(unix.SYS_PTRACE)}: refused, {"namespace", ""}: refused,
 		}},
 		{"off", sandbox.Policy{Off: true}, map[try]string{
-			{"connect", here}: "", {"exec", "/bin/true"}: "", {"read", secret}: "",
+			{"connect", here}: "", {"exec", "/bin/true"}: "", {"read", secret}: "", {"type", ""}: "inappropriate ioctl",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

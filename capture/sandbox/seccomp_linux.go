@@ -47,13 +47,18 @@ var signalsToItself = []uint32{unix.SYS_KILL, unix.SYS_TGKILL}
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// Offsets in struct seccomp_data. Of the first argument the lower half is looked
-// at: both architectures are little-endian, and the kernel takes flags and families
+// typing are requests of ioctl(2) that type into a terminal, where whoever called
+// the program has a shell.
+var typing = []uint32{unix.TIOCSTI, unix.TIOCLINUX}
+
+// Offsets in struct seccomp_data. Of an argument the lower half is looked at: both
+// architectures are little-endian, and the kernel takes flags, families and requests
 // as 32 bits.
 const (
-	dataNumber   = 0
-	dataArch     = 4
-	dataArgument = 16
+	dataNumber         = 0
+	dataArch           = 4
+	dataArgument       = 16
+	dataSecondArgument = 24
 )
 
 var allowed = bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
@@ -104,6 +109,13 @@ func (p *Policy) filter() []bpf.Instruction {
 		denied,
 		allowed,
 	)
+	list = append(list,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_IOCTL, SkipFalse: uint8(1 + 2*len(typing) + 1)},
+		bpf.LoadAbsolute{Off: dataSecondArgument, Size: 4})
+	for _, request := range typing {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: request, SkipFalse: 1}, denied)
+	}
+	list = append(list, allowed)
 	if !p.Programs {
 		for _, number := range signalsToItself {
 			list = append(list,
