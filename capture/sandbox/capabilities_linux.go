@@ -93,7 +93,7 @@ func dataOf(permitted, inheritable capabilities) (data capabilityData) {
 // longer.
 func setCapabilities(permitted, inheritable capabilities) error {
 	h, data := header(), dataOf(permitted, inheritable)
-	err := allThreads("capset", unix.SYS_CAPSET, uintptr(unsafe.Pointer(h)), uintptr(unsafe.Pointer(&data[0])), 0) //nolint:gosec // G103: the call's arguments
+	err := allThreads("capset", unix.SYS_CAPSET, uintptr(unsafe.Pointer(h)), uintptr(unsafe.Pointer(&data[0]))) //nolint:gosec // G103: the call's arguments
 	runtime.KeepAlive(h)
 	runtime.KeepAlive(&data)
 	return err
@@ -105,18 +105,16 @@ func dropBounding() error {
 	if effective()&setOf(unix.CAP_SETPCAP) == 0 {
 		return nil
 	}
-	for capability := 0; ; capability++ {
-		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(capability), 0, 0, 0)
-		if err != nil {
-			return nil // behind the last one
-		}
-		if has == 0 {
+	for capability := range uintptr(64) {
+		// The error is for one behind the last that there is.
+		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, capability, 0, 0, 0); err != nil || has == 0 {
 			continue
 		}
-		if err := allThreads("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(capability), 0); err != nil {
+		if err := allThreads("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // needsOverride tells whether the process could not go on without CAP_DAC_OVERRIDE,

@@ -24,11 +24,6 @@ const (
 	firstRights = unix.LANDLOCK_ACCESS_FS_MAKE_SYM<<1 - 1 // all of version 1
 
 	versionRefer, versionTruncate, versionNet, versionIoctl, versionScope = 2, 3, 4, 5, 6
-
-	// erratumSignals is the mending by which threads of one process that are in
-	// domains of their own may signal one another. Without it the Go runtime could
-	// not stop its threads any more.
-	erratumSignals = 1 << (2 - 1)
 )
 
 const (
@@ -48,14 +43,6 @@ func landlockVersion() int {
 		return 0 // not built in, or turned off at the start of the machine
 	}
 	return int(version)
-}
-
-func landlockErrata() uintptr {
-	errata, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_ERRATA)
-	if errno != 0 {
-		return 0
-	}
-	return errata
 }
 
 // handled are the rights that the process has by rules only from now on.
@@ -81,14 +68,10 @@ func (p *Policy) handled(version int) (attr unix.LandlockRulesetAttr) {
 			attr.Handled_access_net |= unix.LANDLOCK_ACCESS_NET_BIND_TCP
 		}
 	}
-	if version >= versionScope && !p.Programs {
-		// The service manager may have its socket there. sd_notify(3).
-		if !strings.HasPrefix(os.Getenv("NOTIFY_SOCKET"), "@") {
-			attr.Scoped |= unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
-		}
-		if landlockErrata()&erratumSignals != 0 {
-			attr.Scoped |= unix.LANDLOCK_SCOPE_SIGNAL
-		}
+	// The service manager may have its socket there. sd_notify(3). Signals are the
+	// filter's: each thread is in a domain of its own, and a capture ends its guard.
+	if version >= versionScope && !p.Programs && !strings.HasPrefix(os.Getenv("NOTIFY_SOCKET"), "@") {
+		attr.Scoped |= unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
 	}
 	return attr
 }
@@ -128,7 +111,7 @@ func (p *Policy) landlock() (version int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return version, allThreads("landlock_restrict_self", unix.SYS_LANDLOCK_RESTRICT_SELF, ruleset, noFlags, 0)
+	return version, allThreads("landlock_restrict_self", unix.SYS_LANDLOCK_RESTRICT_SELF, ruleset, noFlags)
 }
 
 // allowPath gives rights to a file or to a folder with all that is below it.

@@ -102,8 +102,8 @@ func StartCommands() error {
 // in it has threads that Go does not know of: errors.ErrUnsupported.
 //
 //go:uintptrescapes
-func allThreads(name string, call, a, b, c uintptr) error {
-	_, _, errno := syscall.AllThreadsSyscall(call, a, b, c)
+func allThreads(name string, call, a, b uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall(call, a, b, 0)
 	if errno != 0 {
 		return os.NewSyscallError(name, errno)
 	}
@@ -141,7 +141,7 @@ func KeepDescriptors() {
 func giveUp(keep capabilities) error {
 	// Another program must not bring more, neither by its owner nor by its file.
 	// prctl(2). Not in the ambient set even if kept: it would be handed on.
-	err := allThreads("prctl PR_SET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
+	err := allThreads("prctl PR_SET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	if err == nil {
 		err = dropBounding()
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,7 @@ type report struct {
 	Level  sandbox.Level
 	Tries  []string // errors, "" for none
 	Status []map[string]string
+	Killed string // error of ending a process that was started before
 	Err    string
 }
 
@@ -76,6 +78,10 @@ func (r *role) play() (out report) {
 			panic(err)
 		}
 	}
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		panic(err)
+	}
 	switch r.Kind {
 	case "enter":
 		out.Level, err = sandbox.Enter(r.Policy)
@@ -87,6 +93,7 @@ func (r *role) play() (out report) {
 		err = sandbox.StartCommands()
 	}
 	out.Err = fmt.Sprint(err)
+	out.Killed = fmt.Sprint(errors.Join(child.Process.Signal(syscall.SIGSTOP), child.Process.Kill(), ignoreExit(child.Wait())))
 	for _, t := range r.Tries {
 		// On a thread that there was before as well as on one that comes.
 		out.Tries = append(out.Tries, t.do())
@@ -99,6 +106,14 @@ func (r *role) play() (out report) {
 		}
 	}
 	return out
+}
+
+// ignoreExit keeps the errors that are not of the process that was waited for.
+func ignoreExit(err error) error {
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil
+	}
+	return err
 }
 
 func parseStatus(text string) map[string]string {
@@ -139,6 +154,11 @@ func (t try) do() string {
 	case "call":
 		number, _ := strconv.Atoi(t.At)
 		if _, _, errno := syscall.RawSyscall(uintptr(number), 0, 0, 0); errno != 0 {
+			err = errno
+		}
+	case "type":
+		var c byte = 'x'
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&c))); errno != 0 {
 			err = errno
 		}
 	case "namespace":
@@ -183,8 +203,8 @@ func play(t *testing.T, r *role, change func(*exec.Cmd)) report {
 	if err := json.Unmarshal(said, &out); err != nil {
 		t.Fatal(err)
 	}
-	if out.Err != "<nil>" {
-		t.Fatal(out.Err)
+	if out.Err != "<nil>" || out.Killed != "<nil>" {
+		t.Fatal(out.Err, out.Killed)
 	}
 	return out
 }
@@ -255,7 +275,7 @@ func TestEnter(t *testing.T) {
 	}
 	here, port := listen(t)
 	elsewhere, _ := listen(t)
-	number := func(n int) string { return strconv.Itoa(n) }
+	number := strconv.Itoa
 	const denied, refused = "permission denied", "operation not permitted"
 	for _, test := range []struct {
 		name   string
@@ -271,7 +291,7 @@ func TestEnter(t *testing.T) {
 			{"call", number(unix.SYS_KEYCTL)}: refused, {"call", number(unix.SYS_INIT_MODULE)}: refused, {"call", number(unix.SYS_PERF_EVENT_OPEN)}: refused,
 			{"call", number(unix.SYS_SETNS)}: refused, {"call", number(unix.SYS_UNSHARE)}: refused, {"call", number(unix.SYS_IO_URING_SETUP)}: refused,
 			{"call", number(unix.SYS_CLONE3)}: "function not implemented", {"call", number(unix.SYS_GETPID)}: "",
-			{"namespace", ""}: refused,
+			{"namespace", ""}: refused, {"type", ""}: refused,
 		}},
 		{"a folder", sandbox.Policy{Folders: []sandbox.Folder{{Path: inside, Changes: true}, {Path: dir + "/absent"}}}, map[try]string{
 			{"write", filepath.Join(inside, "x")}: "", {"read", inside}: "", {"read", filepath.Join(inside, "link")}: denied,
@@ -288,7 +308,7 @@ func TestEnter(t *testing.T) {
 			{"call", number(unix.SYS_PTRACE)}: refused, {"namespace", ""}: refused,
 		}},
 		{"off", sandbox.Policy{Off: true}, map[try]string{
-			{"connect", here}: "", {"exec", "/bin/true"}: "", {"read", secret}: "",
+			{"connect", here}: "", {"exec", "/bin/true"}: "", {"read", secret}: "", {"type", ""}: "inappropriate ioctl",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,7 +34,15 @@ var forbidden = slices.Concat([]uint32{
 
 // forbiddenAlone are those of a process that starts no other program and is
 // connected to by nobody.
-var forbiddenAlone = []uint32{unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4}
+var forbiddenAlone = []uint32{
+	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
+	// Signals go to the process itself, and by pidfd_send_signal(2) to processes that
+	// it has started before.
+	unix.SYS_PIDFD_OPEN, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
+}
+
+// signalsToItself are calls whose first argument must be the process' own id.
+var signalsToItself = []uint32{unix.SYS_KILL, unix.SYS_TGKILL}
 
 // forbiddenToOne are those of a process that does not change between root and
 // another user.
@@ -43,13 +51,18 @@ var forbiddenToOne = []uint32{unix.SYS_SETRESUID, unix.SYS_SETRESGID}
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-// Offsets in struct seccomp_data. Of the first argument the lower half is looked
-// at: both architectures are little-endian, and the kernel takes flags and families
+// typing are requests of ioctl(2) that type into a terminal, where whoever called
+// the program has a shell.
+var typing = []uint32{unix.TIOCSTI, unix.TIOCLINUX}
+
+// Offsets in struct seccomp_data. Of an argument the lower half is looked at: both
+// architectures are little-endian, and the kernel takes flags, families and requests
 // as 32 bits.
 const (
-	dataNumber   = 0
-	dataArch     = 4
-	dataArgument = 16
+	dataNumber         = 0
+	dataArch           = 4
+	dataArgument       = 16
+	dataSecondArgument = 24
 )
 
 var allowed = bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
@@ -103,6 +116,24 @@ func (p *Policy) filter() []bpf.Instruction {
 		denied,
 		allowed,
 	)
+	list = append(list,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_IOCTL, SkipFalse: uint8(1 + 2*len(typing) + 1)},
+		bpf.LoadAbsolute{Off: dataSecondArgument, Size: 4})
+	for _, request := range typing {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: request, SkipFalse: 1}, denied)
+	}
+	list = append(list, allowed)
+	if !p.Programs {
+		for _, number := range signalsToItself {
+			list = append(list,
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: number, SkipFalse: 4},
+				bpf.LoadAbsolute{Off: dataArgument, Size: 4},
+				bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(os.Getpid()), SkipFalse: 1},
+				allowed,
+				denied,
+			)
+		}
+	}
 	families := p.families()
 	list = append(list,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(1 + 2*len(families) + 1)},
