@@ -28,7 +28,11 @@ func CreateHidden(dir, path string) (*File, error) {
 	if err != nil {
 		return Create(dir, path) // which says what is wrong
 	}
-	fd, err := unix.Openat(int(folder.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	var fd int
+	err = Uninterrupted(func() (err error) {
+		fd, err = unix.Openat(int(folder.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		return err
+	})
 	if err != nil {
 		_ = folder.Close()
 		return Create(dir, path)
@@ -42,7 +46,9 @@ type hidden struct{ folder *os.File }
 
 // appear is linkat(2), which overwrites nothing.
 func (h hidden) appear(f *File) error {
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(h.folder.Fd()), filepath.Base(f.path), unix.AT_SYMLINK_FOLLOW)
+	err := Uninterrupted(func() error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.f.Fd()), int(h.folder.Fd()), filepath.Base(f.path), unix.AT_SYMLINK_FOLLOW)
+	})
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: f.path, Err: err}
 	}

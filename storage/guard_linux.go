@@ -137,7 +137,9 @@ func (g *Guard) Protect(f *File) error {
 		return fmt.Errorf("guard %s: %w", f.path, errors.ErrUnsupported)
 	}
 	s.commit(f.size)
-	err := unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL)
+	err := Uninterrupted(func() error {
+		return unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL)
+	})
 	if err != nil {
 		return fmt.Errorf("guard %s: %w", f.path, os.NewSyscallError("sendmsg", err))
 	}
@@ -163,7 +165,10 @@ func (s *guardSlot) release() {
 		return
 	}
 	atomic.StoreUint64(s.word(), guardDone)
-	if unix.Sendmsg(s.g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL) == nil {
+	err := Uninterrupted(func() error {
+		return unix.Sendmsg(s.g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL)
+	})
+	if err == nil {
 		var ack [1]byte
 		for {
 			if _, err := unix.Read(s.g.sock, ack[:]); !errors.Is(err, unix.EINTR) {
@@ -178,6 +183,8 @@ func (s *guardSlot) release() {
 // flock(2) locks belong to the open file description, which they share. Whoever
 // gets the lock knows that nobody writes to the file any more. Where the file
 // system does not support locks, the file stays without one.
-func (f *File) lock() { _ = unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+func (f *File) lock() {
+	_ = Uninterrupted(func() error { return unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+}
 
 func isInvalid(err error) bool { return errors.Is(err, unix.EINVAL) }

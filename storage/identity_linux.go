@@ -27,7 +27,8 @@ func IdentifyPath(path string) (FileID, error) {
 // statx(2).
 func statx(fd int, path, name string, flags int) (FileID, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(fd, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+	err := Uninterrupted(func() error { return unix.Statx(fd, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st) })
+	if err != nil {
 		return FileID{}, fmt.Errorf("identify %s: %w", name, os.NewSyscallError("statx", err))
 	}
 	id := FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
