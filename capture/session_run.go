@@ -32,8 +32,11 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	stop := context.AfterFunc(ctx, s.src.Wake)
 	reason, err := s.loop(ctx)
 	stop()
-	if err == nil {
+	switch {
+	case err == nil:
 		reason, err = s.drain(reason)
+	case reason == CaptureBroken:
+		_, _ = s.drain(reason) // what came before is whole
 	}
 	if s.rec.Failed() {
 		s.countLost()
@@ -219,6 +222,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		reason, err = FileFailed, save.FileError(s.Plan.Config, ferr)
 		s.reason = reason
 	}
+	// Whoever repairs the file of a session whose record cannot be written must not
+	// take its end for a part of a write.
+	s.tell()
 	s.guard.Close()
 	res := s.result(reason, end)
 	for _, text := range res.Source.Warnings {
