@@ -46,11 +46,18 @@ func Create(dir, path string) (_ *File, err error) {
 		return nil, fmt.Errorf("%s is not under %s: %w", path, dir, ErrOutside)
 	}
 	madeDir := ""
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	switch _, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		err := os.MkdirAll(dir, 0o700)
+		if errors.Is(err, fs.ErrExist) { // of a folder above that cannot be looked at
+			err = errors.New(err.Error()) // not a file that exists already
+		}
+		if err != nil {
 			return nil, err
 		}
 		madeDir = dir
+	case err != nil:
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
