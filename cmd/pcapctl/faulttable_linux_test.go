@@ -105,6 +105,8 @@ type rule struct {
 	kinds   []string
 	targets []string
 	becomes func(r *faultRun) []expected
+	// says is what a session that is not refused must have said; nil is anything.
+	says func(r *faultRun) string
 }
 
 func always(list []expected) func(*faultRun) []expected {
@@ -170,12 +172,22 @@ var specification = []rule{
 	{targets: []string{"above", "."}, becomes: always(or(fine(unharmed, unlisted), refusedWith(1, 7), brokenWith(7)))},
 
 	// The guard: without it the capture goes on, and says so.
-	{targets: []string{"guard socket", "pcap-guard", "/memfd:pcap-guard"}, becomes: always(fine(unharmed))},
+	{targets: []string{"guard socket", "pcap-guard", "/memfd:pcap-guard"}, becomes: always(fine(unharmed)), says: func(r *faultRun) string {
+		if r.site.phase == starting && r.errno != unix.EINTR {
+			return "a kill -9 may leave its last packet cut"
+		}
+		return ""
+	}},
 
 	// The kernel's ring.
 	{kinds: []string{"poll"}, becomes: always(brokenWith(6))},
 	{phases: []phase{starting}, targets: []string{"packet socket", "PACKET_VERSION", "PACKET_RX_RING", "PACKET_ADD_MEMBERSHIP", "SO_ATTACH_FILTER"}, becomes: ringFails},
-	{targets: []string{"PACKET_STATISTICS"}, becomes: always(fine(unharmed))},
+	{targets: []string{"PACKET_STATISTICS"}, becomes: always(fine(unharmed)), says: func(r *faultRun) string {
+		if r.lasts {
+			return "there may be more than are counted"
+		}
+		return ""
+	}},
 	// The filter that refuses all, and the binding to nothing: one of them will do.
 	{kinds: []string{"bind", "setsockopt"}, targets: []string{"packet socket", "SO_ATTACH_FILTER"}, becomes: always(fine(unharmed))},
 
@@ -235,8 +247,9 @@ func ifBlob(r *faultRun, list []expected) []expected {
 	return nil
 }
 
-// becomesOf is what the specification says of a run, nil for nothing.
-func becomesOf(r *faultRun) []expected {
+// becomesOf is what the specification says of a run: what may become of it, nil when there
+// is no rule, and what it must say.
+func becomesOf(r *faultRun) (list []expected, says string) {
 	for _, rule := range specification {
 		in := func(list []string, s string) bool { return list == nil || slices.Contains(list, s) }
 		if rule.phases != nil && !slices.Contains(rule.phases, r.site.phase) || !in(rule.roles, r.site.role) || !in(rule.kinds, r.site.kind) {
@@ -245,11 +258,15 @@ func becomesOf(r *faultRun) []expected {
 		if rule.targets != nil && !slices.ContainsFunc(rule.targets, func(p string) bool { ok, _ := path.Match(p, r.site.target); return ok }) {
 			continue
 		}
-		if list := rule.becomes(r); list != nil {
-			return list
+		if list = rule.becomes(r); list == nil {
+			continue
 		}
+		if rule.says != nil {
+			says = rule.says(r)
+		}
+		return list, says
 	}
-	return nil
+	return nil, ""
 }
 
 // faultRun is one capture with a fault, or with none.
@@ -270,6 +287,7 @@ type faultRun struct {
 	code   int
 	out    lockedBuffer
 	err    lockedBuffer
+	logged string
 	wrongs []string
 }
 
@@ -577,10 +595,12 @@ func (r *faultRun) endedAs(s *registry.Session) (ending, bool) {
 	}
 }
 
-// log is what the background process wrote.
+// log is what the background process wrote, also when the session has been deleted.
 func (r *faultRun) log() string {
-	text, _ := os.ReadFile(r.path("state/x/log"))
-	return string(text)
+	if text, err := os.ReadFile(r.path("state/x/log")); err == nil {
+		r.logged = string(text)
+	}
+	return r.logged
 }
 
 // statistics are those of the result, or else of the record.
@@ -813,7 +833,7 @@ func TestFaultTable(t *testing.T) {
 	only := os.Getenv("PCAPCTL_TEST_FAULTS_ONLY")
 	queue := make(chan job, len(jobs))
 	for _, j := range jobs {
-		if strings.Contains(j.shape.name+" "+j.injection.String(), only) {
+		if strings.Contains(j.shape.name+" "+j.String(), only) {
 			queue <- j
 		}
 	}
@@ -851,7 +871,11 @@ func (l *lane) do(ft *faultTable, j job) {
 	}
 	reached := r.in.deliveries() > 0
 	if reached {
-		r.check(becomesOf(r))
+		list, says := becomesOf(r)
+		r.check(list)
+		if r.begun && !strings.Contains(r.err.String()+r.log(), says) {
+			r.wrong("it does not say %q", says)
+		}
 	} else {
 		r.check(fine(unharmed))
 	}
@@ -896,10 +920,17 @@ func plan(s *shape, calls map[site]int, each int) (jobs []job) {
 				jobs = append(jobs, job{s, f})
 				turn++
 			}
+			if each == 1 && slices.Contains(notRepeated, kind) {
+				jobs = append(jobs, job{s, injection{site: at, nth: 1, errno: unix.EINTR}})
+			}
 		}
 	}
 	return jobs
 }
+
+// notRepeated are the kinds of calls that package os does not repeat for us when a signal
+// interrupts them.
+var notRepeated = []string{"fallocate", "lock", "rename", "send", "receive", "poll"}
 
 // waysToFail are the injections into a site that is called n times.
 func waysToFail(n int) []injection {

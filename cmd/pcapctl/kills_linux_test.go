@@ -120,7 +120,7 @@ const latest = 250 * time.Millisecond
 // kill starts a capture and kills it.
 func (l *lane) kill(s *shape, victim string) (r *faultRun, after time.Duration) {
 	l.t.Helper()
-	after = rand.N(latest) //nolint:gosec // the moment is to be any, and no secret
+	after = rand.N(latest)
 	r, ready := l.start(s, nil, "memfd")
 	r.site.role = victim
 	time.Sleep(after)

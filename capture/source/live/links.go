@@ -107,17 +107,8 @@ func (w *linkWatch) open(ns string, wake func(), capture func(members, joined []
 func (w *linkWatch) follow() {
 	for {
 		changed, removed, err := w.watch.Next()
-		switch {
-		case errors.Is(err, os.ErrClosed):
+		if err != nil && !errors.Is(err, netif.ErrMissed) {
 			return
-		case err != nil && !errors.Is(err, netif.ErrMissed):
-			// A list tells what the kernel's messages cannot; not more often than once a
-			// second, in case that every receive fails.
-			select {
-			case <-w.done:
-				return
-			case <-time.After(namespaceEvery):
-			}
 		}
 		// The changes first: an interface that went down and came up again looks as
 		// before.
