@@ -860,12 +860,15 @@ const lanes = 4
 func (l *lane) do(ft *faultTable, j job) {
 	f := j.injection
 	var r *faultRun
-	// How often a call is made depends on how packets fall into blocks: when
-	// there were fewer, an earlier one is taken.
-	for ; ; f.nth = (f.nth + 1) / 2 {
+	// How often a call is made depends on how packets fall into blocks: when there
+	// were fewer, an earlier one is taken, and the first may not come at all.
+	for again := 3; ; f.nth = (f.nth + 1) / 2 {
 		r = l.run(j.shape, &f, f.site.kind)
-		if r.in.deliveries() > 0 || f.nth == 1 {
+		if r.in.deliveries() > 0 || again == 0 {
 			break
+		}
+		if f.nth == 1 {
+			again--
 		}
 		_ = os.RemoveAll(r.dir)
 	}

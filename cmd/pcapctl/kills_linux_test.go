@@ -29,14 +29,14 @@ import (
 
 // killedShapes are the captures that are killed.
 var killedShapes = []shape{
-	{name: "pcap", file: "x.cap", size: 1000},
-	{name: "pcapng", file: "x.pcapng", flags: []string{"--format", "pcapng"}, size: 1000},
-	{name: "zstd", file: "x.cap.zst", flags: []string{"--compress", "zstd"}, size: 1000},
-	{name: "gzip", file: "x.cap.gz", flags: []string{"--compress", "gzip"}, size: 1000},
-	{name: "ring", file: "x.cap", ring: true, size: 1000, flags: []string{
-		"--continuous-capture", "true", "--capture-settings", "file-count=3", "file-size-in-bytes=204800",
+	{name: "pcap", file: "x.cap"},
+	{name: "pcapng", file: "x.pcapng", flags: []string{"--format", "pcapng"}},
+	{name: "zstd", file: "x.cap.zst", flags: []string{"--compress", "zstd"}},
+	{name: "gzip", file: "x.cap.gz", flags: []string{"--compress", "gzip"}},
+	{name: "ring", file: "x.cap", ring: true, flags: []string{
+		"--continuous-capture", "true", "--capture-settings", "file-count=3", "file-size-in-bytes=2000000",
 	}},
-	{name: "background", file: "x.cap", behind: true, size: 1000},
+	{name: "background", file: "x.cap", behind: true},
 }
 
 // victims are those who are killed.
@@ -91,22 +91,29 @@ func TestKillsAtRandom(t *testing.T) {
 	t.Logf("%d kills, %d of them while packets were captured; %d files looked at", n, began.Load(), files.Load())
 }
 
+// jumbo is the size of the frames of a flood: much to write for few packets, so that a kill
+// has a good chance to hit a write in its middle.
+const jumbo = 9000
+
 // flood sends numbered frames until stop is called.
 func (l *lane) flood() (stop func()) {
+	for _, dev := range []string{"v0", "v1"} {
+		l.IP("link", "set", dev, "mtu", strconv.Itoa(jumbo))
+	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		frame := make([]byte, 1000)
+		frame := make([]byte, jumbo)
 		for i := 0; ; i++ {
 			copy(frame, numbered(i))
 			l.sender.Send(frame)
-			if i%20 != 19 {
+			if i%15 != 14 {
 				continue
 			}
 			select {
 			case <-done:
 				return
-			case <-time.After(2 * time.Millisecond):
+			case <-time.After(time.Millisecond):
 			}
 		}
 	})
@@ -147,6 +154,9 @@ func (l *lane) kill(s *shape, victim string) (r *faultRun, after time.Duration) 
 	if !r.in.ended(runFor) {
 		r.wrong("a process is left")
 		r.in.killAll()
+	}
+	if victim == "worker" { // the guard has cut the files, before anybody looks at the session
+		r.checkReadable(true)
 	}
 	session := r.session()
 	if hit {
@@ -245,16 +255,10 @@ func (r *faultRun) checkAlive(s *registry.Session) {
 	}
 }
 
-// checkWhole reads all files there are. They have whole packets, in their order, and those
-// that are told.
-func (r *faultRun) checkWhole(st *capture.Statistics, killed bool) {
-	told := map[string]int{} // packets
-	for _, f := range st.Files {
-		told[f.Path] = int(st.PacketsCaptured)
-		if f.Packets != nil {
-			told[f.Path] = int(*f.Packets)
-		}
-	}
+// checkReadable reads all files there are: they have whole packets, in their order. killed
+// tells that a zstd file may lack its end.
+func (r *faultRun) checkReadable(killed bool) map[string][]int {
+	found := map[string][]int{}
 	for _, file := range r.files() {
 		list, err := r.numbers(file)
 		if killed && strings.HasSuffix(file, ".zst") {
@@ -266,6 +270,21 @@ func (r *faultRun) checkWhole(st *capture.Statistics, killed bool) {
 		if !slices.IsSorted(list) {
 			r.wrong("%s: the packets are not in their order", file)
 		}
+		found[file] = list
+	}
+	return found
+}
+
+// checkWhole reads all files there are. They have the packets that are told.
+func (r *faultRun) checkWhole(st *capture.Statistics, killed bool) {
+	told := map[string]int{} // packets
+	for _, f := range st.Files {
+		told[f.Path] = int(st.PacketsCaptured)
+		if f.Packets != nil {
+			told[f.Path] = int(*f.Packets)
+		}
+	}
+	for file, list := range r.checkReadable(killed) {
 		n, known := told[file]
 		switch {
 		case !known && !r.shape.ring: // of a ring, the next one may be there already
