@@ -647,6 +647,9 @@ func (r *faultRun) account(as ending, st *capture.Statistics) {
 		if err != nil && (as != broken || !strings.HasSuffix(file.Path, ".zst")) {
 			r.wrong("%s: %v", file.Path, err)
 		}
+		if err == nil && r.lane.n%capinfosEvery == 0 {
+			r.askCapinfos(file.Path, len(list))
+		}
 		if file.Packets != nil && int(*file.Packets) != len(list) {
 			r.wrong("%s has %d packets, told are %d", file.Path, len(list), *file.Packets)
 		}
@@ -678,6 +681,19 @@ func (r *faultRun) account(as ending, st *capture.Statistics) {
 	}
 	if r.code == 8 {
 		r.resume(st)
+	}
+}
+
+// capinfosEvery is how many runs there are for one whose files another reader than ours
+// reads as well.
+const capinfosEvery = 10
+
+// askCapinfos wants capinfos to find n packets in a file that is whole.
+func (r *faultRun) askCapinfos(path string, n int) {
+	out, err := exec.Command("capinfos", "-c", "-M", path).CombinedOutput()
+	words := strings.Fields(string(out))
+	if err != nil || bytes.Contains(out, []byte("cut short")) || words[len(words)-1] != strconv.Itoa(n) {
+		r.wrong("capinfos, with %d packets: %v: %s", n, err, out)
 	}
 }
 
@@ -807,6 +823,7 @@ func TestFaultTable(t *testing.T) {
 		t.Skip("takes more than a minute")
 	}
 	canInject(t)
+	testnet.NeedTools(t, "capinfos")
 	each := 1
 	if text := os.Getenv("PCAPCTL_TEST_FAULTS"); text != "" {
 		var err error
