@@ -33,6 +33,9 @@ type Result struct {
 	Received uint64 // passed the kernel's filter, those dropped included
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
+	// AfterLimit is how many packets came after what ended the capture, a limit or the disk reserve, while it was on its way
+	// to the end. They are no losses.
+	AfterLimit uint64
 	// Truncated is the number of packets in the file that are cut though all of
 	// their bytes, or more of them, were asked for.
 	Truncated uint64
@@ -49,10 +52,24 @@ type Drops struct {
 	ByKernel    uint64 // the ring was full
 	ByInterface uint64 // the interface lost them for sure; whether they matched is not known
 	ByFile      uint64 // the disk did not take them
+	// AroundLimit are those for which the ring was full while the process was held up over the limit that ended the
+	// capture: some of them may have come after it, and would not have been recorded anyhow.
+	AroundLimit uint64
 }
 
-// Total is the number of packets lost.
-func (d Drops) Total() uint64 { return d.ByKernel + d.ByInterface + d.ByFile }
+// Total is the number of packets lost, those that may have come too late included.
+func (d Drops) Total() uint64 { return d.ByKernel + d.ByInterface + d.ByFile + d.AroundLimit }
+
+// Seconds is a duration as results have it: to the millisecond, and the float64 that is written so. Duration.Seconds adds
+// two floats, and gives 3.8120000000000003 for 3.812 s.
+func Seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
+}
+
+// duration is the inverse of Seconds.
+func (st *Statistics) duration() time.Duration {
+	return time.Duration(st.DurationInSeconds * float64(time.Second)).Round(time.Millisecond)
+}
 
 // Provisioning states of a resource, as the API names them.
 const (
@@ -108,6 +125,8 @@ type Statistics struct {
 	PacketsDroppedByKernel    uint64            `json:"packetsDroppedByKernel"`
 	PacketsDroppedByInterface uint64            `json:"packetsDroppedByInterface"`
 	PacketsNotWritten         uint64            `json:"packetsNotWritten"`
+	PacketsDroppedAroundLimit uint64            `json:"packetsDroppedAroundLimit"`
+	PacketsAfterLimit         uint64            `json:"packetsAfterLimit"`
 	PacketsTruncated          uint64            `json:"packetsTruncated"`
 	RingFreezes               uint64            `json:"ringFreezes"`
 	FilterMode                string            `json:"filterMode"`
@@ -266,13 +285,15 @@ func linkType(r *source.Report) string {
 
 func (r *Result) statistics() *Statistics {
 	s := &Statistics{
-		DurationInSeconds:         r.Elapsed.Round(time.Millisecond).Seconds(),
+		DurationInSeconds:         Seconds(r.Elapsed),
 		PacketsCaptured:           r.Packets,
 		BytesCaptured:             r.Bytes,
 		PacketsReceived:           r.Received,
 		PacketsDroppedByKernel:    r.Dropped.ByKernel,
 		PacketsDroppedByInterface: r.Dropped.ByInterface,
 		PacketsNotWritten:         r.Dropped.ByFile,
+		PacketsDroppedAroundLimit: r.Dropped.AroundLimit,
+		PacketsAfterLimit:         r.AfterLimit,
 		PacketsTruncated:          r.Truncated,
 		RingFreezes:               r.Freezes,
 		FilterMode:                r.Source.FilterMode,
@@ -331,10 +352,10 @@ func (r *Resource) Metadata() map[string]string {
 	m.Filters = filter.NewSet(filters...).String()
 	if st := p.Statistics; st != nil {
 		if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
-			m.EndTime = start.Add(time.Duration(st.DurationInSeconds * float64(time.Second))).Format(time.RFC3339Nano)
+			m.EndTime = start.Add(st.duration()).Format(time.RFC3339Nano)
 		}
 		m.Packets, m.PacketBytes, m.LinkType = st.PacketsCaptured, st.BytesCaptured, st.LinkType
-		m.Dropped = st.PacketsDroppedByKernel + st.PacketsDroppedByInterface + st.PacketsNotWritten
+		m.Dropped = st.PacketsDroppedByKernel + st.PacketsDroppedByInterface + st.PacketsNotWritten + st.PacketsDroppedAroundLimit
 	}
 	return m.Map()
 }
@@ -343,6 +364,7 @@ func (r *Resource) Metadata() map[string]string {
 func (s *Session) result(reason StopReason, end time.Time) *Result {
 	st := s.src.Stats()
 	n := s.counters.Count()
+	inTime, around, after := s.drops.split(st.Dropped, end.Sub(s.Started))
 	r := &Result{
 		Config:     s.Plan.Config,
 		Started:    s.Started,
@@ -352,7 +374,8 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Bytes:      n.Bytes,
 		Received:   st.Received,
 		Freezes:    st.Freezes,
-		Dropped:    s.progress(st).Dropped,
+		Dropped:    Drops{ByKernel: inTime, ByInterface: st.Lost, ByFile: n.Lost, AroundLimit: around},
+		AfterLimit: n.Late + after,
 		Truncated:  s.rec.Truncated(),
 		Source:     s.src.Report(),
 		Read:       st.Seen,

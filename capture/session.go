@@ -2,9 +2,10 @@ package capture
 
 import (
 	"errors"
-	"path/filepath"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pcapctl/capture/deliver"
@@ -51,6 +52,13 @@ type Session struct {
 	notes    warnings // on the way
 	commands commands // for files that are finished
 
+	folder    *storage.Folder // of the files
+	begun     atomic.Bool     // packets are being captured
+	unguarded atomic.Bool     // which has been told
+	made      storage.FileID  // the first file
+	drops     dropLog
+	alerted   atomic.Pointer[string] // what was told last
+
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
 	asked  time.Duration // when stats were asked for by the packet loop
@@ -65,8 +73,9 @@ type Session struct {
 // leftPacket is the packet, or the block apart, that the byte limit has no room for.
 // The zero value is none.
 type leftPacket struct {
-	number uint64 // of a file, else 0
-	apart  bool   // a block before the packet of that number
+	number uint64    // of a file, else 0
+	apart  bool      // a block before the packet of that number
+	came   time.Time // of an interface, else zero
 }
 
 // Options are what a session needs besides its plan.
@@ -88,6 +97,38 @@ type Options struct {
 	// OnFile is run for every file that is finished, also for those that do not
 	// stay in a rotation.
 	OnFile save.OnFile
+	// Tell is told at once, beside the packet loop, what goes wrong on the way. It stands in Result.Warnings or Result.Err
+	// as well. nil is nobody.
+	Tell func(text string)
+	// Rights are those that the files are made and finished with, where the source is
+	// read with fewer.
+	Rights Rights
+}
+
+// Rights changes what this process may do. The zero value changes nothing.
+type Rights struct {
+	// Make runs what makes or removes files.
+	Make func(do func() error) error
+	// Regain is called when nothing more is read of the source, before the files are
+	// finished.
+	Regain func() error
+}
+
+func (r Rights) make(do func() error) error {
+	if r.Make == nil {
+		return do()
+	}
+	return r.Make(do)
+}
+
+func (r Rights) regain() error {
+	if r.Regain == nil {
+		return nil
+	}
+	if err := r.Regain(); err != nil {
+		return fault.Errorf(fault.Internal, "finish the capture files: %w", err)
+	}
+	return nil
 }
 
 // Watcher is told what a running session has come to, by the session itself,
@@ -136,6 +177,9 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if o.Delivery == nil {
 		o.Delivery = deliver.None{}
 	}
+	if o.Tell == nil {
+		o.Tell = func(string) {}
+	}
 	s := &Session{
 		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
 		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(),
@@ -148,7 +192,13 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.sink.Discard()
+			_ = o.Rights.make(func() error {
+				s.sink.Discard()
+				if s.folder != nil {
+					s.folder.Discard()
+				}
+				return nil
+			})
 			_ = s.src.Close()
 			s.guard.Close()
 		}
@@ -157,7 +207,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
 	}
-	if err := s.openFiles(encoder); err != nil {
+	if err := o.Rights.make(func() error { return s.openFiles(encoder) }); err != nil {
 		return nil, err
 	}
 	if err := s.src.Open(); err != nil {
@@ -172,6 +222,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		return nil, err
 	}
 	s.Started = time.Now()
+	s.begun.Store(true)
 	s.warn(s.src.Report().Warnings...)
 	s.beginTelling()
 	s.beat.Go(func() { s.reserve.Watch(s.ended, &s.counters, s.src.Wake) })
@@ -188,9 +239,12 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 			s.guard = guard
 		}
 	}
-	folder, path := p.File()
+	dir, path := p.File()
+	if s.folder, err = storage.OpenFolder(dir, path); err != nil {
+		return p.createError(err)
+	}
 	o := save.Options{
-		Folder: folder, Path: path, Compress: c.Compress, Guard: s.guard.Protect, Events: events{s}, Reserve: &s.reserve,
+		Folder: s.folder, Path: path, Compress: c.Compress, Guard: s.protect, Events: events{s}, Reserve: &s.reserve,
 		Losses: s.losses, Header: e.Begin(nil), Whole: e.Whole, Counters: &s.counters,
 	}
 	if c.Rotates() {
@@ -207,8 +261,11 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	s.notes.clear()
 	s.sink = sink
 	s.rec = save.NewRecorder(e, sink, &s.counters, c.MaxBytes, len(o.Header))
-	return s.reserve.Open(filepath.Dir(path), s.options.MinFree)
+	return s.reserve.Open(s.folder, s.options.MinFree)
 }
+
+// Made tells the file that was made first from every other.
+func (s *Session) Made() storage.FileID { return s.made }
 
 // warn adds to the warnings of the start.
 func (s *Session) warn(texts ...string) { s.Warnings = slices.Concat(s.Warnings, texts) }
@@ -223,8 +280,11 @@ func (s *Session) losses() save.Losses {
 type events struct{ s *Session }
 
 // Begun implements save.Events.
-func (e events) Begun(f save.File) {
-	e.s.delivery.Begun(f)
+func (e events) Begun(f save.File, open func() (*os.File, error)) {
+	if f.Sequence <= 1 {
+		e.s.made = f.ID
+	}
+	e.s.delivery.Begun(f, open)
 	f.Size = 0
 	e.s.watcher.File(f)
 }
@@ -246,7 +306,10 @@ func (e events) Complete(f save.File) {
 func (e events) Leaving(f save.File) { e.s.delivery.Leaving(f) }
 
 // Warn implements save.Events.
-func (e events) Warn(text string) { e.s.notes.add(text) }
+func (e events) Warn(text string) {
+	e.s.notes.add(text)
+	e.s.alert(text)
+}
 
 // runOnFile runs the command for a file that is finished. Those that were full
 // before the session ended are told no stop reason.

@@ -59,9 +59,16 @@ func (s *Session) tell() {
 	s.rec.Publish()
 	if now := time.Since(s.Started); now-s.asked >= askEvery {
 		s.asked = now
-		s.stats = s.src.Stats()
+		s.stats = s.readDrops()
 	}
 	s.watcher.Progress(s.progress(s.stats))
+}
+
+// readDrops asks the source for its counters, and notes the drops for the account in the end.
+func (s *Session) readDrops() source.Stats {
+	st := s.src.Stats()
+	s.drops.read(time.Since(s.Started), st.Dropped)
+	return st
 }
 
 // How often the watcher hears of the interfaces, and by that also of a session

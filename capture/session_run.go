@@ -13,6 +13,7 @@ import (
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
+	"pcapctl/storage"
 )
 
 // flushTime is how long records may wait in the buffer when blocks come full
@@ -29,17 +30,38 @@ const flushTime = 250 * time.Millisecond
 //
 // Error classes: Failed, LocalFile, Storage.
 func (s *Session) Run(ctx context.Context) (*Result, error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	s.beat.Go(func() { s.watchFile(end) })
+	s.beat.Go(s.watchGuard)
 	stop := context.AfterFunc(ctx, s.src.Wake)
-	reason, err := s.loop(ctx)
+	limit := s.timeLimit()
+	if limit > 0 {
+		// Beside the packet loop, which a disk may hold up.
+		timer := time.AfterFunc(time.Until(s.Started.Add(limit)), func() { s.readDrops() })
+		defer timer.Stop()
+	}
+	reason, err := s.loop(ctx, limit)
 	stop()
+	s.readDrops()
 	switch {
 	case err == nil:
 		reason, err = s.drain(reason)
 	case reason == CaptureBroken:
 		_, _ = s.drain(reason) // what came before is whole
 	}
+	switch {
+	case err != nil:
+	case reason == TimeExceeded && limit > 0:
+		s.drops.endAt(limit)
+	case reason == SizeExceeded && !s.left.came.IsZero():
+		s.drops.endAt(s.left.came.Sub(s.Started))
+	}
 	if s.rec.Failed() {
 		s.countLost()
+	}
+	if rerr := s.options.Rights.regain(); err == nil && rerr != nil {
+		reason, err = FileFailed, rerr
 	}
 	if err == nil && reason == MinFreeReached {
 		err = s.reserve.Failure()
@@ -69,13 +91,17 @@ func (s *Session) lookForSource(reason StopReason) (StopReason, error) {
 	return reason, nil
 }
 
+// timeLimit is the time limit if it goes by this machine's clock; else 0.
+func (s *Session) timeLimit() time.Duration {
+	if s.src.Timeline() == source.RealTime {
+		return s.Plan.Config.MaxTime
+	}
+	return 0
+}
+
 // loop is the packet loop. It does nothing but move packets and look whether
 // it is time to end.
-func (s *Session) loop(ctx context.Context) (StopReason, error) {
-	var limit time.Duration // by this machine's clock
-	if s.src.Timeline() == source.RealTime {
-		limit = s.Plan.Config.MaxTime
-	}
+func (s *Session) loop(ctx context.Context, limit time.Duration) (StopReason, error) {
 	for {
 		// Looked at before the packets and not behind them: a loop that was held up, by
 		// a disk or by SIGSTOP, finds packets that came too late.
@@ -129,7 +155,13 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 	case err != nil:
 		reason, err = s.fileReason(err)
 	case left != nil:
-		reason, s.left = SizeExceeded, leftPacket{left.Number, left.Apart}
+		reason, s.left = SizeExceeded, leftPacket{number: left.Number, apart: left.Apart}
+		if left.Number == 0 {
+			s.left.came = time.Unix(left.Sec, int64(left.Nsec))
+		}
+	}
+	if (reason == SizeExceeded || reason == MinFreeReached) && s.src.Timeline() == source.RealTime {
+		s.rec.Late(left, batch)
 	}
 	return true, reason, err
 }
@@ -176,16 +208,34 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 		return CaptureBroken, err
 	}
 	if reason == SizeExceeded || reason == MinFreeReached {
-		return reason, nil // there is no room for more
+		return reason, s.countLate() // there is no room for more
 	}
 	for {
 		got, now, err := s.take()
+		if err == nil && (now == SizeExceeded || now == MinFreeReached) {
+			err = s.countLate()
+		}
 		if now != "" || err != nil {
 			return now, err
 		}
 		if !got {
 			return reason, nil
 		}
+	}
+}
+
+// countLate counts what the source has still when a limit has ended the capture.
+// A file that is read is not read to its end for that.
+func (s *Session) countLate() error {
+	if s.src.Timeline() != source.RealTime {
+		return nil
+	}
+	for {
+		batch, err := s.src.Next()
+		if batch == nil || err != nil {
+			return err
+		}
+		s.rec.Late(nil, batch)
 	}
 }
 
@@ -218,14 +268,24 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	if s.rec.Failed() {
 		s.reason = FileFailed
 	}
-	if ferr := s.rec.Finish(); ferr != nil && err == nil {
-		reason, err = FileFailed, save.FileError(s.Plan.Config, ferr)
+	ferr := s.rec.Finish()
+	if err == nil && reason != MinFreeReached && s.counters.Spent() {
+		// The last of what was in memory had no room.
+		reason, err = MinFreeReached, s.reserve.Failure()
+		s.reason = reason
+	}
+	if ferr != nil && err == nil {
+		if d, ok := errors.AsType[*storage.Displaced](ferr); !ok || s.endsBy(d) {
+			reason = FileFailed
+		}
+		err = save.FileError(s.Plan.Config, ferr)
 		s.reason = reason
 	}
 	// Whoever repairs the file of a session whose record cannot be written must not
 	// take its end for a part of a write.
 	s.tell()
 	s.guard.Close()
+	s.tellLostGuard()
 	res := s.result(reason, end)
 	for _, text := range res.Source.Warnings {
 		if !slices.Contains(s.Warnings, text) { // told at the start
@@ -233,6 +293,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		}
 	}
 	s.notes.add(s.truncated(res.Truncated))
+	if n := res.Dropped.AroundLimit; n > 0 {
+		s.notes.add(fmt.Sprintf("the capture was held up over its limit: of %d packets that the kernel dropped it is not known whether they came before or after it", n))
+	}
 	if cerr := s.src.Close(); cerr != nil && err == nil {
 		err = cerr
 	}
@@ -243,6 +306,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 			s.runOnFile(f)
 		}
 	}
+	_ = s.folder.Close()
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err
 }
@@ -278,7 +342,8 @@ func (s *Session) finishDelivery(res *Result) error {
 	close(s.delivered)
 	s.telling.Wait()
 	s.watcher.Upload(s.delivery.Progress())
-	res.Files, res.Blobs, res.Upload = done.Files, done.Blobs, done.Status
+	res.Files = slices.DeleteFunc(done.Files, func(f save.File) bool { return f.Unreachable })
+	res.Blobs, res.Upload = done.Blobs, done.Status
 	for _, text := range done.Warnings {
 		s.notes.add(text)
 	}

@@ -11,166 +11,64 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 )
 
-// ErrOutside means that a path leads out of the captures folder by way of a
-// symbolic link.
-var ErrOutside = errors.New("the path leads out of the captures folder through a symbolic link")
-
-// File is a capture file being written. It is not safe for concurrent use.
+// File is a capture file being written. It is not safe for concurrent use, but for Look and Open.
 //
 // Its contents up to the last successful Write are safe from the end of the
 // process, however sudden; up to Finish, also from the end of the machine.
 type File struct {
 	f          *os.File
-	path       string
-	madeDir    string // the captures folder, if it was made for this file
-	id         FileID // zero when it is not known
+	path       string // as it was given
 	name       naming
 	size       int64
 	begin      []byte // the first bytes that were written
 	protection protection
+
+	mu     sync.Mutex // guards what follows: the file may be looked at while it is brought to its end
+	folder *Folder
+	base   string // the file's name in the folder
+	id     FileID // zero when it is not known
+	tag    tag    // what tells where the file is
+	closed bool
 }
 
-// Create makes the file path, which lies under the folder dir. The folder is
-// made when it is absent, folders between the two are not. The file belongs to
-// its owner alone.
-//
-// Errors, for errors.Is: fs.ErrExist (the file exists already and was left
-// alone), fs.ErrNotExist (a folder between the two is missing),
-// fs.ErrPermission, ErrOutside.
-func Create(dir, path string) (_ *File, err error) {
-	rel, err := filepath.Rel(dir, path)
-	if err != nil || !filepath.IsLocal(rel) {
-		return nil, fmt.Errorf("%s is not under %s: %w", path, dir, ErrOutside)
-	}
-	madeDir := ""
-	switch _, err := os.Stat(dir); {
-	case errors.Is(err, fs.ErrNotExist):
-		err := os.MkdirAll(dir, 0o700)
-		if errors.Is(err, fs.ErrExist) { // of a folder above that cannot be looked at
-			err = errors.New(err.Error()) // not a file that exists already
-		}
-		if err != nil {
-			return nil, err
-		}
-		madeDir = dir
-	case err != nil:
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			removeDir(madeDir)
-		}
-	}()
-	// A Root resolves every component beneath the folder and follows no link
-	// that leaves it, also when a link is planted between check and use.
-	rel = resolved(dir, rel)
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = root.Close() }()
-	// O_EXCL: nothing is overwritten, and a link in the last place is not
-	// followed. open(2).
-	opened, err := root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		if leadsOut(dir, path) {
-			return nil, fmt.Errorf("%s: %w", path, ErrOutside)
-		}
-		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
-	}
-	f := newFile(path, opened, named{})
-	f.madeDir = madeDir
-	return f, nil
-}
-
-// ErrTampered means that a file is not what was written: somebody has removed,
-// renamed, replaced, cut or overwritten it meanwhile.
-var ErrTampered = errors.New("somebody else has removed, renamed, replaced or cut the file while it was being written")
+// ErrTampered means that a file is not what was written.
+var ErrTampered = errors.New("somebody else has cut or overwritten the file while it was being written")
 
 // ErrReplaced means that another file has come to stand where one was made.
 var ErrReplaced = errors.New("it is another file than the one that was made here")
 
-// Remove removes a file that Create made and that is closed. It follows no link
-// and leaves alone what has taken the file's place since: ErrReplaced. It
-// succeeds when the file is gone already.
-func (f *File) Remove(dir string) error {
-	rel, err := filepath.Rel(dir, f.path)
-	if err != nil {
-		return err
-	}
-	rel = resolved(dir, rel)
-	root, err := os.OpenRoot(dir)
+// Remove removes a file that is closed. It follows no link and leaves alone what has taken the file's place since:
+// ErrReplaced. It succeeds when the file is gone already. Whoever may write to the folder can exchange the two between the
+// look and the removal; he wins nothing by it, as what goes is a name in that folder, which he could remove himself.
+func (f *File) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	there, err := f.folder.open(f.base, f.id)
 	if err == nil {
-		defer func() { _ = root.Close() }()
-		var there *os.File
-		if there, err = root.OpenFile(rel, os.O_RDONLY|openThis, 0); err == nil {
-			id, ierr := IdentifyFile(there)
-			_ = there.Close()
-			if ierr != nil || id != f.id {
-				return fmt.Errorf("remove %s: %w", f.path, ErrReplaced)
-			}
-			err = root.Remove(rel)
-		}
+		err = errors.Join(there.Close(), f.folder.root.Remove(f.base))
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil:
+		return fmt.Errorf("remove %s: %w", f.path, err)
 	}
-	return err
+	return nil
 }
 
-// Space is what the file system of a folder has: the free bytes that this
-// process may use, and all bytes. ok is false where that is not known.
-func Space(dir string) (free, total int64, ok bool) {
-	f, err := os.Open(dir)
+// open opens the file of that name for reading, if it is the one of that identity.
+func (d *Folder) open(name string, id FileID) (*os.File, error) {
+	f, err := d.root.OpenFile(name, os.O_RDONLY|openThis, 0)
 	if err != nil {
-		return 0, 0, false
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(d.path, name), Err: cause(err)}
 	}
-	defer func() { _ = f.Close() }()
-	return space(f)
-}
-
-// cause is what a PathError says behind the path, which in a Root is only the
-// path within it.
-func cause(err error) error {
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		return p.Err
+	if now, err := IdentifyFile(f); err != nil || now != id || id == (FileID{}) {
+		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), ErrReplaced), f.Close())
 	}
-	return err
-}
-
-// resolved is a path relative to a folder, without the symbolic links to folders below that folder. A Root follows
-// relative links by itself, but no absolute one, wherever it leads. A path that leads out stays as it is, for the Root to
-// refuse.
-func resolved(dir, rel string) string {
-	realDir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return rel
-	}
-	parent, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.Dir(rel)))
-	if err != nil {
-		return rel
-	}
-	inside, err := filepath.Rel(realDir, parent)
-	if err != nil || !filepath.IsLocal(inside) {
-		return rel
-	}
-	return filepath.Join(inside, filepath.Base(rel))
-}
-
-func leadsOut(dir, path string) bool {
-	realDir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return false
-	}
-	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
-		return false
-	}
-	rel, err := filepath.Rel(realDir, parent)
-	return err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator))
+	return f, nil
 }
 
 // Path is the path that the file was created with.
@@ -212,32 +110,50 @@ func (f *File) Cut(size int64) error {
 	return nil
 }
 
-// Finish syncs the file and its name to the disk and closes it. Only when it
-// returns nil is the file complete. ErrTampered: somebody else has changed it.
+// ID tells the file from every other one; zero where that is not known.
+func (f *File) ID() FileID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.id
+}
+
+// Finish syncs the file and its name to the disk and closes it. Only when it returns nil is the file complete, and where it
+// was made. The error is a *Displaced when it is not there; of a file that was removed, it then makes a copy if it can. Else
+// it may be ErrTampered: somebody has changed what is in it.
 func (f *File) Finish() error {
 	// The file first, then the folder that names it: a name without its bytes
 	// would look like a complete file. fsync(2) asks for both.
-	err := errors.Join(f.sync(), f.verify(), f.Close())
-	if err != nil {
-		return err
+	err := errors.Join(f.sync(), f.verify())
+	away := f.settle()
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = f.folder.sync()
 	}
-	return syncDir(filepath.Dir(f.path))
+	if err == nil && away != nil {
+		return away
+	}
+	return err
 }
 
-// verify checks that the file is still where it was made, is as long as what
-// was written, and begins as it did. Tools that tidy folders up do not ask
-// whether a file is in use.
+// settle looks where the file is in the end, and makes a copy of one that was removed.
+func (f *File) settle() *Displaced {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	away := f.look()
+	if away != nil {
+		f.rescue(away)
+	}
+	return away
+}
+
+// verify checks that the file is as long as what was written, and begins as it
+// did. Tools that tidy folders up do not ask whether a file is in use.
 func (f *File) verify() error {
 	mine, err := f.f.Stat()
 	if err != nil {
 		return err
 	}
-	named, err := os.Lstat(f.path)
-	if err != nil || !os.SameFile(mine, named) || mine.Size() != f.size {
-		return fmt.Errorf("%s: %w", f.path, ErrTampered)
-	}
 	begin := make([]byte, len(f.begin))
-	if _, err := f.f.ReadAt(begin, 0); err != nil || !bytes.Equal(begin, f.begin) {
+	if _, err := f.f.ReadAt(begin, 0); err != nil || !bytes.Equal(begin, f.begin) || mine.Size() != f.size {
 		return fmt.Errorf("%s: %w", f.path, ErrTampered)
 	}
 	return nil
@@ -252,27 +168,11 @@ func (f *File) sync() error {
 
 // Close closes the file as it is.
 func (f *File) Close() error {
+	f.mu.Lock()
+	f.closed = true
 	err := f.f.Close()
+	f.tag.close()
+	f.mu.Unlock()
 	f.protection.release()
 	return err
-}
-
-// removeDir removes the folder that was made for a file; "" is none.
-func removeDir(dir string) {
-	if dir != "" {
-		_ = os.Remove(dir) // fails when somebody else has put something into it, as it should
-	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	// Some file systems do not sync folders and say so; they do not need it.
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

@@ -29,7 +29,7 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 		{"a file as a folder", "there.cap/x.cap", syscall.ENOTDIR},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := Create(dir, dir+"/"+test.path)
+			f, err := create(dir, dir+"/"+test.path)
 			if f != nil || !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
@@ -44,7 +44,7 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 }
 
 // A symbolic link that stays below the captures folder is followed, relative or absolute, through a captures folder that
-// is a link itself, for a file that appears later as well; and the file can be removed by the same path.
+// is a link itself; and the file can be removed by the same path.
 func TestLinksBelowTheFolder(t *testing.T) {
 	target := t.TempDir()
 	dir := filepath.Join(t.TempDir(), "captures")
@@ -54,47 +54,46 @@ func TestLinksBelowTheFolder(t *testing.T) {
 	must(t, os.Symlink(filepath.Join(target, "a"), filepath.Join(target, "absolute")))
 	must(t, os.Symlink(filepath.Join(dir, "absolute", "b"), filepath.Join(target, "chain")))
 	for _, path := range []string{"relative/1.cap", "absolute/b/2.cap", "chain/3.cap", "absolute/4.cap"} {
-		for name, create := range map[string]func(dir, path string) (*File, error){"": Create, "hidden": CreateHidden} {
-			f, err := create(dir, filepath.Join(dir, path))
-			if err != nil {
-				t.Errorf("%s %s: %v", path, name, err)
-				continue
-			}
-			must(t, f.Appear())
-			must(t, f.Finish())
-			if _, err := os.Stat(filepath.Join(target, path)); err != nil {
-				t.Error(err)
-			}
-			must(t, f.Remove(dir))
-			if _, err := os.Stat(filepath.Join(target, path)); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s is still there: %v", path, err)
-			}
+		f, err := create(dir, filepath.Join(dir, path))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		must(t, f.Finish())
+		if _, err := os.Stat(filepath.Join(target, path)); err != nil {
+			t.Error(err)
+		}
+		must(t, f.Remove())
+		if _, err := os.Stat(filepath.Join(target, path)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", path, err)
 		}
 	}
 }
 
 func TestFolderIsMadeAndTakenAway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "captures")
-	f, err := Create(dir, filepath.Join(dir, "x.cap"))
-	must(t, err)
-	must(t, f.Discard())
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the folder made for a capture that never began is still there: %v", err)
-	}
-
-	must(t, os.Mkdir(dir, 0o700))
-	f, err = Create(dir, filepath.Join(dir, "x.cap"))
-	must(t, err)
-	must(t, f.Discard())
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
-		t.Errorf("a folder that was there: %v, %v", left, err)
+	for _, there := range []bool{false, true} {
+		if there {
+			must(t, os.Mkdir(dir, 0o700))
+		}
+		d, err := OpenFolder(dir, filepath.Join(dir, "x.cap"))
+		must(t, err)
+		f, err := d.Create("x.cap")
+		must(t, err)
+		must(t, f.Appear())
+		must(t, f.Discard())
+		d.Discard()
+		left, err := os.ReadDir(dir)
+		if len(left) != 0 || there != (err == nil) {
+			t.Errorf("the folder was there %v: %v, %v", there, left, err)
+		}
 	}
 }
 
 func TestFileIsPrivateAndWhole(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.cap")
-	f, err := Create(dir, path)
+	f, err := create(dir, path)
 	must(t, err)
 	_, err = f.Write([]byte("one"))
 	must(t, err)
@@ -112,6 +111,26 @@ func TestFileIsPrivateAndWhole(t *testing.T) {
 	if got, _ := os.ReadFile(path); string(got) != "onetwo" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// create makes a file that has its name.
+func create(dir, path string) (*File, error) {
+	f, err := createHidden(dir, path)
+	if err == nil {
+		if err = f.Appear(); err != nil {
+			return nil, errors.Join(err, f.Discard())
+		}
+	}
+	return f, err
+}
+
+// createHidden makes a file that does not have its name yet, where the file system can do that.
+func createHidden(dir, path string) (*File, error) {
+	d, err := OpenFolder(dir, path)
+	if err != nil {
+		return nil, err
+	}
+	return d.Create(filepath.Base(path))
 }
 
 func must(t *testing.T, err error) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,15 +46,28 @@ const (
 	guardDrop = 'd' // the guard answers when it has closed the file
 )
 
+// guardWait is how long the guard may take for an answer, and to end. It is not waited for again after that.
+const guardWait = time.Second
+
+// errSilent is why a guard is given up that does not answer, as it was stopped.
+var errSilent = fmt.Errorf("it did not answer for %v and was ended", guardWait)
+
 // Guard is the Protector that is a second process, which truncates a session's
 // files to their last complete write when the session's process is killed. It
 // has room for 64 files at a time. It is safe for concurrent use.
 type Guard struct {
-	cmd  *exec.Cmd
-	mem  []byte
-	mu   sync.Mutex
-	sock int // -1 when closed
-	used [guardSlots]bool
+	cmd   *exec.Cmd
+	mem   []byte
+	conn  *os.File      // the same socket as sock, to read from
+	acks  chan struct{} // has one element for each answer
+	ended chan struct{} // closed when the guard's end of the socket is
+	heard chan struct{} // closed when lost has what there is to tell
+	lost  chan error
+
+	mu     sync.Mutex
+	sock   int   // -1 when closed
+	silent error // why it was given up
+	used   [guardSlots]bool
 }
 
 // guardSlot is the protection of a file by a guard.
@@ -86,9 +100,16 @@ func StartGuard(program string) (_ *Guard, err error) {
 	}
 	theirs := os.NewFile(uintptr(socks[1]), guardName)
 	defer func() { _ = theirs.Close() }()
-	g := &Guard{sock: socks[0]}
+	// Not blocking, so that the goroutine that reads needs no thread.
+	if err := unix.SetNonblock(socks[0], true); err != nil {
+		return nil, errors.Join(os.NewSyscallError("fcntl", err), unix.Close(socks[0]))
+	}
+	g := &Guard{
+		sock: socks[0], conn: os.NewFile(uintptr(socks[0]), guardName),
+		acks: make(chan struct{}, 1), ended: make(chan struct{}), heard: make(chan struct{}), lost: make(chan error, 1),
+	}
 	if g.mem, err = unix.Mmap(memFD, 0, guardMemSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, errors.Join(os.NewSyscallError("mmap", err), unix.Close(g.sock))
+		return nil, errors.Join(os.NewSyscallError("mmap", err), g.conn.Close())
 	}
 	g.cmd = &exec.Cmd{
 		Path:       program,
@@ -102,25 +123,59 @@ func StartGuard(program string) (_ *Guard, err error) {
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	if err := g.cmd.Start(); err != nil {
-		return nil, errors.Join(err, unix.Munmap(g.mem), unix.Close(g.sock))
+		return nil, errors.Join(err, unix.Munmap(g.mem), g.conn.Close())
 	}
+	go g.listen()
 	return g, nil
 }
+
+// listen takes the guard's answers, and notices its end: the kernel then closes its end of the socket.
+func (g *Guard) listen() {
+	var ack [1]byte
+	for {
+		if n, err := g.conn.Read(ack[:]); n == 0 || err != nil {
+			break
+		}
+		select {
+		case g.acks <- struct{}{}:
+		default:
+		}
+	}
+	close(g.ended)
+	defer close(g.heard)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.silent != nil:
+		g.lost <- fmt.Errorf("the guard of capture files: %w", g.silent)
+	case g.sock < 0: // Close
+	default:
+		g.lost <- errors.New("the guard of capture files was killed")
+	}
+}
+
+// Lost implements Protector.
+func (g *Guard) Lost() <-chan error { return g.lost }
 
 // Close ends the guard process, and waits for its end. Calls after the first do
 // nothing.
 func (g *Guard) Close() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.sock < 0 {
+		g.mu.Unlock()
 		return
 	}
-	_ = unix.Close(g.sock)
 	g.sock = -1
-	if !slices.Contains(g.used[:], true) {
-		_ = g.cmd.Process.Kill() // it has nothing left to do
+	atOnce := !slices.Contains(g.used[:], true) // it has nothing left to do
+	g.mu.Unlock()
+	_ = g.conn.Close()
+	<-g.heard
+	if atOnce {
+		_ = g.cmd.Process.Kill()
 	}
+	late := time.AfterFunc(guardWait, func() { _ = g.cmd.Process.Kill() }) // which ends a stopped process as well
 	_ = g.cmd.Wait()
+	late.Stop()
 	_ = unix.Munmap(g.mem)
 }
 
@@ -133,12 +188,15 @@ func (g *Guard) Protect(f *File) error {
 	for s.slot < guardSlots && g.used[s.slot] {
 		s.slot++
 	}
-	if s.slot == guardSlots || g.sock < 0 {
+	switch {
+	case g.silent != nil:
+		return fmt.Errorf("guard %s: %w", f.path, g.silent)
+	case s.slot == guardSlots || g.sock < 0:
 		return fmt.Errorf("guard %s: %w", f.path, errors.ErrUnsupported)
 	}
 	s.commit(f.size)
 	err := Uninterrupted(func() error {
-		return unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL)
+		return unix.Sendmsg(g.sock, []byte{guardTake, byte(s.slot)}, unix.UnixRights(int(f.f.Fd())), nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	})
 	if err != nil {
 		return fmt.Errorf("guard %s: %w", f.path, os.NewSyscallError("sendmsg", err))
@@ -157,26 +215,40 @@ func (s *guardSlot) commit(size int64) { atomic.StoreUint64(s.word(), uint64(siz
 
 // release takes the file, which is closed, from the guard, and waits until the
 // guard has closed it, too: a file that two processes have open keeps its space
-// on the disk until both have closed it.
+// on the disk until both have closed it. A guard that does not answer, as it was
+// stopped, is ended: it would keep the space of every file that it has.
 func (s *guardSlot) release() {
-	s.g.mu.Lock()
-	defer s.g.mu.Unlock()
-	if s.g.sock < 0 || !s.g.used[s.slot] {
+	g := s.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sock < 0 || !g.used[s.slot] {
 		return
 	}
 	atomic.StoreUint64(s.word(), guardDone)
+	g.used[s.slot] = false
+	if g.silent != nil {
+		return
+	}
 	err := Uninterrupted(func() error {
-		return unix.Sendmsg(s.g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL)
+		return unix.Sendmsg(g.sock, []byte{guardDrop, byte(s.slot)}, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	})
-	if err == nil {
-		var ack [1]byte
-		for {
-			if _, err := unix.Read(s.g.sock, ack[:]); !errors.Is(err, unix.EINTR) {
-				break // answered, or the guard is dead
-			}
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		return // it is dead
+	}
+	for range 2 { // a process that was stopped itself finds the time over, and the answer a moment later
+		late := time.NewTimer(guardWait / 2)
+		select {
+		case <-g.acks:
+			late.Stop()
+			return
+		case <-g.ended:
+			late.Stop()
+			return
+		case <-late.C:
 		}
 	}
-	s.g.used[s.slot] = false
+	g.silent = errSilent
+	_ = g.cmd.Process.Kill()
 }
 
 // lock locks the file until both the process and its guard have closed it:

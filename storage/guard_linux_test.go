@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 const recordSize = 100_003
 
 func writeForEver(path string) {
-	f, err := Create(filepath.Dir(path), path)
+	f, err := create(filepath.Dir(path), path)
 	if err == nil {
 		var g *Guard
 		if g, err = StartGuard("/proc/self/exe"); err == nil {
@@ -89,7 +89,7 @@ func TestKillNineLeavesWholeRecords(t *testing.T) {
 func TestGuardEndsWithItsFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, end := range []func(*File) error{(*File).Finish, (*File).Close, (*File).Discard} {
-		f, err := Create(dir, filepath.Join(dir, "x.cap"))
+		f, err := create(dir, filepath.Join(dir, "x.cap"))
 		must(t, err)
 		g, err := StartGuard("/proc/self/exe")
 		must(t, err)
@@ -105,7 +105,7 @@ func TestGuardEndsWithItsFiles(t *testing.T) {
 
 func TestGuardThatCannotStart(t *testing.T) {
 	dir := t.TempDir()
-	f, err := Create(dir, filepath.Join(dir, "x.cap"))
+	f, err := create(dir, filepath.Join(dir, "x.cap"))
 	must(t, err)
 	g, err := StartGuard("/does/not/exist")
 	if !errors.Is(err, os.ErrNotExist) {
@@ -123,7 +123,7 @@ func TestGuardThatCannotStart(t *testing.T) {
 // twice.
 func TestUnguarded(t *testing.T) {
 	dir := t.TempDir()
-	f, err := Create(dir, filepath.Join(dir, "x.cap"))
+	f, err := create(dir, filepath.Join(dir, "x.cap"))
 	must(t, err)
 	var p Protector = Unguarded{}
 	must(t, p.Protect(f))
@@ -180,8 +180,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal("mount a small tmpfs: ", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
-	f, err := Create(dir, filepath.Join(dir, "x.cap"))
+	f, err := create(dir, filepath.Join(dir, "x.cap"))
 	must(t, err)
+	t.Cleanup(func() { _ = f.folder.Close() })
 	record := make([]byte, 10_000)
 	for range 6 {
 		_, err = f.Write(record)
@@ -210,12 +211,12 @@ func TestGuardOfManyFiles(t *testing.T) {
 	must(t, err)
 	var open []*File
 	for i := range 3 * guardSlots {
-		f, err := Create(dir, filepath.Join(dir, fmt.Sprint(i)))
+		f, err := create(dir, filepath.Join(dir, fmt.Sprint(i)))
 		must(t, err)
 		must(t, g.Protect(f))
 		open = append(open, f)
 		if len(open) == guardSlots {
-			extra, err := Create(dir, filepath.Join(dir, fmt.Sprint("extra", i)))
+			extra, err := create(dir, filepath.Join(dir, fmt.Sprint("extra", i)))
 			must(t, err)
 			if err := g.Protect(extra); err == nil {
 				t.Error("more files than there are slots")
@@ -246,7 +247,7 @@ func TestGuardIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	g, err := StartGuard("/proc/self/exe")
 	must(t, err)
-	f, err := Create(dir, filepath.Join(dir, "x"))
+	f, err := create(dir, filepath.Join(dir, "x"))
 	must(t, err)
 	must(t, g.Protect(f))
 	must(t, g.cmd.Process.Kill())
@@ -255,7 +256,7 @@ func TestGuardIsKilled(t *testing.T) {
 	_, err = f.Write([]byte("abc"))
 	must(t, err)
 	must(t, f.Finish())
-	f, err = Create(dir, filepath.Join(dir, "y"))
+	f, err = create(dir, filepath.Join(dir, "y"))
 	must(t, err)
 	if err := g.Protect(f); err == nil {
 		t.Error("a dead guard took a file")
@@ -264,38 +265,42 @@ func TestGuardIsKilled(t *testing.T) {
 	g.Close()
 }
 
+// What has taken the place of a file stays, also where the path leads elsewhere by now: the folder is the one that was opened.
 func TestRemoveTakesOnlyItsOwn(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	victim := filepath.Join(outside, "x")
 	must(t, os.WriteFile(victim, []byte("v"), 0o600))
-	create := func() *File {
-		f, err := Create(dir, filepath.Join(dir, "sub", "x"))
+	made := func() *File {
+		f, err := create(dir, filepath.Join(dir, "sub", "x"))
 		must(t, err)
 		must(t, f.Finish())
 		return f
 	}
 	must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
-	f := create()
-	must(t, f.Remove(dir))
-	must(t, f.Remove(dir)) // it is gone: as it should be
+	f := made()
+	must(t, f.Remove())
+	must(t, f.Remove()) // it is gone: as it should be
 
-	f = create()
+	f = made()
 	replace(t, f)
-	if err := f.Remove(dir); !errors.Is(err, ErrReplaced) {
+	if err := f.Remove(); !errors.Is(err, ErrReplaced) {
 		t.Errorf("another file in its place: %v", err)
 	}
 	must(t, os.Remove(f.Path()))
 	must(t, os.Symlink(victim, f.Path()))
-	if err := f.Remove(dir); err == nil {
+	if err := f.Remove(); err == nil {
 		t.Errorf("a link in its place: %v", err)
 	}
-	must(t, os.RemoveAll(filepath.Join(dir, "sub")))
+	must(t, os.Remove(f.Path()))
+	f = made()
+	must(t, os.Rename(filepath.Join(dir, "sub"), filepath.Join(dir, "moved")))
 	must(t, os.Symlink(outside, filepath.Join(dir, "sub")))
-	if err := f.Remove(dir); err == nil {
-		t.Error("a folder that leads out")
-	}
+	must(t, f.Remove())
 	if _, err := os.Stat(victim); err != nil {
 		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "moved", "x")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its own file, in the folder that was renamed: %v", err)
 	}
 }
 
@@ -324,7 +329,7 @@ func TestHiddenFileAppears(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "captures")
 	path := filepath.Join(dir, "x.cap")
 	must(t, os.Mkdir(dir, 0o700))
-	f, err := CreateHidden(dir, path)
+	f, err := createHidden(dir, path)
 	must(t, err)
 	_, err = f.Write([]byte("head"))
 	must(t, err)
@@ -341,7 +346,7 @@ func TestHiddenFileAppears(t *testing.T) {
 		t.Errorf("%q, %v", text, st.Mode())
 	}
 
-	f, err = CreateHidden(dir, path)
+	f, err = createHidden(dir, path)
 	must(t, err)
 	if err := f.Appear(); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v", err)
@@ -350,7 +355,7 @@ func TestHiddenFileAppears(t *testing.T) {
 	if text, _ := os.ReadFile(path); string(text) != "headtail" {
 		t.Errorf("what was there: %q", text)
 	}
-	if err := f.Remove(dir); !errors.Is(err, ErrReplaced) {
+	if err := f.Remove(); !errors.Is(err, ErrReplaced) {
 		t.Errorf("it would have taken another file away: %v", err)
 	}
 }

@@ -13,6 +13,9 @@ func StartGuard(string) (*Guard, error) { return nil, errors.ErrUnsupported }
 // Close does nothing.
 func (*Guard) Close() {}
 
+// Lost never has anything.
+func (*Guard) Lost() <-chan error { return nil }
+
 // Protect fails on this system: it has no guard.
 func (*Guard) Protect(*File) error { return errors.ErrUnsupported }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"os"
+	"path/filepath"
 )
 
 // Protector keeps files usable whose process ends in the middle of a write:
@@ -11,6 +12,9 @@ type Protector interface {
 	// Protect takes over an open file, from its next Write on. When it fails,
 	// the file can be written all the same, and is not protected.
 	Protect(f *File) error
+	// Lost has one error when the protection has ended before Close: files are written on without it. It is nil where
+	// that does not happen.
+	Lost() <-chan error
 	// Close ends the protection. The files are closed before. Calls after the
 	// first do nothing.
 	Close()
@@ -22,6 +26,9 @@ type Unguarded struct{}
 
 // Protect does nothing and never fails.
 func (Unguarded) Protect(*File) error { return nil }
+
+// Lost implements Protector.
+func (Unguarded) Lost() <-chan error { return nil }
 
 // Close does nothing.
 func (Unguarded) Close() {}
@@ -54,29 +61,26 @@ type named struct{}
 func (named) appear(*File) error { return nil }
 
 func (named) discard(f *File) error {
-	err := os.Remove(f.path)
-	removeDir(f.madeDir)
-	return err
+	return f.Remove()
 }
 
 // newFile is the File for an open file.
-func newFile(path string, f *os.File, name naming) *File {
-	file := &File{path: path, f: f, name: name, protection: unprotected{}}
+func newFile(d *Folder, base string, f *os.File, name naming) *File {
+	file := &File{folder: d, base: base, path: filepath.Join(d.path, base), f: f, name: name, protection: unprotected{}}
 	file.lock()
 	file.id, _ = IdentifyFile(f) // without it Remove leaves the file alone
 	return file
 }
 
-// Appear gives a file of CreateHidden its name; a file that has its name is left
-// as it is. fs.ErrExist: another file has the name.
+// Appear gives a file its name, if it does not have one yet. fs.ErrExist: another file has the name.
 func (f *File) Appear() error {
 	if err := f.name.appear(f); err != nil {
 		return err
 	}
 	f.name = named{}
+	f.tag = newTag(f.folder, f.base, f.id)
 	return nil
 }
 
-// Discard closes the file and removes it, with the captures folder if that was
-// made for it: for a capture that never began.
+// Discard closes the file and removes it: for a capture that never began.
 func (f *File) Discard() error { return errors.Join(f.Close(), f.name.discard(f)) }

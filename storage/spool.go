@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -17,8 +16,8 @@ const spoolHead = 64 << 10
 // File, from which it is read while it grows. What has been sent can be given
 // back to the disk, which leaves a hole in the file and its size as it is.
 //
-// Where the hole ends is the only state there is, and it is read from the file
-// itself when it is opened, so that it is right whatever happened.
+// Where the hole ends is the only state there is, and it can be read from the file (Given), so that it is right whatever
+// happened.
 //
 // It is safe for concurrent use.
 type Spool struct {
@@ -29,23 +28,10 @@ type Spool struct {
 	off   bool       // the file system makes no holes
 }
 
-// OpenSpool opens the file path. keep is how many bytes it may hold on the disk
-// although they have been sent; what is more is given back, and also what would
-// leave less free space than the file takes. Whatever is kept can be sent again
-// if the service loses it.
-func OpenSpool(path string, keep int64) (*Spool, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	s := &Spool{f: f, keep: keep}
-	end, err := Given(f)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("look for what of %s was given back: %w", path, err), f.Close())
-	}
-	s.given.Store(end)
-	return s, nil
-}
+// NewSpool makes the spool of a file of which nothing has been given back, which it reads and writes through f and closes.
+// keep is how many bytes it may hold on the disk although they have been sent; what is more is given back, and also what
+// would leave less free space than the file takes. Whatever is kept can be sent again if the service loses it.
+func NewSpool(f *os.File, keep int64) *Spool { return &Spool{f: f, keep: keep} }
 
 // Given is how far, in bytes, the spool f has been given back, as Spool.Given; 0
 // for a file that has no hole where a spool has one.

@@ -165,7 +165,7 @@ func progressOf(p azblob.Progress) Progress {
 type None struct{}
 
 // Begun implements save.Events.
-func (None) Begun(save.File) {}
+func (None) Begun(save.File, func() (*os.File, error)) {}
 
 // Grew implements save.Events.
 func (None) Grew(int, int64) {}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"time"
 
 	"pcapctl/capture/fault"
@@ -16,7 +15,7 @@ import (
 // Job is a capture file that is to be brought into a blob after the
 // capture has ended.
 type Job struct {
-	Path     string // of the file
+	File     *os.File // opened for reading by whoever made sure which it is; File does not open it again
 	Settings Settings
 	Host     request.Host
 	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
@@ -38,7 +37,7 @@ type Done struct {
 }
 
 // File brings a file into its blob, and sends only what the service does
-// not have. A blob that is this very file is complete already. ctx ends it; what
+// not have. The file stays open. A blob that is this very file is complete already. ctx ends it; what
 // was sent stays for the next time.
 //
 // Error classes: Invalid, Forbidden, NotFound, Conflict, Storage, LocalFile.
@@ -47,11 +46,10 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, size, err := openComplete(j.Path)
+	src, size, err := complete(j.File)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = src.Close() }()
 	t, err := NewTarget(b, j.Settings.AuthMode, time.Time{})
 	if err != nil {
 		return nil, err
@@ -76,23 +74,19 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	return &Done{URL: t.Address.String(), Size: res.Size, Blocks: res.Blocks, Reused: res.Reused, Retries: up.Progress().Retries, SHA256: res.SHA256, Warnings: t.Warnings()}, nil
 }
 
-// openComplete opens a file that is complete, and finds what of it was given back
+// complete looks at a file that is complete, and finds what of it was given back
 // to the disk.
-func openComplete(path string) (uploadFile, int64, error) {
-	f, err := os.Open(filepath.Clean(path))
+func complete(f *os.File) (uploadFile, int64, error) {
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = &os.PathError{Op: "read", Path: f.Name(), Err: errors.New("not a regular file")}
+	}
 	if err != nil {
 		return nil, 0, sourceError(err)
 	}
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		return nil, 0, errors.Join(sourceError(err), f.Close())
-	}
 	given, err := storage.Given(f)
 	if err != nil {
-		return nil, 0, errors.Join(sourceError(err), f.Close())
+		return nil, 0, sourceError(err)
 	}
 	return plainFile{f, given}, st.Size(), nil
 }

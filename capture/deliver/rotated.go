@@ -45,7 +45,7 @@ type rotatedFiles struct {
 // rotatedFile is what is known of a file's way into its blob.
 type rotatedFile struct {
 	sequence int
-	path     string
+	open     func() (*os.File, error)
 	size     chan int64    // the last size that was told; has one element when that is news
 	complete chan struct{} // closed when file is what the sink said in the end
 	file     save.File
@@ -72,11 +72,11 @@ func (u *rotatedFiles) wake() {
 }
 
 // Begun implements save.Events.
-func (u *rotatedFiles) Begun(f save.File) {
+func (u *rotatedFiles) Begun(f save.File, open func() (*os.File, error)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	r := &rotatedFile{
-		sequence: f.Sequence, path: f.Path, size: make(chan int64, 1),
+		sequence: f.Sequence, open: open, size: make(chan int64, 1),
 		complete: make(chan struct{}), gone: make(chan struct{}), released: make(chan struct{}),
 	}
 	u.files[f.Sequence] = r
@@ -204,7 +204,7 @@ func (u *rotatedFiles) send(r *rotatedFile) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(r.path)
+	file, err := r.open()
 	if err != nil {
 		return err
 	}
@@ -377,6 +377,11 @@ func (u *rotatedFiles) delivered(e *Ended) Delivered {
 	first := failed[0]
 	err := u.files[first.Sequence].err
 	out.Status.Problem = fmt.Sprint(err)
+	if first.Unreachable {
+		out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
+			"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v", len(failed), len(e.Files), err)}
+		return out
+	}
 	out.Err = &fault.Error{Class: fault.Storage, Target: request.RotatedAddress(u.target.Address, first.Sequence).String(), Err: err, Message: fmt.Sprintf(
 		"the upload is not complete, %d of the %d files of the ring are not in the storage account: %v; they are kept, from %s on, and %s sends each of them",
 		len(failed), len(e.Files), err, filepath.Clean(first.Path), u.Resume(""))}

@@ -26,6 +26,7 @@ type single struct {
 
 	path   string
 	size   int64 // at the start
+	open   func() (*os.File, error)
 	source uploadFile
 
 	up *azblob.Upload // from Start on
@@ -41,27 +42,27 @@ func New(c *request.Config, s Settings, t *Target) Delivery {
 }
 
 // Begun implements save.Events.
-func (d *single) Begun(f save.File) { d.path, d.size = f.Path, f.Size }
+func (d *single) Begun(f save.File, open func() (*os.File, error)) {
+	d.path, d.size, d.open = f.Path, f.Size, open
+}
 
 // Grew implements save.Events.
 func (d *single) Grew(_ int, size int64) { d.up.Grow(size) }
 
-// Start opens the file a second time and begins to send it.
+// Start opens the file a second time and begins to send it. It is not opened by its path, which leads to whatever those who
+// may write to the folder have put there.
 func (d *single) Start(exclude func([]filter.Flow) error) error {
 	o := azblob.UploadOptions{BlockSize: azblob.BlockSize(d.most)}
+	f, err := d.open()
+	if err != nil {
+		return fault.Errorf(fault.LocalFile, "%w", err)
+	}
 	if d.spool {
-		s, err := storage.OpenSpool(d.path, d.keep)
-		if err != nil {
-			return fault.Errorf(fault.LocalFile, "%w", err)
-		}
+		s := storage.NewSpool(f, d.keep)
 		d.source = s
 		// A disk that takes nothing back keeps what it has: no harm is done.
 		o.Sent = func(offset int64) { _ = s.Release(offset) }
 	} else {
-		f, err := os.Open(d.path)
-		if err != nil {
-			return fault.Errorf(fault.LocalFile, "%w", err)
-		}
 		d.source = plainFile{File: f}
 	}
 	d.up = d.target.client.Upload(d.source, o)
@@ -97,6 +98,7 @@ func (d *single) Discard() {
 func (d *single) Finish(e Ended) Delivered {
 	close(d.ending)
 	size := e.Files[0].Size
+	d.path = e.Files[0].Path // where it is in the end
 	d.up.Grow(size)
 	ctx, cancel := context.WithCancel(d.ctx)
 	defer cancel()
@@ -129,6 +131,9 @@ func (d *single) Finish(e Ended) Delivered {
 // failure says why the blob is not complete, where the packets are, and how to
 // go on.
 func (d *single) failure(e *Ended, err error) error {
+	if e.Files[0].Unreachable {
+		return &fault.Error{Class: fault.Storage, Target: d.target.Address.String(), Err: err, Message: "the upload is not complete: " + err.Error()}
+	}
 	next := d.Resume(e.ResumeBy) + " goes on with it"
 	if a, ok := errors.AsType[*azblob.Error](err); ok && a.Kind == azblob.Conflict {
 		next = fmt.Sprintf("`pcapctl upload %s --storage-path URL` takes it to another blob", cmp.Or(e.ResumeBy, d.path))

@@ -1,10 +1,6 @@
 package fault
 
-import (
-	"errors"
-	"strings"
-	"unicode"
-)
+import "errors"
 
 // Report is an error as JSON: what one process of pcapctl tells another, and
 // what the record of a session keeps. The zero Report tells of success.
@@ -31,29 +27,18 @@ func ReportOf(err error) Report {
 
 // Err is the error that was reported, an *Error, or nil for success. A class
 // that this program does not know, because a newer one wrote the report, is
-// Internal. Control characters are replaced: a report may come from a file of
-// another user, and its texts go to a terminal.
+// Internal. What a terminal would obey is written out: a report may come from
+// the file of another program, and its texts go to a terminal.
 func (r Report) Err() error {
 	if r.Class == "" {
 		return nil
 	}
 	class, _ := ClassOfCode(r.Class)
-	e := &Error{Class: class, Code: visible(r.Code), Message: visible(r.Message), Target: visible(r.Target)}
+	e := &Error{Class: class, Code: Visible(r.Code), Message: Visible(r.Message), Target: Visible(r.Target)}
 	for _, d := range r.Details {
-		e.Details = append(e.Details, Detail{Code: visible(d.Code), Message: visible(d.Message), Target: visible(d.Target)})
+		e.Details = append(e.Details, Detail{Code: Visible(d.Code), Message: Visible(d.Message), Target: Visible(d.Target)})
 	}
 	return e
-}
-
-// visible replaces what a terminal would obey and not show. Line feeds and tabs stay:
-// messages of several lines are indented where they are written.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsGraphic(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 // ClassOfCode finds a class by its Code. It is Internal, and ok is false, for

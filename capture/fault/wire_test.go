@@ -93,8 +93,8 @@ func TestReportsAreShownAsText(t *testing.T) {
 	r := fault.Report{Class: "CaptureFailed", Code: "a\x1b[2J", Message: "é “x”\n\x1b]0;title\a\u202e", Target: "\x00\x7f", Details: []fault.Detail{{"\r", "\u009b", "\b"}}}
 	before := r.Details[0]
 	want := &fault.Error{
-		Class: fault.Failed, Code: "a\ufffd[2J", Message: "é “x”\n\ufffd]0;title\ufffd\ufffd", Target: "\ufffd\ufffd",
-		Details: []fault.Detail{{"\ufffd", "\ufffd", "\ufffd"}},
+		Class: fault.Failed, Code: `a\x1b[2J`, Message: "é “x”\n" + `\x1b]0;title\a\u202e`, Target: `\x00\x7f`,
+		Details: []fault.Detail{{`\r`, `\u009b`, `\b`}},
 	}
 	if d := cmp.Diff(error(want), r.Err()); d != "" {
 		t.Error(d)

@@ -48,20 +48,34 @@ func (r *Registry) Check(name string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return r.failed("read", err)
+		return err
 	}
 	defer func() { _ = root.Close() }()
 	if _, err := root.Lstat(folderName(name)); err == nil {
-		return taken(name)
+		return r.taken(root, name)
 	}
 	return nil
 }
 
-func taken(name string) error {
-	return &fault.Error{
-		Class: fault.Conflict, Code: CodeTaken, Target: "name", Err: ErrTaken,
-		Message: fmt.Sprintf("a session %q exists; choose another name, or remove that one with `pcapctl delete %s`", name, name),
+// taken is the error of a name that is taken. It says the same of what has the name
+// as the other verbs do.
+func (r *Registry) taken(root *os.Root, name string) error {
+	message := fmt.Sprintf("a session %q exists; choose another name, or remove that one with `pcapctl delete %s`", name, name)
+	f, err := r.open(root, folderName(name), name)
+	switch {
+	case errors.Is(err, ErrForeign) || err == nil && !f.own():
+		owner := "another user"
+		if st, err := root.Lstat(folderName(name)); err == nil {
+			owner = userName(inodeOf(st).owner)
+		}
+		message = fmt.Sprintf("a session %q of another user (%s) exists; choose another name", name, owner)
+	case errors.Is(err, ErrUnknown):
+		message = fmt.Sprintf("the name %q is taken by %s, which is not the folder of a session; choose another name, or remove it", name, filepath.Join(r.dir, folderName(name)))
 	}
+	if err == nil {
+		f.close()
+	}
+	return &fault.Error{Class: fault.Conflict, Code: CodeTaken, Target: "name", Err: ErrTaken, Message: message}
 }
 
 // Claim takes the record's name for this process. The state folder is made when
@@ -69,7 +83,7 @@ func taken(name string) error {
 //
 // Error classes: Conflict (the name is taken: ErrTaken), Forbidden (the folder
 // may not be written to, or others could replace what is in it), Invalid (it is
-// a file), LocalFile (the disk is full), Internal.
+// a file, or the record would be too large), LocalFile (the disk is full), Internal.
 func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 	if err := supported(); err != nil {
 		return nil, fault.Errorf(fault.Internal, "%w", err)
@@ -104,23 +118,29 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 		return nil, err
 	}
 	if _, err := c.parent.Lstat(folderName(rec.Name)); err == nil {
-		return nil, taken(rec.Name)
+		return nil, r.taken(c.parent, rec.Name)
 	}
 	r.removeLeftovers(c.parent)
-	if err := c.prepare(temp, withLog); err != nil {
+	switch err := c.prepare(temp, withLog); {
+	case errors.Is(err, errTooLarge):
+		return nil, fault.Errorf(fault.Invalid, "session %q: %w; use fewer filters, or shorter paths for fewer files", rec.Name, err)
+	case err != nil:
 		return nil, r.failed("write to", err)
 	}
 	// This takes the name, unless another session has it.
 	err = storage.Uninterrupted(func() error { return c.parent.Rename(temp, folderName(rec.Name)) })
 	switch {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.ENOTDIR):
-		return nil, taken(rec.Name)
+		return nil, r.taken(c.parent, rec.Name)
 	case err != nil:
 		return nil, r.failed("write to", err)
 	}
 	_ = syncFolder(c.parent) // after a power failure the session may be gone, with nothing captured
 	return c, nil
 }
+
+// errTooLarge is the error of a session that could not be read later.
+var errTooLarge = fmt.Errorf("its record could have more than %d bytes", maxRecord)
 
 // prepare makes the session's folder, with all that is in it, under the name
 // temp.
@@ -207,6 +227,10 @@ func (c *Claim) prepareRecord() error {
 	if err != nil {
 		return err
 	}
+	last := spareSize(&c.rec, len(text))
+	if last > maxRecord {
+		return errTooLarge
+	}
 	f, err := c.create(recordName, 0)
 	if err != nil {
 		return err
@@ -220,7 +244,7 @@ func (c *Claim) prepareRecord() error {
 	if c.spare, err = c.keep(spareName, 0); err != nil {
 		return err
 	}
-	if err := allocate(c.spare, spareSize(&c.rec, len(text))); err != nil {
+	if err := allocate(c.spare, last); err != nil {
 		return err
 	}
 	return syncFolder(c.root)
@@ -235,10 +259,10 @@ func (c *Claim) LogFile() string { return filepath.Join(c.reg.dir, folderName(c.
 // Listed is always true: the session is in the registry.
 func (c *Claim) Listed() bool { return true }
 
-// Begin says that packets are being captured since start, into the file path.
-func (c *Claim) Begin(start time.Time, path string) {
-	id, _ := storage.IdentifyPath(path) // without it the file of a lost session is not repaired
-	c.page.begin(start, monotonic()-time.Since(start), id)
+// Begin says that packets are being captured since start, into the file made. Without that the file of a lost session is not
+// repaired. It is as the one who made the file knows it: at its path may be another by now, which is not ours to cut.
+func (c *Claim) Begin(start time.Time, made storage.FileID) {
+	c.page.begin(start, monotonic()-time.Since(start), made)
 }
 
 // Progress is a method of capture.Watcher.

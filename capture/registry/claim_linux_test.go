@@ -18,6 +18,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/save"
+	"pcapctl/storage"
 )
 
 func must(t testing.TB, err error) {
@@ -144,7 +145,7 @@ func TestEnd(t *testing.T) {
 		r, c := claim(t, test.name)
 		res := &capture.Result{Config: registry.SampleConfig(t, test.name), Started: time.Now(), Elapsed: 3 * time.Second, StopReason: capture.Manual, Packets: 7, Err: test.err}
 		want := res.Resource()
-		c.Begin(res.Started, "/nowhere")
+		c.Begin(res.Started, storage.FileID{})
 		must(t, c.End(res, test.err))
 		s, err := r.Get(test.name)
 		must(t, err)
@@ -172,7 +173,7 @@ func TestUnlisted(t *testing.T) {
 	w.Interfaces(0, nil)
 	w.Upload(deliver.Progress{})
 	w.File(save.File{})
-	u.Begin(time.Now(), "")
+	u.Begin(time.Now(), storage.FileID{})
 	u.Abandon()
 	must(t, u.End(nil, errors.New("of the session, which the registry does not check")))
 	_, c := claim(t, "one")

@@ -154,7 +154,7 @@ type counters struct {
 
 // counters reads the counters. They are zero when they cannot be read.
 func (f *folder) counters() counters {
-	file, err := f.file(liveName, os.O_RDONLY)
+	file, err := f.file(liveName, os.O_RDONLY, liveSize)
 	if err != nil {
 		return counters{}
 	}
@@ -210,7 +210,7 @@ func notNegative(word uint64) int64 { return max(0, int64(word)) }
 
 // fill puts the counters into statistics. size is that of the capture file.
 func (c *counters) fill(st *capture.Statistics, size int64) {
-	st.DurationInSeconds = c.Elapsed.Round(time.Millisecond).Seconds()
+	st.DurationInSeconds = capture.Seconds(c.Elapsed)
 	st.PacketsCaptured = c.Packets
 	st.BytesCaptured = c.Bytes
 	st.PacketsReceived = c.Received

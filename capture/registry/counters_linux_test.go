@@ -21,7 +21,9 @@ func TestLiveCounters(t *testing.T) {
 	r, c := claimOne(t, "live")
 	defer c.Abandon()
 	start := time.Now()
-	c.Begin(start, filepath.Join(r.Dir(), "live", recordName))
+	made, err := storage.IdentifyPath(filepath.Join(r.Dir(), "live", recordName))
+	must(t, err)
+	c.Begin(start, made)
 	p := capture.Progress{
 		Elapsed: 3 * time.Second, Packets: 1, Bytes: 2, Size: 3, Received: 4, Freezes: 5,
 		Dropped: capture.Drops{ByKernel: 6, ByInterface: 9, ByFile: 8}, Written: save.Written{Packets: 10, Bytes: 11, Size: 12},
@@ -63,7 +65,7 @@ func TestCountersThatCannotBeWritten(t *testing.T) {
 	r, c := claimOne(t, "fault")
 	defer c.Abandon()
 	must(t, os.Truncate(filepath.Join(r.Dir(), "fault", liveName), 0))
-	c.Begin(time.Now(), "")
+	c.Begin(time.Now(), storage.FileID{})
 	c.Progress(capture.Progress{Packets: 1})
 	c.Interfaces(0, nil)
 	if !c.page.dead.Load() {

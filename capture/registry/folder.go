@@ -19,22 +19,37 @@ type folder struct {
 	reg   *Registry
 	name  string // of the folder
 	root  *os.Root
-	lock  *os.File
-	owner int // user id
+	owner int      // user id
+	lock  *os.File // nil when it is lost, or is not what pcapctl has made
+	// problem says why nothing in the folder is believed, although it is this
+	// user's; nil when it is.
+	problem error
 }
 
-// open opens a folder of root, if it is a session that this user may see.
-func (r *Registry) open(root *os.Root, name string) (_ *folder, err error) {
-	f := &folder{reg: r, name: folderName(name)}
-	if st, err := root.Lstat(f.name); err != nil || !st.IsDir() {
-		return nil, unknown(name)
+// own tells whether the folder is this user's. Of all others nothing is believed,
+// by root neither: the owner may have written anything into it.
+func (f *folder) own() bool { return f.owner == os.Geteuid() }
+
+// open opens the folder name of root, which errors call by the name shown. Whose it
+// is the caller has to look at.
+// Only what is in a folder of this user's own, or, for root, the lock of
+// another's, is opened.
+//
+// The errors are those of a session that is unknown (ErrUnknown) or of another
+// user, whose folder this one may not enter (ErrForeign).
+func (r *Registry) open(root *os.Root, name, shown string) (_ *folder, err error) {
+	f := &folder{reg: r, name: name}
+	named, err := root.Lstat(name)
+	if err != nil || !named.IsDir() {
+		return nil, unknown(shown)
 	}
-	f.root, err = root.OpenRoot(f.name)
+	f.owner = inodeOf(named).owner
+	f.root, err = root.OpenRoot(name)
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return nil, foreign(name, root, f.name)
+	case errors.Is(err, fs.ErrPermission) && !f.own():
+		return nil, foreign(shown, f.owner)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, unknown(name)
+		return nil, unknown(shown)
 	case err != nil:
 		return nil, r.failed("read", err)
 	}
@@ -43,43 +58,114 @@ func (r *Registry) open(root *os.Root, name string) (_ *folder, err error) {
 			f.close()
 		}
 	}()
+	// A Root follows links within it. What was opened must be the folder itself, and
+	// not what a link led to that has taken its place meanwhile.
 	st, err := f.root.Stat(".")
 	if err != nil {
 		return nil, r.failed("read", err)
 	}
-	// What is in a folder of another user may be forged. Root may look at it, and
-	// touches nothing outside the folder that it names.
-	if f.owner = inodeOf(st).owner; f.owner != os.Geteuid() && os.Geteuid() != 0 {
-		return nil, foreign(name, root, f.name)
+	if !os.SameFile(named, st) {
+		return nil, unknown(shown)
 	}
-	// Without the lock file nothing tells whether the session runs.
-	f.lock, err = f.file(lockName, os.O_RDWR)
-	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
-		f.lock, err = f.file(lockName, os.O_RDONLY)
+	if f.owner = inodeOf(st).owner; !f.own() && os.Geteuid() != 0 {
+		return nil, foreign(shown, f.owner)
 	}
-	if err != nil {
-		return nil, unknown(name)
+	if err := f.openLock(shown); err != nil {
+		return nil, err
+	}
+	if f.problem == nil && f.own() && st.Mode().Perm()&0o022 != 0 {
+		f.problem = fault.Errorf(fault.Forbidden, "session %q: others than its owner may change what is in %s; close it with `chmod go-w %s`", name, f.path(), f.path())
 	}
 	return f, nil
 }
 
-// foreign is the error of a session that belongs to another user.
-func foreign(name string, root *os.Root, folder string) error {
-	owner := "another user"
-	if st, err := root.Lstat(folder); err == nil {
-		owner = userName(inodeOf(st).owner)
+func (f *folder) path() string { return filepath.Join(f.reg.dir, f.name) }
+
+// openLock opens the lock file. When it is lost, or another file has its place,
+// the session is still one, if there is a record of it. A folder without either is
+// somebody's, and not of a session.
+func (f *folder) openLock(shown string) (err error) {
+	f.lock, err = f.file(lockName, os.O_RDWR, 0)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		f.lock, err = f.file(lockName, os.O_RDONLY, 0)
 	}
-	return fault.Errorf(fault.Forbidden, "%q: %w user (%s)", name, ErrForeign, owner)
+	if err == nil {
+		return nil
+	}
+	lost := "its lock file is lost"
+	if !errors.Is(err, fs.ErrNotExist) {
+		lost = "its lock file is not one that pcapctl has made"
+	}
+	if !f.own() {
+		if _, err := f.root.Lstat(recordName); err != nil {
+			return notSession(shown, f.path())
+		}
+		f.problem = fault.Errorf(fault.Forbidden, "session %q of another user (%s): %s, so that nothing tells whether it captures; its owner can delete it", f.name, userName(f.owner), lost)
+		return nil
+	}
+	rec, err := f.record()
+	if err != nil {
+		return notSession(shown, f.path())
+	}
+	if f.mayBeHeldBy(rec) {
+		f.problem = fault.Errorf(fault.Internal, "session %q: %s, and its process captures still; end it with `kill %d`, then `pcapctl delete %s`", f.name, lost, rec.PID, f.name)
+		return nil
+	}
+	f.problem = fault.Errorf(fault.Internal, "session %q: %s, so that nothing tells how it ended; `pcapctl delete %s` forgets it and leaves its capture file", f.name, lost, f.name)
+	return nil
 }
 
-// maxFile bounds what is read of a session: a record holds a request of a
-// mebibyte, and the paths of ten thousand files at the most.
-const maxFile = 64 << 20
+// mayBeHeldBy tells whether the process that a record of this user's names holds
+// the lock of a session, for a session whose lock file cannot be asked.
+func (f *folder) mayBeHeldBy(rec *Record) bool {
+	return rec.PID > 0 && rec.BootID == bootID() && holdsSomeSession(rec.PID)
+}
 
-// file opens a file of the folder. It must be a regular file of the folder's
-// owner and of no other name: a link could lead to another file, and opening a
-// pipe could block.
-func (f *folder) file(name string, flag int) (*os.File, error) {
+// alive tells whether a process holds the session.
+func (f *folder) alive() (bool, error) {
+	if f.lock == nil {
+		rec, err := f.record()
+		return err == nil && f.own() && f.mayBeHeldBy(rec), nil
+	}
+	_, alive, err := holder(f.lock)
+	return alive, err
+}
+
+// foreign is the error of a session that belongs to another user.
+func foreign(name string, owner int) error {
+	hint := ""
+	if os.Geteuid() == 0 {
+		hint = "; nothing that others wrote is believed: run pcapctl as that user, or end it by stop or delete"
+	}
+	return fault.Errorf(fault.Forbidden, "%q: %w user (%s)%s", name, ErrForeign, userName(owner), hint)
+}
+
+// notSession is the error of a folder that is in the way of a session's name.
+func notSession(name, path string) error {
+	return fault.Errorf(fault.NotFound, "%q: %w: %s is not the folder of one; remove it if the name is to be used", name, ErrUnknown, path)
+}
+
+// The sizes, in bytes, up to which files of a session are read.
+const (
+	// maxRecord is more than a record of ten thousand files with paths of 500 bytes.
+	// A claim whose record could become larger is refused.
+	maxRecord = 8 << 20
+	// maxSlots is the slots of the largest rotation.
+	maxSlots = 10_000 * slotSize
+)
+
+// file opens a file of the folder that has up to most bytes. It must be a regular
+// file of the folder's owner, which no other user may write to, and of no other
+// name: a link could lead to another file, and opening a pipe could block.
+func (f *folder) file(name string, flag int, most int64) (*os.File, error) {
+	notOurs := func() error { return fmt.Errorf("%s in %s is not a file that pcapctl has made", name, f.path()) }
+	named, err := f.root.Lstat(name)
+	if err == nil && !named.Mode().IsRegular() {
+		err = notOurs()
+	}
+	if err != nil {
+		return nil, err
+	}
 	file, err := f.root.OpenFile(name, flag|openSafely, 0)
 	if err != nil {
 		return nil, err
@@ -87,8 +173,12 @@ func (f *folder) file(name string, flag int) (*os.File, error) {
 	st, err := file.Stat()
 	if err == nil {
 		id := inodeOf(st)
-		if !st.Mode().IsRegular() || id.owner != f.owner || id.links != 1 || st.Size() > maxFile {
-			err = fmt.Errorf("%s in %s is not a file that pcapctl has made", name, filepath.Join(f.reg.dir, f.name))
+		switch {
+		// As for the folder: a Root follows links within it.
+		case !st.Mode().IsRegular(), !os.SameFile(named, st), id.owner != f.owner, id.links != 1, st.Mode().Perm()&0o022 != 0:
+			err = notOurs()
+		case st.Size() > most:
+			err = fmt.Errorf("%s in %s has %d bytes, and pcapctl makes none of more than %d", name, f.path(), st.Size(), most)
 		}
 	}
 	if err != nil {
@@ -98,24 +188,37 @@ func (f *folder) file(name string, flag int) (*os.File, error) {
 }
 
 func (f *folder) close() {
-	_ = f.lock.Close() // an error for a folder without one, which changes nothing
+	if f.lock != nil {
+		_ = f.lock.Close()
+	}
 	_ = f.root.Close()
 }
 
-// retryEvery is how often a lock is tried again that is held for moments only.
-const retryEvery = 10 * time.Millisecond
+// retryEvery is how often a lock is tried again that is held for moments only, and
+// changeWait for how long.
+const (
+	retryEvery = 10 * time.Millisecond
+	changeWait = 10 * time.Second
+)
 
 // lockForChange takes the lock that a process holds while it repairs, changes
 // or removes a session that has ended. While another process has it,
-// lockForChange tries again, until ctx ends; then it returns the error of ctx.
+// lockForChange tries again, until ctx ends; then it returns the error of ctx. It
+// gives up after changeWait, with class Conflict. There is nothing to take when
+// the lock file is lost.
 func (f *folder) lockForChange(ctx context.Context) error {
-	for {
+	if f.lock == nil {
+		return nil
+	}
+	for deadline := time.Now().Add(changeWait); ; {
 		ok, err := tryLock(f.lock, changeLock)
 		switch {
 		case err != nil:
 			return f.reg.failed("write to", err)
 		case ok:
 			return nil
+		case time.Now().After(deadline):
+			return fault.Errorf(fault.Conflict, "session %q has been changed by another process (id %d) for %s: try again when that has ended", f.name, changer(f.lock), changeWait)
 		}
 		if err := sleep(ctx, retryEvery); err != nil {
 			return err

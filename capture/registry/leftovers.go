@@ -13,20 +13,22 @@ const leftoverAge = time.Minute
 // removeLeftovers removes what processes that were killed have half made or half
 // removed.
 func (r *Registry) removeLeftovers(root *os.Root) {
-	names, err := fileNames(root)
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, newPrefix) && !strings.HasPrefix(name, oldPrefix) {
-			continue
+	var names []string
+	_ = eachName(root, func(name string) {
+		if strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, oldPrefix) {
+			names = append(names, name)
 		}
+	})
+	for _, name := range names {
 		st, err := root.Lstat(name)
 		if err != nil || inodeOf(st).owner != os.Geteuid() || time.Since(st.ModTime()) < leftoverAge {
 			continue
 		}
-		if f, err := r.open(root, name); err == nil {
-			_, alive, err := holder(f.lock)
+		if f, err := r.open(root, name, name); err == nil {
+			alive := false
+			if f.lock != nil {
+				_, alive, err = holder(f.lock)
+			}
 			f.close()
 			if alive || err != nil {
 				continue

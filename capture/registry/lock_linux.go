@@ -1,8 +1,12 @@
 package registry
 
 import (
+	"bufio"
 	"errors"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +49,41 @@ func holder(f *os.File) (pid int, alive bool, err error) {
 		return 0, false, os.NewSyscallError("fcntl F_GETLK", err)
 	}
 	return int(l.Pid), l.Type != unix.F_UNLCK, nil
+}
+
+// changer tells which process changes the session now, 0 for none or one that
+// cannot be seen.
+func changer(f *os.File) int {
+	l := lockOf(unix.F_WRLCK, changeLock)
+	if err := storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_GETLK, l) }); err != nil || l.Type == unix.F_UNLCK {
+		return 0
+	}
+	return int(l.Pid)
+}
+
+// holdsSomeSession tells whether a process holds a lock as that of a session is,
+// for one whose lock file has no name any more and cannot be asked.
+// proc_locks(5).
+func holdsSomeSession(pid int) bool {
+	file, err := os.Open("/proc/locks")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = file.Close() }()
+	at := strconv.Itoa(sessionLock)
+	want := []string{"POSIX", "ADVISORY", "WRITE", strconv.Itoa(pid), "", at, at} // the empty one is the inode
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		if len(words) != len(want)+1 {
+			continue
+		}
+		words = words[1:] // the number of the lock
+		words[4] = ""
+		if slices.Equal(words, want) {
+			return true
+		}
+	}
+	return false
 }
 
 // lockFile takes the lock that the process and its guard hold on the capture

@@ -24,11 +24,22 @@ type inode struct {
 
 type process struct{ pid int }
 
+type facts struct {
+	command string
+	owners  []int
+	inner   int
+	state   string
+}
+
 func tryLock(*os.File, int64) (bool, error)                { return false, ErrUnsupported }
 func unlock(*os.File, int64)                               {}
 func holder(*os.File) (pid int, alive bool, err error)     { return 0, false, ErrUnsupported }
 func lockFile(*os.File) (bool, error)                      { return false, ErrUnsupported }
 func holdingProcess(*os.File) (_ process, _ bool, _ error) { return process{}, false, ErrUnsupported }
+func changer(*os.File) int                                 { return 0 }
+func holdsSomeSession(int) bool                            { return false }
+func (process) facts() (facts, error)                      { return facts{}, ErrUnsupported }
+func (process) exists() bool                               { return false }
 func (process) terminate() error                           { return ErrUnsupported }
 func (process) pollable() bool                             { return false }
 func (process) waitExit(time.Duration)                     {}

@@ -1,8 +1,13 @@
 package registry
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,4 +94,68 @@ func (p process) close() {
 	if p.fd >= 0 {
 		_ = unix.Close(p.fd)
 	}
+}
+
+// facts are what the kernel says of a process. proc_pid_status(5).
+type facts struct {
+	command string // its name, as the process itself has set it
+	owners  []int  // user ids: real, effective, saved, of the file system
+	inner   int    // its id in its own process namespace
+	state   string // such as "S (sleeping)" or "T (stopped)"
+}
+
+// facts asks for them. That the process has ended is an error.
+func (p process) facts() (facts, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return facts{}, err
+	}
+	defer func() { _ = file.Close() }()
+	const most = 64 << 10 // a name, some fifty numbers, a bit for each processor
+	text, err := io.ReadAll(io.LimitReader(file, most))
+	if err != nil {
+		return facts{}, err
+	}
+	// The id could be that of a later process: not if this one is there still.
+	if !p.exists() {
+		return facts{}, os.ErrProcessDone
+	}
+	f := facts{inner: p.pid}
+	for line := range bytes.Lines(text) {
+		key, value, _ := strings.Cut(string(bytes.TrimSpace(line)), ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "Name":
+			f.command = value
+		case "State":
+			f.state = value
+		case "Uid":
+			for id := range strings.FieldsSeq(value) {
+				n, err := strconv.Atoi(id)
+				if err != nil {
+					return facts{}, err
+				}
+				f.owners = append(f.owners, n)
+			}
+		case "NSpid": // from our namespace to its own; absent before Linux 4.1
+			if n, err := strconv.Atoi(value[strings.LastIndexByte(value, '\t')+1:]); err == nil {
+				f.inner = n
+			}
+		}
+	}
+	if len(f.owners) != 4 {
+		return facts{}, errors.New("it does not say whose process it is")
+	}
+	return f, nil
+}
+
+// exists tells whether the process has not ended.
+func (p process) exists() bool {
+	if p.fd < 0 {
+		err := unix.Kill(p.pid, 0)
+		return err == nil || errors.Is(err, unix.EPERM)
+	}
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 0
 }

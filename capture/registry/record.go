@@ -103,12 +103,12 @@ func (f *folder) record() (*Record, error) {
 }
 
 func (f *folder) readRecord() (*Record, error) {
-	file, err := f.file(recordName, os.O_RDONLY)
+	file, err := f.file(recordName, os.O_RDONLY, maxRecord)
 	if err != nil {
 		return nil, fmt.Errorf("the record cannot be read: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile))
+	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
 	if err != nil {
 		return nil, fmt.Errorf("the record cannot be read: %w", err)
 	}
@@ -133,9 +133,14 @@ func spareSize(rec *Record, size int) int64 {
 	return int64(size) + rotationCount(rec)*int64(perFile+longest)
 }
 
-// rewrite replaces the record by a new version, for which no space is reserved.
+// rewrite replaces the record by a new version. There is space for it if the
+// session's process did not write its own last version.
 func (f *folder) rewrite(rec *Record) error {
-	spare, err := f.root.OpenFile(spareName, os.O_CREATE|os.O_WRONLY|openSafely, 0o600)
+	spare, err := f.file(spareName, os.O_WRONLY, maxRecord)
+	if err != nil {
+		_ = f.root.Remove(spareName)
+		spare, err = f.root.OpenFile(spareName, os.O_CREATE|os.O_EXCL|os.O_WRONLY|openSafely, 0o600)
+	}
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,11 @@
 // does not count, because the system gives ids to new processes; the kernel
 // drops the lock when its process ends, however it ends. fcntl_locking(2).
 //
+// Nothing that another user could have written is believed: a session is its
+// owner's, root sees no more of others than their names, and a state folder in
+// which others could exchange what is there is refused. docs/sessions.md has the
+// table of what each verb may do.
+//
 // A folder appears complete: it is made under another name, with its lock held,
 // and then renamed. rename(2) does not replace a folder that has something in
 // it, so when several processes want one name, exactly one gets it.
@@ -22,6 +27,7 @@ package registry
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,6 +47,9 @@ var (
 	ErrTaken   = errors.New("a session of this name exists")  // class Conflict
 	ErrRunning = errors.New("the session is still capturing") // class Conflict
 	ErrForeign = errors.New("the session belongs to another") // class Forbidden
+	// ErrStranger is the error of a session whose lock another process has than the
+	// one that captures for it; class Conflict.
+	ErrStranger = errors.New("its lock is held by a process that is not its own")
 	// ErrUnsupported is the cause of every error on systems other than Linux.
 	ErrUnsupported = errors.New("sessions are only kept on Linux in this build")
 )
@@ -86,37 +95,55 @@ func canBeSession(name string) bool {
 		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) || r == utf8.RuneError })
 }
 
-// List gives all sessions that this user may see, the oldest first. One whose
-// record cannot be read is among them, and its Err says why. When the state
-// folder is absent there are no sessions.
+// Listing is what a state folder has.
+type Listing struct {
+	Sessions []*Session // this user's, the oldest first
+	Others   []Other    // up to maxOthers of those of other users
+	Foreign  int        // how many of other users there are
+	Left     int        // how many of this user's are not in Sessions: there are more than maxListed
+}
+
+// Other is a session of another user. More is not known of it: what is in its
+// folder may be anything.
+type Other struct{ Name, Owner string }
+
+// How many sessions are read for a list, and how many of other users are named.
+const (
+	maxListed = 10_000
+	maxOthers = 20
+)
+
+// Look looks at all sessions of this user, and at the names of those of others.
+// One whose record cannot be read is among them, and its Err says why. When the
+// state folder is absent there are no sessions.
 //
-// Error classes: Forbidden, Invalid (the state folder is a file), Internal.
-func (r *Registry) List() ([]*Session, error) {
+// Error classes: Forbidden (this user may not read the folder, or others may
+// change it), Invalid (the state folder is a file), Internal.
+func (r *Registry) Look() (*Listing, error) {
+	l := &Listing{}
 	root, err := r.root()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return l, nil
 	}
 	if err != nil {
-		return nil, r.failed("read", err)
+		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	names, err := fileNames(root)
+	own, err := l.scan(root, maxListed)
 	if err != nil {
 		return nil, r.failed("read", err)
 	}
-	var list []*Session
-	for _, name := range names {
-		if !canBeSession(name) {
-			continue
-		}
-		f, err := r.open(root, name)
+	for _, name := range own {
+		f, err := r.open(root, name, name)
 		if err != nil {
-			continue // another user's, deleted meanwhile, or not a session
+			continue // deleted meanwhile, or not a session
 		}
-		list = append(list, f.session())
+		if f.own() {
+			l.Sessions = append(l.Sessions, f.session())
+		}
 		f.close()
 	}
-	slices.SortStableFunc(list, func(a, b *Session) int {
+	slices.SortStableFunc(l.Sessions, func(a, b *Session) int {
 		switch {
 		case a.Record == nil || b.Record == nil:
 			return strings.Compare(a.Name, b.Name)
@@ -124,42 +151,54 @@ func (r *Registry) List() ([]*Session, error) {
 			return a.Record.Created.Compare(b.Record.Created)
 		}
 	})
-	return list, nil
+	return l, nil
 }
 
-// Others is how many sessions of other users are in the state folder, which List
-// does not show. It is 0 for root, who sees them all, and when the folder cannot be
-// read.
-func (r *Registry) Others() int {
-	root, err := r.root()
-	if err != nil {
-		return 0
-	}
-	defer func() { _ = root.Close() }()
-	names, err := fileNames(root)
-	if err != nil {
-		return 0
-	}
-	n := 0
-	for _, name := range names {
+// scan reads the names in the state folder, of which another user may have made
+// any number: it opens nothing, and keeps only the names of this user's folders,
+// up to most, which it gives back sorted, and some of the others.
+func (l *Listing) scan(root *os.Root, most int) (own []string, err error) {
+	err = eachName(root, func(name string) {
 		if !canBeSession(name) {
-			continue
+			return
 		}
-		f, err := r.open(root, name)
-		if err == nil {
-			f.close()
-		} else if errors.Is(err, ErrForeign) {
-			n++
+		st, err := root.Lstat(name)
+		if err != nil || !st.IsDir() {
+			return
 		}
-	}
-	return n
+		switch owner := inodeOf(st).owner; {
+		case owner != os.Geteuid():
+			if _, err := root.Lstat(filepath.Join(name, lockName)); errors.Is(err, fs.ErrNotExist) {
+				return // somebody's folder
+			}
+			if l.Foreign++; len(l.Others) < maxOthers {
+				l.Others = append(l.Others, Other{name, userName(owner)})
+			}
+		case len(own) == most:
+			l.Left++
+		default:
+			own = append(own, name)
+		}
+	})
+	slices.Sort(own)
+	slices.SortFunc(l.Others, func(a, b Other) int { return strings.Compare(a.Name, b.Name) })
+	return own, err
 }
 
-// Get looks at one session.
+// List gives this user's sessions, the oldest first: Listing.Sessions.
+func (r *Registry) List() ([]*Session, error) {
+	l, err := r.Look()
+	if err != nil {
+		return nil, err
+	}
+	return l.Sessions, nil
+}
+
+// Get looks at one session of this user's.
 //
-// Error classes: NotFound, Forbidden, Invalid (the state folder is a file),
-// Internal. A record that cannot be read is not an error of Get: see
-// Session.Err.
+// Error classes: NotFound, Forbidden (it is another user's: ErrForeign; or others
+// may change the state folder), Invalid (the state folder is a file), Internal. A
+// record that cannot be read is not an error of Get: see Session.Err.
 func (r *Registry) Get(name string) (*Session, error) {
 	f, err := r.find(name)
 	if err != nil {
@@ -169,48 +208,93 @@ func (r *Registry) Get(name string) (*Session, error) {
 	return f.session(), nil
 }
 
-// find opens the folder of a session by its name.
+// Known tells whether there is a session that Stop and Delete take: this user's, or
+// for root anybody's. The errors are those of Get.
+func (r *Registry) Known(name string) error {
+	f, err := r.findAny(name)
+	if err == nil {
+		f.close()
+	}
+	return err
+}
+
+// find opens the folder of a session of this user's by its name.
 func (r *Registry) find(name string) (*folder, error) {
+	f, err := r.findAny(name)
+	if err == nil && !f.own() {
+		f.close()
+		return nil, foreign(name, f.owner)
+	}
+	return f, err
+}
+
+// findAny opens the folder of a session by its name. For root it may be another
+// user's.
+func (r *Registry) findAny(name string) (*folder, error) {
 	root, err := r.root()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, unknown(name)
 	case err != nil:
-		return nil, r.failed("read", err)
+		return nil, err
 	}
 	defer func() { _ = root.Close() }()
 	if !canBeSession(name) {
 		return nil, unknown(name)
 	}
-	return r.open(root, name)
+	return r.open(root, folderName(name), name)
 }
 
+// root opens the state folder, if nobody else can exchange what is in it. The
+// error is fs.ErrNotExist, or one for the user.
 func (r *Registry) root() (*os.Root, error) {
 	if err := supported(); err != nil {
+		return nil, r.failed("read", err)
+	}
+	root, err := os.OpenRoot(r.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case err != nil:
+		return nil, r.failed("read", err)
+	}
+	if err := r.checkTrusted(root); err != nil {
+		_ = root.Close()
 		return nil, err
 	}
-	return os.OpenRoot(r.dir)
+	return root, nil
 }
 
 func unknown(name string) error {
 	return fault.Errorf(fault.NotFound, "%q: %w", name, ErrUnknown)
 }
 
-// fileNames lists what is in a folder, sorted.
-func fileNames(root *os.Root) ([]string, error) {
+// eachName calls do for every name in a folder, in no order.
+func eachName(root *os.Root, do func(name string)) error {
 	d, err := root.Open(".")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = d.Close() }()
-	names, err := d.Readdirnames(-1)
-	slices.Sort(names)
-	return names, err
+	for {
+		const some = 1024
+		names, err := d.Readdirnames(some)
+		for _, name := range names {
+			do(name)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // failed makes the error of a state folder that cannot be used, and says what
 // to do about it. what is a verb.
 func (r *Registry) failed(what string, err error) error {
+	err = withoutHidden(err)
 	switch {
 	case errors.Is(err, syscall.EROFS): // its owner could not write to it, either
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
@@ -223,6 +307,21 @@ func (r *Registry) failed(what string, err error) error {
 	default:
 		return fault.Errorf(fault.Internal, "cannot %s the state folder %s: %w", what, r.dir, err)
 	}
+}
+
+// withoutHidden is err without the name that a session's folder has while it is made or removed: it tells nobody anything,
+// and is gone when it is read. Files of the folder keep that name for as long as they are open.
+func withoutHidden(err error) error {
+	if text := err.Error(); !strings.Contains(text, newPrefix) && !strings.Contains(text, oldPrefix) {
+		return err
+	}
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	if l, ok := errors.AsType[*os.LinkError](err); ok {
+		return l.Err
+	}
+	return err
 }
 
 // isFile tells of a path that is not a folder: the error of os.OpenRoot for it

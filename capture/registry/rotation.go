@@ -90,8 +90,7 @@ type rotationNotes struct {
 }
 
 func (n rotationNotes) note(f save.File) {
-	r := rotatedFile{File: f}
-	r.id, _ = storage.IdentifyPath(f.Path) // without it a lost file is not repaired
+	r := rotatedFile{File: f, id: f.ID} // without it a lost file is not repaired
 	// When the state folder fails the list is lost, and the capture goes on.
 	_, _ = n.file.WriteAt(r.encode(), int64(f.Sequence-1)%n.count*slotSize)
 }
@@ -103,12 +102,12 @@ func (f *folder) rotatedFiles(rec *Record) []rotatedFile {
 	if count <= 0 || len(paths) == 0 {
 		return nil
 	}
-	file, err := f.file(rotationName, os.O_RDONLY)
+	file, err := f.file(rotationName, os.O_RDONLY, maxSlots)
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, min(count, maxFile/slotSize)*slotSize))
+	text, err := io.ReadAll(io.LimitReader(file, min(count, maxSlots/slotSize)*slotSize))
 	if err != nil {
 		return nil
 	}

@@ -1,7 +1,7 @@
 package registry
 
 import (
-	"os"
+	"errors"
 	"time"
 
 	"pcapctl/capture"
@@ -18,6 +18,7 @@ const (
 	Ended
 	Lost    // its process ended and wrote no outcome: killed, crashed, or the machine went down
 	Unknown // the record cannot be read
+	Foreign // of another user, whose record is not believed
 )
 
 // Session is what is known of a session, as of the moment it was looked at.
@@ -25,9 +26,9 @@ type Session struct {
 	Name    string // as it was given
 	State   State
 	Alive   bool          // a process holds the session
-	Own     bool          // it belongs to this user
-	Record  *Record       // nil when State is Unknown
-	Err     error         // why the record cannot be read; nil in every other State
+	Owner   string        // the user it belongs to, when it is Foreign
+	Record  *Record       // nil when State is Unknown or Foreign
+	Err     error         // why the record cannot be read; nil in every State but Unknown
 	Start   time.Time     // zero when it never began
 	Elapsed time.Duration // of the capture, so far or in all
 
@@ -62,21 +63,42 @@ func (s *Session) Failure() error {
 	switch {
 	case s.Err != nil:
 		return s.Err
-	case s.Record.Outcome == nil:
+	case s.Record == nil || s.Record.Outcome == nil:
 		return nil
 	}
 	return s.Record.Outcome.Err()
 }
 
 // session looks at the session in the folder. One whose process has ended and
-// wrote no outcome gets one.
+// wrote no outcome gets one. Of another user's it tells only whether a process holds
+// it.
 func (f *folder) session() *Session {
-	s := &Session{Name: f.name, Own: f.owner == os.Geteuid()}
+	s := &Session{Name: f.name}
+	if !f.own() {
+		s.State, s.Owner = Foreign, userName(f.owner)
+		s.Alive, _ = f.alive()
+		return s
+	}
+	if f.problem != nil {
+		s.State, s.Err = Unknown, f.problem
+		s.Alive, _ = f.alive()
+		return s
+	}
 	// The lock before the record: a process writes the outcome and then lets go
 	// of the lock. So when the lock is free first and the record then has no
 	// outcome, the process will never write one.
-	_, alive, err := holder(f.lock)
-	s.Alive = alive
+	proc, alive, err := holdingProcess(f.lock)
+	if s.Alive = alive; alive {
+		// Which process it is may not be known, in another container for one. Then it is
+		// not known to be a stranger, either.
+		if err == nil {
+			err = f.checkHolder(proc)
+		}
+		if !errors.Is(err, ErrStranger) {
+			err = nil
+		}
+		proc.close()
+	}
 	if err == nil {
 		s.Record, err = f.record()
 	}
@@ -98,7 +120,7 @@ func (f *folder) session() *Session {
 	}
 	p := &s.Record.Resource.Properties
 	s.Start, _ = time.Parse(time.RFC3339, p.CaptureStartTime)
-	s.Elapsed = time.Duration(p.Statistics.DurationInSeconds * float64(time.Second))
+	s.Elapsed = time.Duration(p.Statistics.DurationInSeconds * float64(time.Second)).Round(time.Millisecond)
 	return s
 }
 

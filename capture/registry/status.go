@@ -61,7 +61,7 @@ func (s *Session) remaining() *Remaining {
 	}
 	if seconds != nil && *seconds > 0 {
 		rest := time.Duration(*seconds)*time.Second - s.Elapsed
-		left.TimeLimitInSeconds = new(max(0, rest.Round(time.Millisecond).Seconds()))
+		left.TimeLimitInSeconds = new(max(0, capture.Seconds(rest)))
 	}
 	return left
 }

@@ -7,6 +7,7 @@ import (
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
+	"pcapctl/storage"
 )
 
 // Unlisted stands for a Claim when a capture goes on although the registry
@@ -17,7 +18,7 @@ type Unlisted struct{}
 func (Unlisted) Listed() bool { return false }
 
 // Begin does nothing.
-func (Unlisted) Begin(time.Time, string) {}
+func (Unlisted) Begin(time.Time, storage.FileID) {}
 
 // Progress does nothing.
 func (Unlisted) Progress(capture.Progress) {}

@@ -31,6 +31,9 @@ func (v *validator) file(given string) (string, []string) {
 		return "", append(faults, why)
 	}
 	file, why := rules.under(filled, v.host.CapturesDir, v.host.Output)
+	if why == "" && len(faults) == 0 {
+		why = unnameable(file) // of the captures folder, or of the host's name
+	}
 	if why != "" {
 		faults = append(faults, why)
 	}
@@ -40,21 +43,34 @@ func (v *validator) file(given string) (string, []string) {
 	return file, nil
 }
 
-// unprintable refuses what no file's name should hold.
+// unprintable refuses what no file's name should hold, and white space at its ends.
 func unprintable(given string) string {
-	for _, r := range given {
-		switch {
-		case r == '\t' || r == '\n' || r == '\r' || r == '\b' || r == '\f':
-			return fmt.Sprintf("%s holds the control character U+%04X; if backslashes were meant, JSON writes each of them twice", fault.Quote(given), r)
-		case unicode.IsControl(r) || r == utf8.RuneError || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
-			return fmt.Sprintf("%s holds the character U+%04X, which no file's name may hold", fault.Quote(given), r)
-		}
+	if why := unnameable(given); why != "" {
+		return why
 	}
 	if strings.TrimSpace(given) != given {
 		return fmt.Sprintf("%s begins or ends with white space", fault.Quote(given))
 	}
 	return ""
 }
+
+// unnameable refuses characters that no file's name should hold.
+func unnameable(given string) string {
+	for _, r := range given {
+		switch {
+		case r == '\t' || r == '\n' || r == '\r' || r == '\b' || r == '\f':
+			return fmt.Sprintf("%s holds the control character U+%04X; if backslashes were meant, JSON writes each of them twice", fault.Quote(given), r)
+		case unicode.IsControl(r) || r == utf8.RuneError || isNoncharacter(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
+			return fmt.Sprintf("%s holds the character U+%04X, which no file's name may hold", fault.Quote(given), r)
+		}
+	}
+	return ""
+}
+
+// isNoncharacter tells of the code points that no text may hold, by the Unicode
+// Standard, 23.7: the last two of every plane, and 32 in between. YAML and XML
+// cannot carry them. Those that are only unassigned yet may be.
+func isNoncharacter(r rune) bool { return r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef }
 
 // pathRules are a system's rules of paths, as text.
 type pathRules interface {

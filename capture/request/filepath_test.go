@@ -18,6 +18,8 @@ func TestFilePath(t *testing.T) {
 	root.CapturesDir = "/"
 	relative := linux
 	relative.CapturesDir = "caps"
+	odd := linux
+	odd.CapturesDir = "/srv/\ufffe"
 	windows := Host{GOOS: "windows", Name: "WEB01", Now: testNow}
 	long := strings.Repeat("n", 252)
 	tests := []struct {
@@ -91,6 +93,11 @@ func TestFilePath(t *testing.T) {
 		{"dots alone", linux, "/var/captures/...", "", []string{"is not a valid name of a file"}},
 		{"NUL", linux, "/var/captures/x\x00.cap", "", []string{"U+0000"}},
 		{"backslashes that JSON read", linux, "d:\temp\new", "", []string{"if backslashes were meant, JSON writes each of them twice"}},
+		{"noncharacter", linux, "/var/captures/x\uffff", "", []string{"U+FFFF"}},
+		{"noncharacter of another plane", linux, "/var/captures/x\U0001fffe", "", []string{"U+1FFFE"}},
+		{"noncharacter of a block", linux, "/var/captures/x\ufdd0", "", []string{"U+FDD0"}},
+		{"noncharacter in the folder", odd, "x", "", []string{"U+FFFE"}},
+		{"unassigned yet", linux, "/var/captures/x\U0003fffd", "/var/captures/x\U0003fffd.cap", nil},
 		{"right to left", linux, "/var/captures/x\u202epac.exe", "", []string{"U+202E"}},
 		{"space at an end", linux, " /var/captures/x", "", []string{"begins or ends with white space"}},
 		{"name too long", linux, "/var/captures/" + long, "", []string{"has 256 bytes; allowed: up to 255"}},

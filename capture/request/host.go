@@ -20,13 +20,16 @@ type Host struct {
 	FromFile bool
 }
 
+// DefaultCapturesDir is the captures folder of a machine, except on Windows.
+const DefaultCapturesDir = "/var/captures"
+
 // withDefaults fills in what was left empty.
 func (h Host) withDefaults() Host {
 	if h.StorageSuffix == "" {
 		h.StorageSuffix = "core.windows.net"
 	}
 	if h.CapturesDir == "" {
-		h.CapturesDir = "/var/captures"
+		h.CapturesDir = DefaultCapturesDir
 		if h.windows() {
 			h.CapturesDir = `C:\Captures`
 		}

@@ -34,6 +34,7 @@ type Finished struct {
 }
 
 const (
+	shell = "/bin/sh"
 	// outputLen is how much of what a command says is kept, for the case that
 	// it fails. The end of it tells why.
 	outputLen = 512
@@ -62,7 +63,8 @@ func (o OnFile) Run(parent context.Context, f *Finished) string {
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	var said tail
-	cmd := exec.CommandContext(ctx, "sh", "-c", o.Command)
+	// Not by PATH, which under sudo may be that of the user who called it.
+	cmd := exec.CommandContext(ctx, shell, "-c", o.Command)
 	cmd.Dir = filepath.Dir(f.File.Path)
 	cmd.Env = f.environ()
 	cmd.Stdout, cmd.Stderr = &said, &said

@@ -38,11 +38,13 @@ func NewRecorder(e Encoder, s Sink, c *Counters, limit int64, header int) *Recor
 // Until makes every packet that comes after t too late to be recorded.
 func (r *Recorder) Until(t time.Time) { r.until = t }
 
-// inTime are the packets of a batch that came up to a moment.
+// inTime are the packets of a batch that came up to a moment. The others are
+// counted.
 type inTime struct {
 	source.Batch
-	sec  int64
-	nsec uint32
+	sec      int64
+	nsec     uint32
+	counters *Counters
 }
 
 // Next implements source.Batch.
@@ -52,7 +54,29 @@ func (b *inTime) Next() *source.Packet {
 		if p == nil || p.Sec < b.sec || p.Sec == b.sec && p.Nsec <= b.nsec {
 			return p
 		}
+		if !p.Apart {
+			b.counters.late.Add(1)
+		}
 	}
+}
+
+// Late counts a packet, if it is not nil, and those of a batch as having come after
+// what ended the capture.
+func (r *Recorder) Late(p *source.Packet, batch source.Batch) {
+	r.counters.late.Add(countAll(p, batch))
+}
+
+// countAll is how many packets there are: p, if it is not nil, and those of a batch.
+func countAll(p *source.Packet, batch source.Batch) (n uint64) {
+	if p == nil {
+		p = batch.Next()
+	}
+	for ; p != nil; p = batch.Next() {
+		if !p.Apart {
+			n++
+		}
+	}
+	return n
 }
 
 // Add records the packets of a batch. When one would have taken the file over
@@ -61,7 +85,7 @@ func (b *inTime) Next() *source.Packet {
 // one of the disk.
 func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
 	if !r.until.IsZero() {
-		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond())}
+		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond()), r.counters}
 	}
 	soft, hard := r.sink.Marks()
 	for {
@@ -137,7 +161,7 @@ func (r *Recorder) makeRoom(p *source.Packet) (more bool, err error) {
 
 // full says what is in the file, and what the next one begins with.
 func (r *Recorder) full() Full {
-	f := Full{Packets: r.packets - r.counters.lost.Load(), Trailer: r.encoder.End()}
+	f := Full{Packets: r.packets - r.counters.gone(), Trailer: r.encoder.End()}
 	f.Header = r.encoder.Begin(nil)
 	return f
 }
@@ -145,15 +169,7 @@ func (r *Recorder) full() Full {
 // lose counts a packet, if it is not nil, and those of a batch, which matched and
 // cannot be recorded any more.
 func (r *Recorder) lose(p *source.Packet, batch source.Batch) {
-	if p == nil {
-		p = batch.Next()
-	}
-	n := uint64(0)
-	for ; p != nil; p = batch.Next() {
-		if !p.Apart {
-			n++
-		}
-	}
+	n := countAll(p, batch)
 	r.packets += n
 	r.counters.lost.Add(n)
 }

@@ -58,8 +58,13 @@ func batchOf(size int) *list {
 func benchRecorder(tb testing.TB, e Encoder, compress string) (r *Recorder, again func()) {
 	tb.Helper()
 	dir := benchDir(tb)
+	folder, err := storage.OpenFolder(dir, filepath.Join(dir, "x.cap"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = folder.Close() })
 	o := Options{
-		Folder: dir, Path: filepath.Join(dir, "x.cap"), Compress: compress, Guard: func(*storage.File) error { return nil }, Events: &recorded{},
+		Folder: folder, Path: filepath.Join(dir, "x.cap"), Compress: compress, Guard: func(*storage.File) error { return nil }, Events: &recorded{},
 		Reserve: &Reserve{}, Losses: func() Losses { return Losses{} }, Header: e.Begin(nil), Whole: e.Whole, Counters: &Counters{},
 	}
 	s, err := OpenSink(o)

@@ -6,15 +6,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"pcapctl/capture/fault"
 	"pcapctl/storage"
 )
 
-// MinMinFree is the least disk reserve other than none, in bytes. Less than what
-// is written at once would not hold.
-const MinMinFree = heldSize + bufferSize
+// MinMinFree is the least disk reserve other than none, in bytes. Less would be
+// too little for other programs to go on.
+const MinMinFree = 4 << 20
 
 // The default of the disk reserve: 64 MiB, and none on a disk of which that
 // would be more than a hundredth: a small disk is there to be filled.
@@ -25,17 +23,21 @@ const (
 	// writes, and while it does not.
 	lookWriting = 250 * time.Millisecond
 	lookIdle    = 2 * time.Second
+	// What a file takes besides its bytes: the rest of its last block, and the blocks
+	// that say where the others are, which ext4 gives it only when it writes them back.
+	// A capture ends by so much before the reserve, and takes nothing from it.
+	fileOverhead = 64 << 10
 )
 
 // ErrSpent ends a capture that would take from the disk reserve.
 var ErrSpent = errors.New("the disk reserve is reached")
 
 // Reserve is the space that a capture leaves on its disk; the zero Reserve is
-// none. Who writes to the files calls wrote; the rest may be called by others.
+// none. Who writes to the files calls room; the rest may be called by others.
 type Reserve struct {
-	dir   string
-	least int64 // bytes, 0 for no reserve
-	asked bool  // somebody asked for it: it is a limit like others
+	folder *storage.Folder
+	least  int64 // bytes, 0 for no reserve
+	asked  bool  // somebody asked for it: it is a limit like others
 	// allowed is how many bytes the capture may have written in all before the
 	// disk has to be asked again.
 	allowed atomic.Int64
@@ -47,8 +49,8 @@ type Reserve struct {
 // for the default.
 //
 // Error class: LocalFile (the disk is fuller than that already).
-func (r *Reserve) Open(dir string, minFree *int64) error {
-	free, total, ok := storage.Space(dir)
+func (r *Reserve) Open(folder *storage.Folder, minFree *int64) error {
+	free, total, ok := folder.Space()
 	var least int64
 	switch {
 	case !ok:
@@ -60,22 +62,23 @@ func (r *Reserve) Open(dir string, minFree *int64) error {
 	if least == 0 {
 		return nil
 	}
-	if free < least {
-		return fault.Errorf(fault.LocalFile, "the disk of %s has %s left, and %s are to stay free: free some space, or lower --min-free (0 turns it off)",
-			dir, humanize.IBytes(uint64(free)), humanize.IBytes(uint64(least)))
+	if free < least+2*fileOverhead { // it would end at once
+		return fault.Errorf(fault.LocalFile, "the disk of %s has %s left, of which %s are to stay free: free some space, or lower --min-free (0 turns it off)",
+			folder.Path(), fault.Size(free), fault.Size(least))
 	}
-	r.dir, r.least, r.asked = dir, least, minFree != nil
+	r.folder, r.least, r.asked = folder, least, minFree != nil
+	folder.Reserve(least)
 	r.look(0)
 	return nil
 }
 
 // look asks the disk, when written bytes have been written in all.
 func (r *Reserve) look(written int64) {
-	free, _, ok := storage.Space(r.dir)
+	free, _, ok := r.folder.Space()
 	if !ok {
 		return // it has no reserve that could be looked at
 	}
-	r.allowed.Store(written + free - r.least)
+	r.allowed.Store(written + free - r.least - fileOverhead)
 	if free < r.least {
 		r.spent.Store(true)
 	}
@@ -114,23 +117,27 @@ func (r *Reserve) Failure() error {
 		return nil
 	}
 	return fault.Errorf(fault.LocalFile, "the capture ended before its limits, as the disk of %s has only %s left; what was captured is complete up to there: "+
-		"free some space or set smaller limits; with --min-free a reserve is a limit, 0 turns it off", r.dir, humanize.IBytes(uint64(r.least)))
+		"free some space or set smaller limits; with --min-free a reserve is a limit, 0 turns it off", r.folder.Path(), fault.Size(r.least))
 }
 
-// wrote says how many bytes have been written in all. The error is ErrSpent when
-// that is the end.
-func (r *Reserve) wrote(written int64) error {
+// room is how many of n bytes more may be written, when written bytes have been
+// written in all. Less than n is the end.
+func (r *Reserve) room(written, n int64) int64 {
 	if r.least == 0 {
-		return nil
+		return n
 	}
-	if now := time.Now(); written > r.allowed.Load() || now.Sub(r.looked) >= lookWriting {
+	if now := time.Now(); written+n > r.allowed.Load() || now.Sub(r.looked) >= lookWriting {
 		r.looked = now
 		r.look(written)
 	}
 	if r.Spent() {
-		return ErrSpent
+		return 0
 	}
-	return nil
+	room := min(n, max(0, r.allowed.Load()-written))
+	if room < n {
+		r.spent.Store(true)
+	}
+	return room
 }
 
 // CheckMinFree checks the reserve that was asked for, in bytes.
@@ -140,5 +147,5 @@ func CheckMinFree(n *int64) error {
 	if n == nil || *n == 0 || *n >= MinMinFree {
 		return nil
 	}
-	return &fault.Error{Class: fault.Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, humanize.IBytes(MinMinFree))}
+	return &fault.Error{Class: fault.Invalid, Target: "min-free", Message: fmt.Sprintf("%d bytes given; allowed: 0 (none) or a size from %s on", *n, fault.Size(MinMinFree))}
 }

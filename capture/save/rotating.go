@@ -1,10 +1,11 @@
 package save
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type rotating struct {
 	mu     sync.Mutex
 	list   []*rotated // the oldest first
 	failed error      // what the finisher could not do
+	moved  bool       // the folder is not where it was, which has been told
 }
 
 // rotated is a file of a rotation.
@@ -49,7 +51,8 @@ type rotated struct {
 	File
 	file    file
 	trailer Trailer
-	done    chan struct{} // closed when it is finished and may go
+	away    *storage.Displaced // where it is in the end, if not where it was made
+	done    chan struct{}      // closed when it is finished and may go
 }
 
 // next is the opener's answer.
@@ -99,7 +102,7 @@ func (r *rotating) openFiles() {
 // open makes a file and puts it under guard. It appears with its header in it: a
 // kill leaves no empty one.
 func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, error) {
-	f, err := storage.CreateHidden(r.o.Folder, request.RotatedPath(r.o.Path, sequence))
+	f, err := r.o.Folder.Create(filepath.Base(request.RotatedPath(r.o.Path, sequence)))
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,7 @@ func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, e
 		return nil, errors.Join(err, f.Discard())
 	}
 	t := &rotated{
-		File: File{Sequence: sequence, Path: f.Path(), Started: time.Now(), Before: before},
+		File: File{Sequence: sequence, Path: f.Path(), Started: time.Now(), Before: before, ID: f.ID()},
 		file: out, done: make(chan struct{}),
 	}
 	r.mu.Lock()
@@ -122,7 +125,7 @@ func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, e
 	r.mu.Unlock()
 	told := t.File
 	told.Size = f.Size()
-	r.o.Events.Begun(told)
+	r.o.Events.Begun(told, f.Open)
 	return t, nil
 }
 
@@ -130,7 +133,8 @@ func (r *rotating) open(sequence int, before uint64, header []byte) (*rotated, e
 func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 	// Before anything is given up for it. Nobody has a reason to have this name.
 	path := request.RotatedPath(r.o.Path, last.Sequence+1)
-	if _, err := os.Lstat(path); err == nil {
+	name := filepath.Base(path)
+	if r.o.Folder.Has(name) {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
 	for len(r.list) >= r.o.Files { // only this goroutine changes it from here on
@@ -140,7 +144,7 @@ func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 			return nil, err
 		}
 		r.o.Events.Leaving(oldest.File)
-		if err := oldest.file.stored().Remove(r.o.Folder); errors.Is(err, storage.ErrReplaced) {
+		if err := oldest.file.stored().Remove(); errors.Is(err, storage.ErrReplaced) {
 			r.o.Events.Warn(err.Error() + "; it was left alone")
 		} else if err != nil {
 			return nil, fmt.Errorf("remove the oldest file of the ring: %w", err)
@@ -152,7 +156,13 @@ func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 	if err := r.failure(); err != nil {
 		return nil, err
 	}
-	return r.open(last.Sequence+1, full.Packets, full.Header)
+	next, err := r.open(last.Sequence+1, full.Packets, full.Header)
+	if err != nil {
+		if d := r.o.Folder.Look(name); d != nil {
+			err = d // the reason of it
+		}
+	}
+	return next, err
 }
 
 // fill notes what is in the file that was written last.
@@ -169,13 +179,22 @@ func (r *rotating) complete(f *rotated) {
 	defer close(f.done)
 	losses := r.o.Losses()
 	err := f.file.finish(f.trailer.Append(nil, &losses))
-	if errors.Is(err, storage.ErrTampered) {
-		// In weeks somebody else may have removed or changed one of the files;
-		// the others go on.
-		r.o.Events.Warn(err.Error())
+	// In weeks somebody else may have removed or changed one of the files; the
+	// others go on. One that is not where it was made is an error in the end, if it
+	// is one of those that are kept.
+	away, displaced := errors.AsType[*storage.Displaced](err)
+	if errors.Is(err, storage.ErrTampered) || displaced {
+		if !displaced || !away.OfFolder() || !r.moved { // a folder is told once
+			r.o.Events.Warn(err.Error())
+		}
 		err = nil
 	}
 	r.mu.Lock()
+	if displaced {
+		f.away, r.moved = away, r.moved || away.OfFolder()
+		f.displaced(away)
+		f.ID = f.file.stored().ID() // of the copy, if there is one
+	}
 	f.Size, f.Complete = f.file.stored().Size(), true
 	if err != nil && r.failed == nil {
 		r.failed = err
@@ -242,7 +261,62 @@ func (r *rotating) Finish(f Full) error {
 		last.Last = true
 		r.complete(r.fill(&f))
 	}
-	return errors.Join(err, r.failure())
+	r.relocate()
+	return errors.Join(err, r.failure(), r.away())
+}
+
+// relocate says where the files are that were finished before their folder went
+// away.
+func (r *rotating) relocate() {
+	dir, ok := r.o.Folder.Place()
+	if ok && dir == r.o.Folder.Path() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.list {
+		name := filepath.Base(f.Path)
+		switch {
+		case f.away != nil: // it has been told
+		case !ok:
+			f.Unreachable = true
+		case r.o.Folder.Has(name): // else it was moved, by a command for it, say
+			f.Path = filepath.Join(dir, name)
+		}
+	}
+}
+
+// away is the error of files that are kept and are not where they were made.
+func (r *rotating) away() error {
+	var first *storage.Displaced
+	n := 0
+	for _, f := range r.list {
+		if f.away != nil {
+			first = cmp.Or(first, f.away)
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return nil
+	case n == 1:
+		return first
+	}
+	return fmt.Errorf("%w; so it is with %d of the %d files", first, n, len(r.list))
+}
+
+// Look implements Sink.
+func (r *rotating) Look() *storage.Displaced {
+	r.mu.Lock()
+	var last *rotated
+	if n := len(r.list); n > 0 {
+		last = r.list[n-1]
+	}
+	r.mu.Unlock()
+	if last == nil { // the only one has gone, and the next is being made
+		return nil
+	}
+	return last.file.stored().Look()
 }
 
 // Discard implements Sink.
@@ -272,7 +346,7 @@ func (r *rotating) Remove(f File) error {
 	defer r.mu.Unlock()
 	for _, t := range r.list {
 		if t.Sequence == f.Sequence {
-			return t.file.stored().Remove(r.o.Folder)
+			return t.file.stored().Remove()
 		}
 	}
 	return fs.ErrNotExist

@@ -3,6 +3,7 @@ package save
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -42,8 +43,9 @@ type Sink interface {
 	// when that need not wait (Ready), and hard whether it does or not.
 	Marks() (soft, hard int)
 	// Put writes a chunk and gives an empty buffer for the next one. The error is
-	// ErrSpent when all is written and the disk reserve is reached, else one of the
-	// disk, also of an earlier chunk.
+	// ErrSpent when the disk reserve is reached: what has no room any more is not
+	// written, and counted as late. Else it is one of the disk, also of an earlier
+	// chunk.
 	Put(c Chunk) ([]byte, error)
 	// Ready reports whether Put would write now, and not wait until there is a file
 	// to write to.
@@ -53,8 +55,12 @@ type Sink interface {
 	Rotates() bool
 	// Rotate ends the file, all of which was put, and begins the next.
 	Rotate(f Full)
+	// Look tells what has become of the file that is being written, when it is not
+	// where it was made; else nil. It may be called from another goroutine.
+	Look() *storage.Displaced
 	// Finish brings everything safely to the disk. Only when it returns nil are
-	// the files complete.
+	// the files complete, and where they were made. What Files tells after that is
+	// where they are.
 	Finish(f Full) error
 	// Discard takes away what there is of a session that never began.
 	Discard()
@@ -78,14 +84,18 @@ type File struct {
 	Size     int64 // bytes; 0 while it is being written
 	Complete bool
 	Last     bool // the session ended with it
+	// Unreachable says that no path leads to it any more: Path is where it was made.
+	Unreachable bool
+	ID          storage.FileID // tells it from whatever else has its name
 }
 
 // Events are told of the files of a sink. Each is called from one goroutine at a
 // time; those of one file come in this order.
 type Events interface {
 	// Begun is called when a file is there, with its header, of which Size tells
-	// the length.
-	Begun(f File)
+	// the length. open opens it a second time, to be read back by ReadAt: the very
+	// file, and not what its path leads to by then (see storage.File.Open).
+	Begun(f File, open func() (*os.File, error))
 	// Grew is called when a file is good up to size bytes. It must not wait.
 	Grew(sequence int, size int64)
 	// Complete is called when a file is safely on the disk.
@@ -99,10 +109,10 @@ type Events interface {
 
 // Options are what a sink needs.
 type Options struct {
-	Folder   string // that all files lie under
-	Path     string // of the only file, or of the first of a rotation
-	Compress string // as in request.Config
-	Files    int    // how many a rotation keeps; 0 for one file and no rotation
+	Folder   *storage.Folder // that all files lie in
+	Path     string          // of the only file, or of the first of a rotation
+	Compress string          // as in request.Config
+	Files    int             // how many a rotation keeps; 0 for one file and no rotation
 	Guard    func(*storage.File) error
 	Events   Events
 	Reserve  *Reserve
@@ -139,9 +149,18 @@ func Unguarded(err error) string {
 	return fmt.Sprintf("%v: a kill -9 may leave its last packet cut", err)
 }
 
-// FileError is the error of a session whose files could not be completed. The
-// config tells by which member less is written.
+// FileError is the error of a session whose files could not be completed, or are
+// not where they were made. The config tells by which member less is written.
 func FileError(c *request.Config, err error) error {
+	if d, ok := errors.AsType[*storage.Displaced](err); ok {
+		if d.Place() != "" {
+			return fault.Errorf(fault.LocalFile, "%w; see that nothing tidies up there while a capture runs, or name another folder with --captures-dir", err)
+		}
+		return fault.Errorf(fault.LocalFile, "%w", err)
+	}
+	if errors.Is(err, storage.ErrTampered) {
+		return fault.Errorf(fault.LocalFile, "the capture file is not complete: %w; see that nothing tidies up there while a capture runs, or name another folder with --captures-dir", err)
+	}
 	hint := "what was written before is kept and readable"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		member := "totalBytesPerSession"

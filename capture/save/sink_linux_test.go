@@ -37,7 +37,8 @@ func (r *recorded) note(format string, args ...any) {
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 }
 
-func (r *recorded) Begun(f File)    { r.note("begun %d", f.Sequence) }
+func (r *recorded) Begun(f File, _ func() (*os.File, error)) { r.note("begun %d", f.Sequence) }
+
 func (r *recorded) Complete(f File) { r.note("complete %d", f.Sequence) }
 func (r *recorded) Leaving(f File)  { r.note("leaving %d", f.Sequence) }
 func (r *recorded) Warn(text string) {
@@ -83,10 +84,23 @@ type fixture struct {
 
 func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	t.Helper()
+	f := openWith(t, v, dir, func(*storage.File) error { return nil })
+	f.Recorder = NewRecorder(f.encoder, f.sink, f.o.Counters, limit, len(f.o.Header))
+	return f
+}
+
+// openWith opens a sink whose files guard is told of; it has no recorder yet.
+func openWith(t *testing.T, v variant, dir string, guard func(*storage.File) error) *fixture {
+	t.Helper()
 	e := &pcapEncoder{link: pcapfile.Ethernet, cutter: newCutter(&request.Config{})}
 	f := &fixture{events: &recorded{}}
+	folder, err := storage.OpenFolder(dir, filepath.Join(dir, "x.cap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = folder.Close() })
 	f.o = Options{
-		Folder: dir, Path: filepath.Join(dir, "x.cap"), Compress: v.compress, Files: v.files, Guard: func(*storage.File) error { return nil },
+		Folder: folder, Path: filepath.Join(dir, "x.cap"), Compress: v.compress, Files: v.files, Guard: guard,
 		Events: f.events, Reserve: &Reserve{}, Losses: func() Losses { return Losses{} }, Header: e.Begin(nil), Whole: e.Whole, Counters: &Counters{},
 	}
 	if v.files > 0 {
@@ -96,7 +110,7 @@ func openFixture(t *testing.T, v variant, dir string, limit int64) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Recorder = NewRecorder(e, s, f.o.Counters, limit, len(f.o.Header))
+	f.Recorder = &Recorder{encoder: e, sink: s}
 	return f
 }
 
@@ -248,7 +262,7 @@ func sinkKeepsToTheLimit(t *testing.T, v variant) {
 	if want := count(n)[n-v.files*perFile:]; !slices.Equal(all, want) {
 		t.Errorf("packets %d to %d", all[0], all[len(all)-1])
 	}
-	if left, _ := os.ReadDir(f.o.Folder); len(left) != v.files {
+	if left, _ := os.ReadDir(f.o.Folder.Path()); len(left) != v.files {
 		t.Errorf("left in the folder: %v", left)
 	}
 	begun, complete, leaving := 0, 0, 0
@@ -286,7 +300,7 @@ func sinkOnAFullDisk(t *testing.T, v variant) {
 	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=2m"); err != nil {
 		t.Fatal("mount a small tmpfs: ", err)
 	}
-	defer func() { _ = syscall.Unmount(dir, 0) }()
+	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	f := openFixture(t, v, dir, 0)
 	const n = 6000
 	var failed error
@@ -322,7 +336,7 @@ func sinkOnAFullDisk(t *testing.T, v variant) {
 func sinkIsDiscarded(t *testing.T, v variant) {
 	f := openFixture(t, v, t.TempDir(), 0)
 	f.sink.Discard()
-	if left, err := os.ReadDir(f.o.Folder); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(f.o.Folder.Path()); err != nil || len(left) != 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
 }

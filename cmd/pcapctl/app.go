@@ -18,6 +18,8 @@ type app struct {
 	capturing atomic.Pointer[capture.Session] // the session that this process has
 	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
 
+	told told // what was warned of while a session ran
+
 	args []string // of the command line, without the program's name
 	// typed are the names by which the request's members were given on the command
 	// line, for messages.

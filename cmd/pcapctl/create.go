@@ -21,6 +21,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/filter"
+	"pcapctl/storage"
 )
 
 type createOptions struct {
@@ -127,8 +128,17 @@ func isTaken(err error) bool {
 // request, once packets are being captured.
 func (a *app) existing(ctx context.Context, ord *order) (*registry.Session, error) {
 	reg := registry.New(ord.StateDir)
+	word := time.AfterFunc(sayWaitingAfter, func() {
+		a.say("session %s exists, and has not begun to capture yet; waiting for it, Ctrl-C ends that", *ord.Request.Name)
+	})
+	defer word.Stop()
 	s, err := reg.WaitBegun(ctx, *ord.Request.Name)
 	switch {
+	case errors.Is(err, registry.ErrForeign):
+		if err := reg.Check(*ord.Request.Name); err != nil {
+			return nil, err // the name is taken, as without --if-exists
+		}
+		return nil, registry.ErrUnknown // it is free again
 	case err != nil:
 		return nil, err
 	case s.Err != nil:
@@ -157,7 +167,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 		// A capture matters more than its entry in the registry.
 		unlisted = []string{withHint(err).Error() + "; this capture is in no list, and ends by Ctrl-C, SIGTERM or its limits only"}
 	}
-	session, err := startSession(ctx, ord, plan, keeper)
+	session, err := startSession(ctx, ord, plan, keeper, a.tell)
 	if err != nil {
 		undo()
 		return err
@@ -184,16 +194,16 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 type recordKeeper interface {
 	capture.Watcher
 	Listed() bool
-	Begin(start time.Time, path string)
+	Begin(start time.Time, made storage.FileID)
 	End(result *capture.Result, err error) error
 	Abandon()
 }
 
 // startSession begins to capture. When it fails, the session's record is gone.
-// ctx ends the look at the blob.
-func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper) (*capture.Session, error) {
+// ctx ends the look at the blob. tell is told at once of what goes wrong later.
+func startSession(ctx context.Context, ord *order, plan *livePlan, keeper recordKeeper, tell func(string)) (*capture.Session, error) {
 	o := ord.options()
-	o.Watcher, o.Listed = keeper, keeper.Listed()
+	o.Watcher, o.Listed, o.Tell = keeper, keeper.Listed(), tell
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
 		keeper.Abandon()
@@ -205,8 +215,7 @@ func startSession(ctx context.Context, ord *order, plan *livePlan, keeper record
 		keeper.Abandon()
 		return nil, err
 	}
-	_, file := plan.File()
-	keeper.Begin(session.Started, file)
+	keeper.Begin(session.Started, session.Made())
 	return session, nil
 }
 
@@ -219,7 +228,7 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 	} else if result.Dropped.Total() > 0 {
 		a.warn(lost(result.Dropped))
 	}
-	a.warn(result.Warnings...)
+	a.warnOnce(result.Warnings)
 	if cerr := keeper.End(result, err); cerr != nil {
 		a.warn(cerr.Error())
 	}
@@ -392,7 +401,10 @@ func lost(d capture.Drops) string {
 	for _, e := range []struct {
 		n  uint64
 		by string
-	}{{d.ByKernel, "by the kernel (the ring was full)"}, {d.ByInterface, "by the interface"}, {d.ByFile, "by the disk"}} {
+	}{
+		{d.ByKernel, "by the kernel (the ring was full)"}, {d.ByInterface, "by the interface"}, {d.ByFile, "by the disk"},
+		{d.AroundLimit, "by the kernel before or after the limit"},
+	} {
 		if e.n > 0 {
 			by = append(by, fmt.Sprintf("%d %s", e.n, e.by))
 		}
@@ -415,6 +427,9 @@ func describeFiles(files []save.File, blobs []deliver.Blob) string {
 	}
 	if files := capture.SummarizeFiles(paths); files != "" {
 		return fmt.Sprintf("%s (%s)", files, sizeText(size))
+	}
+	if list == nil {
+		return "no file is left"
 	}
 	return strings.Join(list, ", ")
 }

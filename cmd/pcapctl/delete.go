@@ -13,6 +13,7 @@ import (
 type deleteOptions struct {
 	stop, ended bool
 	olderThan   string
+	timeout     endTimeout
 }
 
 func (a *app) deleteCommand() *cobra.Command {
@@ -22,7 +23,8 @@ func (a *app) deleteCommand() *cobra.Command {
 		Use:   "delete NAME… | --ended [--older-than 7d]",
 		Short: "Forget sessions that have ended; their capture files stay",
 		Long: `delete removes what is kept of a session, so that its name is free again. It
-never removes a capture file or a blob, and says where they are.
+never removes a capture file or a blob, and says where they are. Root may
+delete other users' sessions by name.
 
 --ended takes all your sessions that have ended, but those whose upload is not
 complete. Records go by themselves as the setting keep-ended says.`,
@@ -35,17 +37,20 @@ complete. Records go by themselves as the setting keep-ended says.`,
 			if o.ended {
 				return a.deleteEnded(cmd, &o)
 			}
-			return a.delete(cmd, args, o.stop)
+			return a.delete(cmd, args, &o)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.stop, "stop", false, "end the session first if it is capturing")
 	f.BoolVar(&o.ended, "ended", false, "all sessions that have ended")
+	o.timeout.flag(f, "with --stop: how long")
 	f.StringVar(&o.olderThan, "older-than", "", "with --ended: only those that ended longer ago, such as `7d` or 12h")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case o.olderThan != "" && !o.ended:
 			return &fault.Error{Class: fault.Invalid, Target: "--older-than", Message: "it goes with --ended only"}
+		case o.timeout.text != "" && !o.stop:
+			return &fault.Error{Class: fault.Invalid, Target: "--timeout", Message: "it goes with --stop only"}
 		case o.ended && o.stop:
 			return &fault.Error{Class: fault.Invalid, Target: "--stop", Message: "not together with --ended: sessions that have ended need no stop"}
 		case o.ended && len(args) > 0:
@@ -91,13 +96,13 @@ func (a *app) deleteEnded(cmd *cobra.Command, o *deleteOptions) error {
 		a.say("no session to delete")
 		return nil
 	}
-	return a.delete(cmd, names, false)
+	return a.delete(cmd, names, o)
 }
 
-// endedBefore tells of a session of this user's that had ended at a time.
+// endedBefore tells of a session that had ended at a time.
 func endedBefore(s *registry.Session, at time.Time) bool {
 	end := s.EndTime()
-	return s.Own && !end.IsZero() && !end.After(at)
+	return !end.IsZero() && !end.After(at)
 }
 
 // forgetOld deletes the records of sessions that ended longer ago than the setting
@@ -126,12 +131,22 @@ func (a *app) forgetOld(ctx context.Context, stateDir string) {
 	}
 }
 
-func (a *app) delete(cmd *cobra.Command, names []string, stop bool) error {
+func (a *app) delete(cmd *cobra.Command, names []string, o *deleteOptions) error {
+	atMost, err := o.timeout.value()
+	if err != nil {
+		return err
+	}
 	reg, err := a.registry()
 	if err != nil {
 		return err
 	}
-	results, err := each(reg, names, func(e *ended) { e.session, e.err = reg.Delete(cmd.Context(), e.name, stop) })
+	results, err := each(reg, names, reg.Known, func(e *ended) {
+		if !o.stop {
+			e.session, e.err = reg.Delete(cmd.Context(), e.name, false)
+			return
+		}
+		a.untilEnded(cmd.Context(), e, atMost, func(ctx context.Context) { e.session, e.err = reg.Delete(ctx, e.name, true) })
+	})
 	if err != nil {
 		return err
 	}
@@ -141,6 +156,8 @@ func (a *app) delete(cmd *cobra.Command, names []string, stop bool) error {
 			err = e.err
 		case e.err != nil:
 			a.printError(e.err)
+		case e.session.State == registry.Foreign:
+			a.say("deleted %s of another user (%s); its record was not read, and its capture file not touched", e.session.Name, e.session.Owner)
 		case e.session.Record == nil:
 			a.say("deleted %s; its record could not be read, and its capture file was not touched", e.session.Name)
 		default:

@@ -15,7 +15,10 @@ import (
 // describeEnd describes in one line how a session ended. It follows the session's
 // name in a message.
 func describeEnd(s *registry.Session) string {
-	if s.Record == nil {
+	switch {
+	case s.State == registry.Foreign:
+		return " of another user (" + s.Owner + ")"
+	case s.Record == nil:
 		return "; its record cannot be read"
 	}
 	p := &s.Record.Resource.Properties

@@ -25,7 +25,7 @@ var exitCodes = []struct {
 	{7, fault.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
 	{8, fault.Storage, "500 StorageFailed", "the storage account was not reached at the start, and nothing was captured; or the upload failed, and the local copy is kept"},
 	{9, fault.Dropped, "-", "packets were dropped and --fail-on-drops was given"},
-	{10, fault.TimedOut, "-", "the time of wait --timeout is over; the session goes on"},
+	{10, fault.TimedOut, "-", "the time of --timeout is over (wait, stop, delete --stop); the session goes on"},
 }
 
 // exitCode is the one place where an error becomes an exit code.

@@ -151,7 +151,8 @@ var specification = []rule{
 	{phases: []phase{capturing, closing}, targets: []string{"state", "state/x", "state/x/*"}, becomes: always(fine(unharmed, unrecorded))},
 
 	// The capture file, or that of the spool.
-	{phases: []phase{starting}, kinds: []string{"create", "mkdir", "rename"}, targets: []string{"captures/*", "state/.spool", "state/.spool/*"}, becomes: always(refusedWith(7))},
+	{phases: []phase{starting}, kinds: []string{"mkdir"}, targets: []string{"state/.spool"}, becomes: always(refusedWith(7))},
+	{phases: []phase{starting}, kinds: []string{"create", "rename"}, targets: []string{"captures/*", "state/.spool/*"}, becomes: always(refusedWith(7))},
 	{phases: []phase{starting}, kinds: []string{"write"}, targets: []string{"captures/*", "state/.spool/*"}, becomes: always(refusedWith(7))},
 	{kinds: []string{"create"}, targets: []string{"captures", "state/.spool"}, becomes: always(fine(unharmed))}, // O_TMPFILE, without which it is another way
 	{kinds: []string{"lock", "statfs"}, targets: []string{"captures", "captures/*", "state/.spool", "state/.spool/*"}, becomes: always(fine(unharmed))},
@@ -169,7 +170,7 @@ var specification = []rule{
 	{kinds: []string{"open", "stat"}, targets: []string{"state/.spool"}, becomes: always(or(fine(unharmed), brokenWith(7)))},
 	{kinds: []string{"open", "stat", "read", "lseek"}, targets: []string{"state/.spool/*"}, becomes: always(or(fine(unharmed), brokenWith(7, 8)))},
 	{kinds: []string{"fallocate"}, targets: []string{"state/.spool/*"}, becomes: always(fine(unharmed))},
-	{targets: []string{"above", "."}, becomes: always(or(fine(unharmed, unlisted), refusedWith(1, 7), brokenWith(7)))},
+	{targets: []string{"above", "."}, becomes: always(or(fine(unharmed, unlisted), refusedWith(1, 2, 7), brokenWith(7)))},
 
 	// The guard: without it the capture goes on, and says so.
 	{targets: []string{"guard socket", "pcap-guard", "/memfd:pcap-guard"}, becomes: always(fine(unharmed)), says: func(r *faultRun) string {
@@ -207,7 +208,9 @@ var specification = []rule{
 
 	// This machine's settings and names, and descriptors that were inherited.
 	{phases: []phase{starting}, targets: []string{"/proc/self/fd/3"}, becomes: always(refusedWith(2))},
+	{phases: []phase{starting}, kinds: []string{"stat"}, targets: []string{"/proc/self/fd"}, becomes: always(fine(unharmed))},
 	{phases: []phase{starting}, targets: []string{"/proc/self/fd", "/proc/PID/fd"}, becomes: always(refusedWith(1))},
+	{phases: []phase{starting}, kinds: []string{"open", "stat"}, targets: []string{"/", "/etc", "/etc/pcapctl", "config", "config/pcapctl"}, becomes: always(or(fine(unharmed), refusedWith(1, 2)))},
 	{phases: []phase{starting}, targets: []string{"*config.yaml", "/*/config.yaml", "/*/*/config.yaml", "config/pcapctl/config.yaml"}, becomes: always(or(fine(unharmed), refusedWith(2)))},
 	{phases: []phase{starting}, kinds: []string{"open"}, targets: []string{"/dev/null"}, becomes: always(or(fine(unharmed), refusedWith(1)))},
 	{phases: []phase{starting}, kinds: []string{"open", "read", "stat"}, targets: []string{"/etc/*", "/usr/share/zoneinfo/*/*", "/sys/class/dmi/id/*", "/proc/*", "/proc/*/*/*", "/proc/*/*/*/*/*", "/proc/*/*", "/proc/*/*/*/*"},

@@ -51,7 +51,7 @@ func (s *settings) stateDir() (string, error) {
 const rootStateDir = "/var/lib/pcapctl"
 
 func defaultStateDir() (string, error) {
-	if os.Geteuid() == 0 {
+	if asRoot {
 		return rootStateDir, nil
 	}
 	if runtime.GOOS == "windows" {
@@ -103,7 +103,8 @@ func (s *settings) limits(p *request.Properties) error {
 // onFile is the command for files that are finished.
 func (s *settings) onFile() (save.OnFile, error) {
 	timeout, err := setOnFileTimeout.value(s)
-	return save.OnFile{Command: setOnFile.text(s), Timeout: timeout}, err
+	o := save.OnFile{Command: setOnFile.text(s), Timeout: timeout}
+	return o, fault.Join(err, s.policy.allows(o.Command))
 }
 
 // spoolFolder is in the state folder, beside the folders of sessions; a session

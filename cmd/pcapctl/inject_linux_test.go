@@ -53,7 +53,7 @@ const (
 // site is a place where a system call can fail.
 type site struct {
 	phase  phase
-	role   string // the process: command, worker or guard
+	role   string // the process: command, worker, or a helper such as the guard
 	kind   string // of the system call: see callKinds
 	target string // what it is about: a path below base, or what sort of descriptor
 }
@@ -361,8 +361,8 @@ func roleOf(pid int) string {
 	switch {
 	case filepath.Base(args[0]) == launcherName:
 		return launcherName
-	case args[0] == "pcap-guard":
-		return "guard"
+	case strings.HasPrefix(args[0], "pcap-"): // its helpers: guard, hook, netns
+		return strings.TrimPrefix(args[0], "pcap-")
 	case len(args) > 1 && args[1] == workerName:
 		return "worker"
 	default:

@@ -21,6 +21,9 @@ func (a *app) interfacesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.giveUpRoot(); err != nil {
+				return err
+			}
 			return a.print(describeInterfaces(all))
 		},
 	}

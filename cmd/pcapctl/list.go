@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the sessions, the newest first",
 		Long: `list shows the sessions, those that capture and those that have ended, the newest
-first. Times are UTC.`,
+first. Times are UTC. Of other users' sessions it says the names and the owners.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.list(running) },
 	}
@@ -36,15 +37,19 @@ func (a *app) list(running bool) error {
 	if err != nil {
 		return err
 	}
-	sessions, err := reg.List()
+	found, err := reg.Look()
 	if err != nil {
 		return err
 	}
+	sessions := found.Sessions
 	slices.Reverse(sessions)
 	if running {
 		sessions = slices.DeleteFunc(sessions, func(s *registry.Session) bool { return !s.Alive })
 	}
-	a.sayOthers(reg, len(sessions))
+	a.sayOthers(reg, found, len(sessions))
+	if err := a.giveUpRoot(); err != nil {
+		return err
+	}
 	v := listView{Value: make([]*capture.Resource, len(sessions)), sessions: sessions}
 	for i, s := range sessions {
 		v.Value[i] = s.Resource()
@@ -72,12 +77,23 @@ func (v listView) narrow() (head []string, rows []narrowRow) {
 func (v listView) items() any { return v.Value }
 
 // sayOthers says which sessions a list does not have: those of other users in the
-// same folder, and those of root, whose folder is another.
-func (a *app) sayOthers(reg *registry.Registry, shown int) {
-	if n := reg.Others(); n > 0 {
-		a.say("%s of other users in %s are not shown", plural(uint64(n), "session"), reg.Dir())
+// same folder, of which it names no more than that, those of root, whose folder is
+// another, and those that are too many.
+func (a *app) sayOthers(reg *registry.Registry, found *registry.Listing, shown int) {
+	if found.Left > 0 {
+		a.warn(fmt.Sprintf("there are %s more in %s, which are not shown: `pcapctl delete --ended` forgets those that have ended", plural(uint64(found.Left), "session"), reg.Dir()))
 	}
-	if os.Geteuid() == 0 || setStateDir.text(&a.settings) != "" {
+	if n := found.Foreign; n > 0 {
+		names := make([]string, len(found.Others))
+		for i, o := range found.Others {
+			names[i] = o.Name + " (" + o.Owner + ")"
+		}
+		if len(names) < n {
+			names = append(names, "…")
+		}
+		a.say("%s of other users in %s are not shown: %s", plural(uint64(n), "session"), reg.Dir(), strings.Join(names, ", "))
+	}
+	if asRoot || setStateDir.text(&a.settings) != "" {
 		return
 	}
 	if _, err := os.Stat(rootStateDir); err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"pcapctl/capture/fault"
 )
 
 // The formats of log lines on stderr.
@@ -54,7 +56,7 @@ func (l *logger) write(w io.Writer, level slog.Level, msg string) {
 	}
 	var b strings.Builder
 	first := "pcapctl: "
-	for line := range strings.Lines(visible(msg)) {
+	for line := range strings.Lines(fault.Visible(msg)) {
 		b.WriteString(prefix + first + strings.TrimSuffix(line, "\n") + "\n")
 		first = ""
 	}
@@ -62,7 +64,7 @@ func (l *logger) write(w io.Writer, level slog.Level, msg string) {
 }
 
 func (l *logger) json(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewJSONHandler(escaping{w}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // failure writes the error that ends the program, with what the API's envelope

@@ -9,6 +9,7 @@ import (
 )
 
 func main() {
+	keepMemory()
 	if storage.GuardMain() {
 		return
 	}

@@ -37,7 +37,7 @@ func openReadiness(fd int) (*readiness, error) {
 // tell says that packets are being captured. The line feed is what s6 and others
 // expect.
 func (r *readiness) tell(status string) {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+fault.VisibleLine(status))
 	if r.file != nil {
 		_, _ = r.file.WriteString("\n")
 		r.close()
@@ -70,7 +70,7 @@ func keepStatus(s *capture.Session) (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				_, _ = daemon.SdNotify(false, "STATUS="+strings.Join(describeProgress(s.Plan.Config, s.Progress()), ", "))
+				_, _ = daemon.SdNotify(false, "STATUS="+fault.VisibleLine(strings.Join(describeProgress(s.Plan.Config, s.Progress()), ", ")))
 			}
 		}
 	}()

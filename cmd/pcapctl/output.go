@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -144,7 +145,7 @@ func marshal(v any) ([]byte, error) {
 	enc.SetEscapeHTML(false) // paths and messages are for people, not for web pages
 	enc.SetIndent("", "  ")
 	err := enc.Encode(v)
-	return b.Bytes(), err
+	return escapeJSON(b.Bytes()), err
 }
 
 func writeJSON(w io.Writer, v any) error {
@@ -176,43 +177,23 @@ func writeJSONLine(w io.Writer, v any) error {
 
 func writeLines(w io.Writer, lines []string) error {
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(w, visible(line)); err != nil {
+		if _, err := fmt.Fprintln(w, fault.VisibleLine(line)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ordered gives v as a tree that keeps the order of members. It reads the JSON
-// text as YAML, of which JSON is a part.
-func ordered(v any) (*yaml.Node, error) {
-	text, err := marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, err
-	}
-	plain(&doc)
-	return doc.Content[0], nil
-}
-
-// plain removes the styles of JSON from the tree, braces and quotes.
-func plain(n *yaml.Node) {
-	n.Style = 0
-	for _, c := range n.Content {
-		plain(c)
-	}
-}
-
+// writeYAML writes the tree so that nothing in it is obeyed by a terminal.
 func writeYAML(w io.Writer, n *yaml.Node) error {
-	enc := yaml.NewEncoder(w)
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(n); err != nil {
+	if err := errors.Join(enc.Encode(n), enc.Close()); err != nil {
 		return err
 	}
-	return enc.Close()
+	_, err := w.Write(escapeYAML(b.Bytes()))
+	return err
 }
 
 // yamlName finds the member's name that a line of YAML begins with.
@@ -238,6 +219,9 @@ func (o *output) writeNode(w io.Writer, format string, n *yaml.Node) error {
 		return o.writeTable(w, head, rows)
 	}
 	for _, row := range rows {
+		if o.width > 0 { // a terminal; into a file or pipe it is as az writes it
+			row = visibleCells(row)
+		}
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
 			return err
 		}

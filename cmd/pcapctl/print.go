@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-
 	"pcapctl/capture/fault"
 )
 
@@ -20,7 +18,7 @@ func (a *app) explain(p *livePlan) {
 	}
 	a.say("session %s for %s", p.Config.Name, p.Config.Target)
 	a.say("link type %s, kernel filter of %d instructions (%s), ring of %s",
-		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), humanize.IBytes(uint64(p.spec.RingSize())))
+		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), sizeText(int64(p.spec.RingSize())))
 	if a.debug {
 		for line := range strings.Lines(p.spec.Program.Disassemble()) {
 			a.say("%s", strings.TrimRight(line, "\n"))

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 )
 
@@ -107,12 +107,7 @@ const (
 func (s sight) line(columns int) string {
 	text := ""
 	for i, t := range s.texts {
-		t = strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return ' '
-			}
-			return r
-		}, t)
+		t = fault.VisibleLine(t)
 		longer := text + ", " + t
 		if i == 0 {
 			longer = t

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -94,8 +95,20 @@ func parseLocal(text string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, a.BitLen()), true
 }
 
-// planFile checks everything that can be checked before the file is opened.
-func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capture.Options, error) {
+// openRead opens the file that is read now, and not when it is needed, where root is
+// given up in between. The function that it gives is for capfile.Options; nil opens
+// the file when it is needed. done closes what was not used.
+func (a *app) openRead(r *readFlags) (open func(string) (*os.File, error), done func()) {
+	if a.settings.caller == nil || r.path == capfile.StandardInput {
+		return nil, func() {}
+	}
+	f, err := a.settings.openCapture(r.path)
+	return func(string) (*os.File, error) { return f, err }, func() { _ = f.Close() }
+}
+
+// planFile checks everything that can be checked before the file is opened, by open
+// (see capfile.Options).
+func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*os.File, error)) (*capture.Plan, capture.Options, error) {
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	host := a.settings.host()
 	host.FromFile = true
@@ -112,7 +125,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 	if !icmpErrors {
 		config = config.WithoutICMPErrors()
 	}
-	spec, err := capfile.NewSpec(config, capfile.Options{Path: r.read.path, Stdin: a.in, Local: local})
+	spec, err := capfile.NewSpec(config, capfile.Options{Path: r.read.path, Stdin: a.in, Local: local, Open: open})
 	if err != nil {
 		return nil, o, err
 	}
@@ -122,12 +135,26 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags) (*capture.Plan, capt
 // createFromFile makes a capture of packets of a file. It is not a session: no
 // list has it, and its name may be taken.
 func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readiness) error {
-	plan, options, err := a.planFile(cmd, &o.request)
+	open, done := a.openRead(&o.request.read)
+	defer done()
+	// Root is needed to make the files and to finish them. All that others have written,
+	// the request and the capture that is read, is read without it.
+	u := a.settings.caller
+	if u != nil {
+		if err := u.Lower(); err != nil {
+			return fault.Errorf(fault.Internal, "give up the rights of root: %w", err)
+		}
+	}
+	plan, options, err := a.planFile(cmd, &o.request, open)
 	if err != nil {
 		return err
 	}
+	if u != nil {
+		options.Rights = capture.Rights{Make: u.Raised, Regain: u.Restore}
+	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	options.Tell = a.tell
 	session, err := capture.Start(plan, options)
 	if err != nil {
 		return err
@@ -144,7 +171,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
 	bar.stop()
-	a.warn(result.Warnings...)
+	a.warnOnce(result.Warnings)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
 	if err == nil && result.Packets == 0 {
@@ -189,7 +216,12 @@ type readFileView struct {
 // validateFile shows what create would do with a file. It reads as far as the
 // file's first packet.
 func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
-	plan, _, err := a.planFile(cmd, &o.request)
+	open, done := a.openRead(&o.request.read)
+	defer done()
+	if err := a.giveUpRoot(); err != nil {
+		return err
+	}
+	plan, _, err := a.planFile(cmd, &o.request, open)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"pcapctl/capture/caller"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 )
@@ -28,8 +29,9 @@ type requestFlags struct {
 	captureSettings                           []string
 	read                                      readFlags
 
-	stdin    io.Reader // nil before config
-	stdinFor string    // the flag that reads it, "" for none
+	caller   *caller.User // as whom files are read, nil for the process's own user
+	stdin    io.Reader    // nil before config
+	stdinFor string       // the flag that reads it, "" for none
 	ends     endFlags
 }
 
@@ -85,6 +87,7 @@ func (r *requestFlags) arguments(cmd *cobra.Command, args []string) error {
 // the request that it was made from as well. Its error has every fault of all
 // three.
 func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*request.Request, *request.Config, error) {
+	r.caller = a.settings.caller
 	r.useStdin(a.in)
 	req, bodyErr := r.body(a.in)
 	if req == nil {
@@ -119,19 +122,22 @@ func (r *requestFlags) body(stdin io.Reader) (*request.Request, error) {
 	if r.file == "" {
 		return &request.Request{}, nil
 	}
-	text, err := readInput("the request", r.file, stdin)
+	text, err := readInput("the request", r.file, stdin, r.caller)
 	if err != nil {
 		return nil, err
 	}
 	return request.Decode(text)
 }
 
-// readInput reads the file with this name, or standard input for "-". what says
-// in errors what it is.
-func readInput(what, name string, stdin io.Reader) ([]byte, error) {
+// readInput reads the file with this name, as the user could, or standard input for
+// "-". what says in errors what it is.
+func readInput(what, name string, stdin io.Reader, u *caller.User) ([]byte, error) {
 	from := stdin
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openInput(u, name)
+		if u != nil && errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w; to have the shell of root open it, name - and redirect it: < FILE", err)
+		}
 		if err != nil {
 			return nil, inputError(what, err)
 		}

@@ -49,7 +49,7 @@ func decodeFlag[T any](r *requestFlags, f jsonFlag, values []string, decode func
 			r.stdinFor = "--" + f.name
 		}
 		var err error
-		if text, err = readInput("--"+f.name, name, r.stdin); err != nil {
+		if text, err = readInput("--"+f.name, name, r.stdin, r.caller); err != nil {
 			return none, err
 		}
 	}

@@ -10,3 +10,6 @@ func docsProgram() { panic("docs-pcapctl: only on Linux") }
 
 // launch makes system calls fail, which is for Linux.
 func launch() { panic("inject: only on Linux") }
+
+// holdLock is run by tests of sessions, which are for Linux.
+func holdLock() { panic("hold-lock: only on Linux") }

@@ -41,7 +41,7 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 		return err
 	}
 	hint := "; there are no sessions in " + reg.Dir()
-	if own, derr := defaultStateDir(); os.Geteuid() != 0 && derr == nil && own == reg.Dir() {
+	if own, derr := defaultStateDir(); !asRoot && derr == nil && own == reg.Dir() {
 		hint += "; those of root are in " + rootStateDir + ": use sudo"
 	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
@@ -96,7 +96,7 @@ func (a *app) completeSessions(most int, fits func(*registry.Session) bool) cobr
 		var names []string
 		for _, s := range list {
 			if fits(s) && !slices.Contains(args, s.Name) {
-				names = append(names, s.Name+"\t"+s.Resource().Properties.PacketCaptureStatus)
+				names = append(names, fault.VisibleLine(s.Name)+"\t"+fault.VisibleLine(s.Resource().Properties.PacketCaptureStatus))
 			}
 		}
 		return names, none
@@ -114,12 +114,12 @@ type ended struct {
 }
 
 // each calls do for every named session, for all of them at the same time, so that
-// none waits for a slow one. When a name is unknown do is not called at all. The
-// results are in the order of the names.
-func each(reg *registry.Registry, names []string, do func(*ended)) ([]ended, error) {
+// none waits for a slow one. When known has an error for a name do is not called at
+// all. The results are in the order of the names.
+func each(reg *registry.Registry, names []string, known func(name string) error, do func(*ended)) ([]ended, error) {
 	var results []ended
 	for _, name := range names {
-		if _, err := reg.Get(name); err != nil {
+		if err := known(name); err != nil {
 			return nil, withKnownNames(reg, name, err)
 		}
 		if !slices.ContainsFunc(results, func(e ended) bool { return strings.EqualFold(e.name, name) }) {

@@ -12,6 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
 
 	"pcapctl/capture/fault"
 )
@@ -99,12 +100,16 @@ func (i *settingInfo) text(s *settings) string {
 // given tells whether the setting has a value, from wherever. A setting with a
 // preset always has one: an empty text is then a wrong value.
 func (i *settingInfo) given(s *settings) (text string, ok bool) {
+	text = i.textOf(s.v)
+	return text, text != "" || i.preset != "" && i.kind != listFlag
+}
+
+// textOf is the setting as it stands in v. A list has commas in it.
+func (i *settingInfo) textOf(v *viper.Viper) string {
 	if i.kind == listFlag {
-		list := s.v.GetStringSlice(i.key)
-		return strings.Join(list, ","), len(list) > 0
+		return strings.Join(v.GetStringSlice(i.key), ",")
 	}
-	text = s.v.GetString(i.key)
-	return text, text != "" || i.preset != ""
+	return v.GetString(i.key)
 }
 
 // variablePrefix is how the names of settings in the environment begin.

@@ -1,17 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"pcapctl/capture/caller"
 	"pcapctl/capture/fault"
 )
 
@@ -22,8 +28,12 @@ type settings struct {
 	file string
 	used string // the configuration file that was read, "" for none
 	// unread are the reasons why configuration files of the default places could
-	// not be read.
+	// not be read, or are not believed.
 	unread []string
+	// caller is on whose behalf root works, nil for nobody else.
+	caller *caller.User
+	system *viper.Viper // the machine's configuration file, for root
+	policy policy
 }
 
 func (s *settings) flags(root *cobra.Command) {
@@ -48,7 +58,17 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 			}
 		}
 	}
-	return s.readFile()
+	var err error
+	if s.caller, err = caller.Find(); err != nil {
+		return fault.Errorf(fault.Forbidden, "%w: call pcapctl by sudo, or without these variables", err)
+	}
+	if err := s.readSystem(); err != nil {
+		return err
+	}
+	if err := s.readFile(); err != nil {
+		return err
+	}
+	return s.hold(flags)
 }
 
 // otherVariables are PCAPCTL_ names that are not settings: the configuration file,
@@ -81,22 +101,27 @@ func unknownVariables(environ []string) []string {
 
 // readFile reads the configuration file: the one that was named, which must be
 // there, or else the first there is in the default places.
+//
+// It can have commands run and say where root writes. So it is believed when nobody
+// could have written it but root and whoever it is read for: the user of this
+// process, and for a file that is named, the one who has called root.
 func (s *settings) readFile() error {
 	if s.file == "" {
 		s.file = os.Getenv("PCAPCTL_CONFIG")
 	}
 	if s.file != "" {
-		return configError(s.file, s.readOne(s.file))
+		return s.configError(s.file, s.readOne(s.file, s.openNamed))
 	}
 	for _, file := range defaultConfigFiles() {
-		err := s.readOne(file)
+		err := s.readOne(file, func(file string) (*os.File, error) { return caller.OpenTrusted(file, os.Geteuid()) })
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-		case errors.Is(err, fs.ErrPermission):
-			// The environment may be another user's, as under `sudo -u`.
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, caller.ErrUntrusted):
+			// The environment may be another user's, as under `sudo -u`. To refuse would let
+			// whoever can make a file there keep others from capturing.
 			s.unread = append(s.unread, err.Error())
 		default:
-			return configError(file, err)
+			return s.configError(file, err)
 		}
 	}
 	return nil
@@ -107,23 +132,61 @@ func defaultConfigFiles() []string {
 	if dir, err := os.UserConfigDir(); err == nil {
 		files = append(files, filepath.Join(dir, "pcapctl", "config.yaml"))
 	}
-	return append(files, "/etc/pcapctl/config.yaml")
+	return append(files, systemConfig)
 }
 
-func (s *settings) readOne(file string) error {
-	if err := checkConfigFile(file); err != nil {
-		return err
+// openNamed opens a configuration file that was named, as the user who named it
+// could.
+func (s *settings) openNamed(file string) (f *os.File, err error) {
+	if s.caller == nil {
+		return caller.OpenTrusted(file, os.Geteuid())
 	}
-	s.v.SetConfigFile(file)
-	if err := s.v.ReadInConfig(); err != nil {
+	err = s.caller.Do(func() (err error) {
+		f, err = caller.OpenTrusted(file, os.Geteuid(), s.caller.UID())
+		return err
+	})
+	return f, asCaller(s.caller, err)
+}
+
+// readOne reads the settings of a file.
+func (s *settings) readOne(file string, open func(string) (*os.File, error)) error {
+	if err := readConfig(s.v, file, func() (*os.File, error) { return open(file) }); err != nil {
 		return err
 	}
 	s.used = file
-	return s.checkKeys(file)
+	return checkKeys(s.v, file, file == systemConfig)
 }
 
-// configError classifies the error of a configuration file.
-func configError(file string, err error) error {
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// readConfig reads a configuration file of a format that its name tells.
+func readConfig(v *viper.Viper, file string, open func() (*os.File, error)) error {
+	f, err := open()
+	if errors.Is(err, syscall.EISDIR) {
+		return errors.New("it is a folder; name a file in it that ends in " + strings.Join(configTypes, ", "))
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if !slices.Contains(configTypes, filepath.Ext(file)) {
+		return errors.New("its name must end in one of " + strings.Join(configTypes, ", ") + ", by which its format is known")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	switch {
+	case err != nil:
+		return err
+	case len(text) > maxConfig:
+		return fmt.Errorf("it is longer than %d bytes", maxConfig)
+	}
+	v.SetConfigType(strings.TrimPrefix(filepath.Ext(file), "."))
+	return v.ReadConfig(bytes.NewReader(text))
+}
+
+// configError classifies the error of a configuration file. What stands in the
+// machine's own file is not shown to those for whom root has opened it.
+func (s *settings) configError(file string, err error) error {
 	_, classified := errors.AsType[*fault.Error](err)
 	switch {
 	case err == nil || classified:
@@ -132,34 +195,38 @@ func configError(file string, err error) error {
 		return fault.Errorf(fault.NotFound, "read the configuration: %w", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "read the configuration: %w", err)
+	case errors.Is(err, caller.ErrUntrusted):
+		return fault.Errorf(fault.Forbidden, "the configuration file is not believed: %w", err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EIO):
+		return fault.Errorf(fault.Internal, "read the configuration: %w", err)
+	case s.caller != nil && file == systemConfig:
+		where := "it is not valid"
+		if line := anyLine.FindString(err.Error()); line != "" {
+			where += ", " + line
+		}
+		return fault.Errorf(fault.Invalid, "configuration file %s: %s", file, where)
 	default:
 		return fault.Errorf(fault.Invalid, "configuration file %s: %w", file, err)
 	}
 }
 
-var configTypes = []string{".yaml", ".yml", ".json", ".toml"}
+// anyLine is where a parser says that it has found a fault.
+var anyLine = regexp.MustCompile(`line [0-9]+`)
 
-// checkConfigFile finds the mistakes that viper's own messages do not explain:
-// viper looks at the extension before it looks for the file.
-func checkConfigFile(file string) error {
-	st, err := os.Stat(file)
-	switch {
-	case err != nil:
-		return err
-	case st.IsDir():
-		return errors.New("it is a folder; name a file in it that ends in " + strings.Join(configTypes, ", "))
-	case !slices.Contains(configTypes, filepath.Ext(file)):
-		return errors.New("its name must end in one of " + strings.Join(configTypes, ", ") + ", by which its format is known")
-	}
-	return nil
-}
+var configTypes = []string{".yaml", ".yml", ".json", ".toml"}
 
 // checkKeys refuses keys that are not settings: one that is misspelt would
 // otherwise be ignored silently.
-func (s *settings) checkKeys(file string) error {
+func checkKeys(v *viper.Viper, file string, ofMachine bool) error {
 	var faults []fault.Detail
-	for _, key := range s.v.AllKeys() {
-		if !s.v.InConfig(key) {
+	for _, key := range v.AllKeys() {
+		if !v.InConfig(key) {
+			continue
+		}
+		if key == policyKey || strings.HasPrefix(key, policyKey+".") {
+			if message := policyFault(v, key, ofMachine); message != "" {
+				faults = append(faults, fault.Detail{Code: fault.CodeBadRequest, Target: key, Message: "configuration file " + file + " " + message})
+			}
 			continue
 		}
 		at := slices.IndexFunc(settingTable, func(i *settingInfo) bool { return i.key == key })
@@ -171,7 +238,7 @@ func (s *settings) checkKeys(file string) error {
 			continue
 		}
 		shape := ""
-		switch s.v.Get(key).(type) {
+		switch v.Get(key).(type) {
 		case map[string]any:
 			shape = "members"
 		case []any:
@@ -187,4 +254,21 @@ func (s *settings) checkKeys(file string) error {
 	}
 	slices.SortFunc(faults, func(a, b fault.Detail) int { return strings.Compare(a.Target, b.Target) })
 	return fault.OfRequest(faults)
+}
+
+// policyFault says what is wrong with a member of the policy, "" for nothing.
+func policyFault(v *viper.Viper, key string, ofMachine bool) string {
+	_, isList := v.Get(key).([]any)
+	_, isText := v.Get(key).(string)
+	switch {
+	case !ofMachine:
+		return "has a policy: only that of the machine, " + systemConfig + ", may"
+	case key != policyFixed && key != policyOnFile:
+		return "has no such member of the policy; allowed: fixed, on-file"
+	case key == policyFixed && !isList:
+		return "has no list there; allowed: a list of settings, such as [captures-dir, state-dir]"
+	case key == policyOnFile && !isText:
+		return "has no text there; allowed: never, or the path of a folder"
+	}
+	return ""
 }

@@ -83,7 +83,7 @@ var (
 		key: "buffer-size", on: captureCommands,
 		usage: "`size` of the kernel's packet ring, such as 8MiB",
 	}, byteSize(live.MinBufferSize, live.MaxBufferSize,
-		"a size such as 8MiB, from "+humanize.IBytes(live.MinBufferSize)+" to "+humanize.IBytes(live.MaxBufferSize)))
+		"a size such as 8MiB, from "+sizeText(live.MinBufferSize)+" to "+sizeText(live.MaxBufferSize)))
 
 	setFormat = define(settingInfo{
 		key: "format", on: captureCommands, choices: []string{request.FormatPcap, request.FormatPcapng},
@@ -177,7 +177,7 @@ func cookedLink(text string) (pcapfile.LinkType, error) {
 func diskReserve(text string) (*int64, error) {
 	n, err := humanize.ParseBytes(text)
 	if err != nil || n > maxSize || n > 0 && n < save.MinMinFree {
-		return nil, notAllowed(text, "0 (none) or a size such as 64MiB, from %s on", humanize.IBytes(save.MinMinFree))
+		return nil, notAllowed(text, "0 (none) or a size such as 64MiB, from %s on", sizeText(save.MinMinFree))
 	}
 	return new(int64(n)), nil
 }

@@ -18,6 +18,7 @@ import (
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/storage"
 )
 
 // recordedShapes are the JSON texts of docs/api-shapes.md, by their headings.
@@ -129,7 +130,7 @@ func TestRecordedShapes(t *testing.T) {
 	}
 	one := claimed(t, dir, "pc1", `"timeLimitInSeconds":18000,"storageLocation":{"storageId":"","filePath":"/var/captures/x.cap"},"filters":[{"localIPAddress":"127.0.0.1"}]`)
 	check("Result", show("pc1"), status, errs, statistics)
-	one.Begin(begun, "/var/captures/x.cap")
+	one.Begin(begun, storage.FileID{})
 	show("pc1")
 	running, _ := pcapctl("show-status", "pc1")
 	check("Status of a running capture", running, ".statistics", ".remaining")
@@ -146,10 +147,10 @@ func TestRecordedShapes(t *testing.T) {
 	}
 
 	blob := claimed(t, dir, "blob", `"storageLocation":{"storageId":"`+armID("rg1", "Microsoft.Storage/storageAccounts/account1")+`"}`)
-	blob.Begin(begun, "")
+	blob.Begin(begun, storage.FileID{})
 	check("Result with storage", show("blob"), start, status, errs, statistics)
 	ring := claimed(t, dir, "ring", `"storageLocation":{"localPath":"/var/captures/x.cap"},"continuousCapture":true,"captureSettings":{"fileCount":2}`)
-	ring.Begin(begun, "")
+	ring.Begin(begun, storage.FileID{})
 	check("Result of a ring", show("ring"), start, status, errs, statistics)
 
 	_, notFound := pcapctl("show", "pc2")

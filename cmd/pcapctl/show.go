@@ -19,6 +19,9 @@ func (a *app) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.giveUpRoot(); err != nil {
+				return err
+			}
 			return a.print(sessionView{s.Resource(), s})
 		},
 	}

@@ -24,7 +24,11 @@ those of this moment; asking for them does not slow the capture.`,
 			if err != nil {
 				return err
 			}
-			return a.print(statusView{s.Status(), s})
+			status := s.Status()
+			if err := a.giveUpRoot(); err != nil {
+				return err
+			}
+			return a.print(statusView{status, s})
 		},
 	}
 	names.add(cmd)

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"time"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
@@ -9,16 +14,21 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	var all bool
+	var timeout endTimeout
 	var named nameFlags
 	cmd := &cobra.Command{
 		Use:   "stop NAME… | --all",
 		Short: "End sessions; their capture files are complete when it returns",
 		Long: `stop ends sessions as Ctrl-C does and returns when their capture files are
-closed. It is not an error when a session has ended before.`,
+closed. It is not an error when a session has ended before. It waits for
+--timeout at the most: exit code 10 then, and the session ends by itself.
+
+--all takes your own sessions. Root may stop other users' sessions by name.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all, &timeout) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "end all sessions that are capturing")
+	timeout.flag(cmd.Flags(), "how long")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case !all:
@@ -33,7 +43,11 @@ closed. It is not an error when a session has ended before.`,
 	return cmd
 }
 
-func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
+func (a *app) stop(cmd *cobra.Command, names []string, all bool, timeout *endTimeout) error {
+	atMost, err := timeout.value()
+	if err != nil {
+		return err
+	}
 	reg, err := a.registry()
 	if err != nil {
 		return err
@@ -43,8 +57,8 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 			return err
 		}
 	}
-	results, err := each(reg, names, func(e *ended) {
-		e.session, e.was, e.err = reg.Stop(cmd.Context(), e.name)
+	results, err := each(reg, names, reg.Known, func(e *ended) {
+		a.untilEnded(cmd.Context(), e, atMost, func(ctx context.Context) { e.session, e.was, e.err = reg.Stop(ctx, e.name) })
 	})
 	if err != nil {
 		return err
@@ -66,6 +80,46 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool) error {
 		a.say("no session is capturing")
 	}
 	return err
+}
+
+// endTimeout is how long is waited for the end of sessions that were told to end.
+type endTimeout struct{ text string }
+
+// An upload that comes no further is given up within --upload-grace, 5 minutes by
+// default, and a command for a file within one.
+const (
+	defaultEndTimeout = 10 * time.Minute
+	sayWaitingAfter   = 5 * time.Second
+)
+
+func (t *endTimeout) flag(f *pflag.FlagSet, what string) {
+	f.StringVar(&t.text, "timeout", "", what+" to wait for the end at most, such as `90s`, 2h, or a number of seconds (default 10m)")
+}
+
+func (t *endTimeout) value() (time.Duration, error) {
+	if t.text == "" {
+		return defaultEndTimeout, nil
+	}
+	d, err := durationOf(t.text)
+	if err != nil || d <= 0 {
+		return 0, &fault.Error{Class: fault.Invalid, Target: "--timeout", Message: notAllowed(t.text, "a duration such as 90s or 2h, or a number of seconds").Error()}
+	}
+	return d, nil
+}
+
+// untilEnded calls end, which ends a session, and bounds it: a process may be
+// stopped, hang in the kernel, or not obey. A long wait is said.
+func (a *app) untilEnded(parent context.Context, e *ended, atMost time.Duration, end func(context.Context)) {
+	ctx, cancel := context.WithTimeout(parent, atMost)
+	defer cancel()
+	word := time.AfterFunc(sayWaitingAfter, func() {
+		a.say("%s was told to end and has not yet; waiting for %s at the most (--timeout)", e.name, atMost)
+	})
+	defer word.Stop()
+	end(ctx)
+	if errors.Is(e.err, context.DeadlineExceeded) {
+		e.err = fault.Errorf(fault.TimedOut, "%q was told to end and has not after %s; `pcapctl wait %s` waits on, and `pcapctl show-status %s` tells how it gets on", e.name, atMost, e.name, e.name)
+	}
 }
 
 func isAlive(s *registry.Session) bool { return s.Alive }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"pcapctl/capture/fault"
 )
 
 // tabler is a result with a table of its own. The tables of others have their
@@ -85,11 +87,11 @@ func scalar(n *yaml.Node) string {
 // writeTable writes a table, within the width of the terminal if there is one: a
 // row that would be longer than a line becomes a block of lines.
 func (o *output) writeTable(w io.Writer, head []string, rows [][]string) error {
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = visible(cell)
-		}
+	shown := make([][]string, len(rows))
+	for i, row := range rows {
+		shown[i] = visibleCells(row)
 	}
+	rows = shown
 	if o.width > 0 && head != nil && tableWidth(head, rows) > o.width {
 		return writeLines(w, blocks(head, rows, o.width))
 	}
@@ -110,14 +112,25 @@ func (o *output) writeTable(w io.Writer, head []string, rows [][]string) error {
 	return t.Flush()
 }
 
+// visibleCells are cells of a table as they may be shown: none has a line or a
+// column of its own, nor what text/tabwriter takes for the end of a cell.
+func visibleCells(row []string) []string {
+	shown := make([]string, len(row))
+	for i, cell := range row {
+		shown[i] = fault.VisibleLine(cell)
+	}
+	return shown
+}
+
 // narrowTable writes a table whose rows have a second line. A first cell that
 // leaves the others no room has a line of its own. It is nil when not even the other
 // columns fit.
 func narrowTable(v narrower, width int) []string {
 	head, rows := v.narrow()
 	rest := make([][]string, 0, len(rows)+1)
-	for _, r := range rows {
-		rest = append(rest, r.cells[1:])
+	for i, r := range rows {
+		rows[i].cells, rows[i].below = visibleCells(r.cells), fault.VisibleLine(r.below)
+		rest = append(rest, rows[i].cells[1:])
 	}
 	room := width - columnGap - tableWidth(head[1:], rest)
 	if room < len(head[0]) {

@@ -4,8 +4,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -32,29 +30,6 @@ func widthOf(stream any) int {
 	return defaultWidth
 }
 
-// visible writes out what a terminal would obey or not show, such as the escape
-// character in the name of an interface: the kernel takes it, and a container whose
-// interfaces are looked at may have chosen it. Line feeds and tabs stay.
-func visible(text string) string {
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, isHidden) {
-		var b strings.Builder
-		for len(text) > 0 {
-			r, n := utf8.DecodeRuneInString(text)
-			if isHidden(r) || r == utf8.RuneError && n == 1 {
-				quoted := strconv.QuoteToASCII(text[:n])
-				b.WriteString(quoted[1 : len(quoted)-1])
-			} else {
-				b.WriteRune(r)
-			}
-			text = text[n:]
-		}
-		return b.String()
-	}
-	return text
-}
-
-func isHidden(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }
-
 // glance is a result that has a form of its own for a person at a terminal who
 // asked for none: lines that fit the width where their texts allow it.
 type glance interface {
@@ -65,7 +40,7 @@ type glance interface {
 // not for that user.
 func bySudo() bool {
 	uid := os.Getenv("SUDO_UID")
-	return os.Geteuid() == 0 && uid != "" && uid != "0"
+	return asRoot && uid != "" && uid != "0"
 }
 
 // howToRead is the command that shows the packets of a capture, "" when it has no

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -78,12 +77,5 @@ func secondCount(text string) (*int64, error) {
 	return new(int64(d / time.Second)), nil
 }
 
-// sizeText writes a number of bytes for people. What is just below a unit is that
-// unit: 1.0 GiB and not 1024 MiB, as it would be by rounding.
-func sizeText(n int64) string {
-	text := humanize.IBytes(uint64(n))
-	if strings.HasPrefix(text, "1024 ") {
-		return humanize.IBytes(1 << bits.Len64(uint64(n)))
-	}
-	return text
-}
+// sizeText writes a number of bytes for people.
+func sizeText(n int64) string { return fault.Size(n) }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -128,7 +129,7 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if err != nil {
 		return err
 	}
-	if session != nil && j.Path == "" {
+	if session != nil && j.File == nil {
 		a.say("the upload of session %s is complete already", session.Name)
 		st := session.Record.Resource.Properties.Statistics
 		return a.printDone(uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes})
@@ -136,6 +137,8 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if j.StorageID != "" && !strings.HasPrefix(j.StorageID, "/") {
 		j.StorageID = armID("", "Microsoft.Storage/storageAccounts/"+j.StorageID)
 	}
+	defer func() { _ = j.File.Close() }()
+	path := j.File.Name()
 	ctx, stop := a.untilSignal(parent)
 	defer stop()
 	res, err := deliver.File(ctx, &j)
@@ -144,13 +147,13 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	}
 	a.warn(res.Warnings...)
 	view := uploaded{
-		File: j.Path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
+		File: path, Blob: res.URL, SizeInBytes: res.Size, SHA256: res.SHA256, Blocks: res.Blocks,
 		BytesSent: res.Size - res.Reused, BytesThere: res.Reused, RequestRetries: res.Retries,
 	}
 	a.say("%s is complete: %s, of which %s had been sent before", res.URL, sizeText(res.Size), sizeText(res.Reused))
 	// A spool is there for the upload alone.
-	spool := filepath.Dir(j.Path) == settings.SpoolDir
-	files := []capture.FileResult{{Path: j.Path, SizeInBytes: res.Size}}
+	spool := filepath.Dir(path) == settings.SpoolDir
+	files := []capture.FileResult{{Path: path, SizeInBytes: res.Size}}
 	if session != nil {
 		if spool {
 			files = []capture.FileResult{}
@@ -158,8 +161,14 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
 			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
 	}
-	if err == nil && spool {
-		if err := os.Remove(j.Path); err == nil {
+	if err == nil && spool && stillNamed(j.File) {
+		// Which folder is a spool is for whoever calls to say. So what is no session's is
+		// removed if he could do that himself.
+		remove := func() error { return os.Remove(path) }
+		if u := a.settings.caller; u != nil && session == nil {
+			remove = func() error { return u.Do(func() error { return os.Remove(path) }) }
+		}
+		if err := remove(); err == nil {
 			view.File = ""
 		}
 	}
@@ -169,53 +178,67 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	return err
 }
 
+// stillNamed tells whether a file that is open is the one at its path.
+func stillNamed(f *os.File) bool {
+	open, err1 := f.Stat()
+	named, err2 := os.Lstat(f.Name())
+	return err1 == nil && err2 == nil && os.SameFile(open, named)
+}
+
 // uploadOf settles which file it is and where it goes: that of a session, or a
-// file. The session is nil for a file.
+// file. It opens the file, which is not opened again. The session is nil for a file;
+// the file is nil for a session whose blob is complete.
 func (a *app) uploadOf(reg *registry.Registry, what string, j *deliver.Job) (*registry.Session, error) {
-	var session *registry.Session
-	if strings.ContainsRune(what, filepath.Separator) {
-		path, err := filepath.Abs(what)
+	if !strings.ContainsRune(what, filepath.Separator) {
+		session, err := a.session(what)
 		if err != nil {
-			return nil, fault.Errorf(fault.Internal, "%w", err)
-		}
-		// A file that a session has left belongs to it still.
-		list, _ := reg.List()
-		for _, s := range list {
-			if s.Record != nil && !rotates(s) && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
-				session = s
-			}
-		}
-		if session == nil {
-			j.Path = path
-		}
-	} else {
-		var err error
-		if session, err = a.session(what); err != nil {
 			if _, ferr := os.Stat(what); ferr == nil && errors.Is(err, registry.ErrUnknown) {
 				return nil, fault.Errorf(fault.NotFound, "%w; for the file of that name write .%c%s", err, filepath.Separator, what)
 			}
 			return nil, err
 		}
+		return session, sessionUpload(session, j)
 	}
-	if session == nil {
-		return nil, checkUpload(j)
+	path, err := filepath.Abs(what)
+	if err != nil {
+		return nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	return session, sessionUpload(session, j)
+	// A file that a session of this user's has left belongs to it still.
+	list, _ := reg.List()
+	for _, s := range slices.Backward(list) { // the newest first
+		if s.Record != nil && !rotates(s) && len(s.Record.Resource.Properties.Statistics.Files) > 0 && s.Record.Resource.Properties.Statistics.Files[0].Path == path {
+			return s, sessionUpload(s, j)
+		}
+	}
+	return nil, fileUpload(path, j, a.settings.openCapture)
 }
 
-// checkUpload finds what is missing to upload a file that no session knows.
-func checkUpload(j *deliver.Job) error {
-	if _, err := os.Stat(j.Path); errors.Is(err, fs.ErrNotExist) {
-		return fault.Errorf(fault.NotFound, "%w; name a session or a capture file", err)
-	}
-	why := "no session knows " + j.Path
+// fileUpload opens a file that no session knows, and finds what is missing to upload
+// it.
+func fileUpload(path string, j *deliver.Job, open func(path string) (*os.File, error)) error {
+	why := ""
 	switch {
 	case j.StoragePath != "":
-		return nil
 	case j.StorageID != "":
-		why += ", and --storage-account alone does not tell which blob it is"
+		why = "no session knows " + path + ", and --storage-account alone does not tell which blob it is"
+	default:
+		why = "no session knows " + path
 	}
-	return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fault.Errorf(fault.NotFound, "%w; name a session or a capture file", err)
+	}
+	if why != "" {
+		return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: why + ": name the blob it goes to, https://<account>.blob.core.windows.net/<container>/<blob>"}
+	}
+	var err error
+	j.File, err = open(path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fault.Errorf(fault.Forbidden, "%w", err)
+	case err != nil:
+		return fault.Errorf(fault.LocalFile, "%w", err)
+	}
+	return nil
 }
 
 // rotates reports whether the files of a session rotate: more than one, the oldest removed.
@@ -224,7 +247,7 @@ func rotates(s *registry.Session) bool {
 	return c != nil && *c
 }
 
-// sessionUpload takes from a session what was not given. There is no path when
+// sessionUpload takes from a session what was not given, and opens its file, unless
 // its blob is complete.
 func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	switch {
@@ -250,16 +273,19 @@ func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	if len(st.Files) == 0 {
 		return fault.Errorf(fault.NotFound, "session %q has left no file on this machine", s.Name)
 	}
-	j.Path = st.Files[0].Path
-	if j.StoragePath == "" && p.StorageLocation.StoragePath != nil {
-		j.StoragePath = *p.StorageLocation.StoragePath
-	}
-	if j.StorageID == "" && p.StorageLocation.StorageID != nil {
-		j.StorageID = *p.StorageLocation.StorageID
+	if l := p.StorageLocation; l != nil { // a record that another program has written may have none
+		if j.StoragePath == "" && l.StoragePath != nil {
+			j.StoragePath = *l.StoragePath
+		}
+		if j.StorageID == "" && l.StorageID != nil {
+			j.StorageID = *l.StorageID
+		}
 	}
 	if j.StoragePath == "" {
 		return &fault.Error{Class: fault.Invalid, Target: "--storage-path", Message: fmt.Sprintf("session %q was to go to no blob: name one", s.Name)}
 	}
 	j.Metadata = s.Record.Resource.Metadata()
-	return nil
+	var err error
+	j.File, err = s.OpenFile()
+	return err
 }

@@ -157,6 +157,11 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		}
 		return err
 	}
+	if setNetns.text(&a.settings) == "" { // only root may look into another network namespace
+		if err := a.giveUpRoot(); err != nil {
+			return err
+		}
+	}
 	ord, plan, err := a.plan(cmd, &o.request)
 	if err != nil {
 		return err

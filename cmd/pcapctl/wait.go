@@ -21,7 +21,8 @@ func (a *app) waitCommand() *cobra.Command {
 		Long: `wait returns when the sessions have ended; all that list shows when none is
 named, so that it makes no difference when each of them ended. Its exit code is
 that of the session: what create would have ended with in the foreground. Of
-several it is that of the first one, in the order given, that has failed.`,
+several it is that of the first one, in the order given, that has failed.
+Sessions of other users are not waited for.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := until.condition()
@@ -73,7 +74,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 			return err
 		}
 	}
-	results, err := each(reg, names, func(e *ended) { e.session, e.err = reg.Wait(ctx, e.name) })
+	results, err := each(reg, names, func(name string) error { _, err := reg.Get(name); return err }, func(e *ended) { e.session, e.err = reg.Wait(ctx, e.name) })
 	if err != nil {
 		return err
 	}

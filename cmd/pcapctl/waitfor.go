@@ -42,6 +42,9 @@ type waitCondition struct {
 // condition is the one that was given. It has no name when none was.
 func (w *waitFlags) condition() (waitCondition, error) {
 	begun := func(s *registry.Session, err error) (bool, error) {
+		if err == nil {
+			err = s.Err // nothing more will be known of it
+		}
 		return err == nil && s.State != registry.Starting, err
 	}
 	all := map[string]waitCondition{}

@@ -58,10 +58,12 @@ func (a *app) createDetached(ctx context.Context, ord *order, plan *livePlan, re
 	a.warn(ans.Warnings...)
 	if ctx.Err() != nil {
 		// Ctrl-C while the worker was starting, which it could not be told then.
-		s, _, err := reg.Stop(context.WithoutCancel(ctx), name)
-		if err != nil {
-			return err
+		e := ended{name: name}
+		a.untilEnded(context.WithoutCancel(ctx), &e, defaultEndTimeout, func(ctx context.Context) { e.session, _, e.err = reg.Stop(ctx, name) })
+		if e.err != nil {
+			return e.err
 		}
+		s := e.session
 		a.say("stopped %s%s", s.Name, describeEnd(s))
 		return a.printDone(sessionView{s.Resource(), s})
 	}
@@ -203,6 +205,15 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	// The order came by a pipe. Whoever may run any command of pcapctl as root may have
+	// written it.
+	machine := settings{}
+	if err := machine.readSystem(); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := machine.policy.allows(ord.OnFile.Command); err != nil {
+		return nil, nil, nil, err
+	}
 	plan, err := ord.plan(config)
 	if err != nil {
 		return nil, nil, nil, err
@@ -217,7 +228,7 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		undo()
 		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
-	session, err := startSession(ctx, ord, plan, claim)
+	session, err := startSession(ctx, ord, plan, claim, a.tell)
 	if err != nil {
 		undo()
 		return nil, nil, nil, err

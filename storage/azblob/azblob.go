@@ -88,7 +88,7 @@ func New(o Options) (*Client, error) {
 		c.backoff = defaultBackoff
 	}
 	c.dialer = newDialer(c.stall)
-	c.transport = newTransport(c.dialer, c.stall)
+	c.transport = newTransport(c.dialer, c.stall, c.address.Host())
 	if err := c.connect(cred); err != nil {
 		return nil, err
 	}

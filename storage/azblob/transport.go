@@ -14,7 +14,13 @@ import (
 // transport sends the SDK's requests. It is a bare RoundTripper: an http.Client
 // would put the whole URL, signature included, into its errors, and would
 // follow a redirect with it to wherever that leads.
-type transport struct{ http.Transport }
+//
+// The login service and the one that gives a machine its identity are asked over it,
+// too, so that what bounds an answer bounds theirs.
+type transport struct {
+	http.Transport
+	host string // of the blob, without its port
+}
 
 // Connections and their buffers. Blocks are sent from the file through these
 // buffers, so that memory does not depend on the size of a block.
@@ -25,8 +31,8 @@ const (
 	idleTime    = 60 * time.Second
 )
 
-func newTransport(d *dialer, stall time.Duration) *transport {
-	return &transport{http.Transport{
+func newTransport(d *dialer, stall time.Duration, host string) *transport {
+	return &transport{host: host, Transport: http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           d.dial,
 		MaxConnsPerHost:       inFlight,
@@ -36,16 +42,34 @@ func newTransport(d *dialer, stall time.Duration) *transport {
 		ResponseHeaderTimeout: stall,
 		DisableCompression:    true,
 		WriteBufferSize:       writeBuffer,
+		// Of every header of an answer together, and of a proxy's. The default is 10 MiB.
+		MaxResponseHeaderBytes: maxHeader,
 	}}
 }
 
-// maxAnswer bounds the body of an answer, in bytes. The longest that is meant is
-// the list of a blob with 50,000 blocks, committed and staged, at some 150 bytes
-// each. The SDK reads a body whole, whatever it claims to be, also that of an error
-// and of the login service.
-const maxAnswer = 32 << 20
+// Bounds of an answer, in bytes. The SDK reads a body whole, whatever it claims to be.
+const (
+	maxHeader = 64 << 10
+	// maxList is for what the Blob service succeeds with. The longest that is meant is the
+	// list of a blob with 50,000 blocks, committed and staged, at some 150 bytes each.
+	maxList = 32 << 20
+	// maxOther is for errors, and for what other services say: a token has some
+	// kilobytes, and what is made of one of their bodies is many times as large.
+	maxOther = 1 << 20
+)
 
-var errLongAnswer = errorf(Unavailable, nil, "the server's answer is longer than %d MiB, which no Blob service sends: look at storagePath and the proxy settings", maxAnswer>>20)
+// errLongAnswer says that an answer has no end.
+func errLongAnswer(host string, most int64) error {
+	return errorf(Unavailable, nil, "the answer of %s is longer than %d MiB, which no such service sends: look at storagePath and the proxy settings", oneLine(host), most>>20)
+}
+
+// bound is how long the body of an answer may be.
+func (t *transport) bound(req *http.Request, resp *http.Response) int64 {
+	if req.URL.Hostname() == t.host && resp.StatusCode < http.StatusMultipleChoices {
+		return maxList
+	}
+	return maxOther
+}
 
 // Do makes it a policy.Transporter.
 func (t *transport) Do(req *http.Request) (*http.Response, error) {
@@ -53,11 +77,12 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.ContentLength > maxAnswer {
+	most := t.bound(req, resp)
+	if resp.ContentLength > most {
 		_ = resp.Body.Close()
-		return nil, errLongAnswer
+		return nil, errLongAnswer(req.URL.Host, most)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: most, long: errLongAnswer(req.URL.Host, most)}
 	return resp, nil
 }
 
@@ -65,11 +90,12 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 type boundedBody struct {
 	io.ReadCloser
 	left int64
+	long error
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, errLongAnswer
+		return 0, b.long
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

@@ -1,4 +1,8 @@
 // Package secret keeps strings such as keys and signatures from being shown by accident.
+//
+// In memory they lie as other strings do: those who use them make copies, which
+// nothing here could wipe. That no dump holds them is the process's to see to, for all
+// of its memory.
 package secret
 
 import (

@@ -30,7 +30,11 @@ func openInput(o Options) (*input, error) {
 	in := &input{from: o.Stdin, size: -1, stream: true, done: make(chan struct{})}
 	f, isFile := o.Stdin.(*os.File)
 	if o.Path != StandardInput {
-		opened, err := os.Open(o.Path)
+		open := o.Open
+		if open == nil {
+			open = os.Open
+		}
+		opened, err := open(o.Path)
 		if err != nil {
 			return nil, openInputError(err)
 		}

@@ -27,6 +27,8 @@ const flag = "--read-file"
 type Options struct {
 	Path  string    // of a pcap or pcapng file, or StandardInput
 	Stdin io.Reader // used with StandardInput only
+	// Open opens the file, nil for os.Open. It is called once.
+	Open func(path string) (*os.File, error)
 	// Local are the addresses of the local side. Without any, the direction
 	// that the file tells for a packet decides, and where it tells none, either
 	// end may be the local one.

@@ -285,7 +285,8 @@ func (s *Spec) Prepare() (source.Source, error) {
 func privilegeError(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fault.Errorf(fault.Forbidden, "capturing packets needs the capability CAP_NET_RAW, which this process does not have: "+
-			"run pcapctl as root, or grant it once with `sudo setcap cap_net_raw+ep \"$(command -v pcapctl)\"` (%w)", err)
+			"run pcapctl as root, or let the members of a GROUP capture, and nobody else: "+
+			"`p=\"$(command -v pcapctl)\"; sudo chgrp GROUP \"$p\"; sudo chmod 0750 \"$p\"; sudo setcap cap_net_raw+ep \"$p\"` (%w)", err)
 	}
 	return fault.Errorf(fault.Internal, "%w", err)
 }

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"slices"
+	"sync"
+)
+
+// told are the warnings that were given while a session ran. The zero value is none.
+type told struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+// tell warns at once of what goes wrong while a session runs. It may be called from any goroutine.
+func (a *app) tell(text string) {
+	a.told.mu.Lock()
+	a.told.texts = append(a.told.texts, text)
+	a.told.mu.Unlock()
+	a.warn(text)
+}
+
+// warnOnce gives the warnings of a result that were not given while it came about.
+func (a *app) warnOnce(warnings []string) {
+	a.told.mu.Lock()
+	defer a.told.mu.Unlock()
+	for _, w := range warnings {
+		if !slices.Contains(a.told.texts, w) {
+			a.warn(w)
+		}
+	}
+}
