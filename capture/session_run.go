@@ -44,8 +44,11 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	reason, err := s.loop(ctx, limit)
 	stop()
 	s.readDrops()
-	if err == nil {
+	switch {
+	case err == nil:
 		reason, err = s.drain(reason)
+	case reason == CaptureBroken:
+		_, _ = s.drain(reason) // what came before is whole
 	}
 	switch {
 	case err != nil:
@@ -278,6 +281,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		err = save.FileError(s.Plan.Config, ferr)
 		s.reason = reason
 	}
+	// Whoever repairs the file of a session whose record cannot be written must not
+	// take its end for a part of a write.
+	s.tell()
 	s.guard.Close()
 	s.tellLostGuard()
 	res := s.result(reason, end)

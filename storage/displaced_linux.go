@@ -15,7 +15,11 @@ type tag struct{ f *os.File }
 
 func newTag(d *Folder, base string, id FileID) tag {
 	// O_PATH needs no right to the file, and holds no lock or lease of it. open(2).
-	fd, err := unix.Openat(int(d.self.Fd()), base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	var fd int
+	err := Uninterrupted(func() (err error) {
+		fd, err = unix.Openat(int(d.self.Fd()), base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
 		return tag{}
 	}

@@ -28,17 +28,27 @@ func GuardMain() bool {
 }
 
 // runGuard serves the messages on sock until the other side is closed, and then
-// truncates the files that it still has.
+// truncates the files that it still has. When it cannot hear or answer any more,
+// it ends and leaves the files alone: they may be being written. The capture sees
+// by the socket that it has no guard any more, and does not wait for it.
 func runGuard(sock int, mem *os.File) {
 	var files [guardSlots]*os.File
 	buf, oob := make([]byte, 2), make([]byte, unix.CmsgSpace(4))
 	for {
 		n, oobn, _, _, err := unix.Recvmsg(sock, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
+		switch {
+		// Closed with an answer in it that was not read: the kernel says so once, before
+		// what was sent (unix_release_sock).
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNRESET):
 			continue
+		case err != nil:
+			return
 		}
-		if err != nil || n < len(buf) || buf[1] >= guardSlots {
+		if n == 0 { // closed: recvmsg(2)
 			break
+		}
+		if n < len(buf) || buf[1] >= guardSlots {
+			return
 		}
 		slot := buf[1]
 		if f := files[slot]; f != nil {
@@ -49,7 +59,13 @@ func runGuard(sock int, mem *os.File) {
 		case guardTake:
 			files[slot] = receivedFile(oob[:oobn])
 		case guardDrop:
-			_ = unix.Sendmsg(sock, []byte{guardDrop}, nil, nil, unix.MSG_NOSIGNAL)
+			err := Uninterrupted(func() error { return unix.Sendmsg(sock, []byte{guardDrop}, nil, nil, unix.MSG_NOSIGNAL) })
+			if errors.Is(err, unix.EPIPE) {
+				continue // closed: the next message says so
+			}
+			if err != nil {
+				return
+			}
 		}
 	}
 	for slot, f := range files {

@@ -10,7 +10,9 @@ import (
 
 // punch makes a hole. fallocate(2).
 func punch(f *os.File, offset, length int64) error {
-	return os.NewSyscallError("fallocate", unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, offset, length))
+	return os.NewSyscallError("fallocate", Uninterrupted(func() error {
+		return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, offset, length)
+	}))
 }
 
 // holeEnd is where the hole ends that begins at offset, 0 when none begins
@@ -40,7 +42,7 @@ func holeEnd(f *os.File, offset int64) (int64, error) {
 // space is what the file system of f has: free bytes for us, and all.
 func space(f *os.File) (free, total int64, ok bool) {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Bsize <= 0 {
+	if err := Uninterrupted(func() error { return unix.Fstatfs(int(f.Fd()), &st) }); err != nil || st.Bsize <= 0 {
 		return 0, 0, false
 	}
 	bytes := func(blocks uint64) int64 {

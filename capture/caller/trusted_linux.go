@@ -62,7 +62,7 @@ func (w *walk) open() (*os.File, error) {
 	for len(rest) > 0 {
 		name := rest[0]
 		rest = rest[1:]
-		fd, err := unix.Openat(w.at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err := openAt(w.at, name, unix.O_PATH|unix.O_NOFOLLOW)
 		if err != nil {
 			return nil, w.fail(err)
 		}
@@ -100,7 +100,7 @@ func (w *walk) open() (*os.File, error) {
 func (w *walk) root() error {
 	w.close()
 	var err error
-	if w.at, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+	if w.at, err = openAt(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY); err != nil {
 		return w.fail(err)
 	}
 	w.here = "/"
@@ -111,7 +111,7 @@ func (w *walk) root() error {
 // last opens the file itself. It may have been exchanged since it was looked at.
 func (w *walk) last(name, path string) (*os.File, error) {
 	// O_NONBLOCK: a pipe in its place would make this wait.
-	fd, err := unix.Openat(w.at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openAt(w.at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, w.fail(err)
 	}
@@ -126,10 +126,24 @@ func (w *walk) last(name, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), w.path), nil
 }
 
+// openAt is openat(2), and opens again when a signal interrupts it, as package os does.
+func openAt(at int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(at, name, flags|unix.O_CLOEXEC, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
 // check says what fd is, if nobody else can have written to it.
 func (w *walk) check(fd int, path string) (kind uint32, err error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fstat(fd, &st)
+	}
+	if err != nil {
 		return 0, w.fail(err)
 	}
 	kind = st.Mode & unix.S_IFMT

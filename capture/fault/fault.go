@@ -21,7 +21,7 @@ const (
 	Forbidden              // a privilege is missing: grant it
 	NotFound               // an interface, session, directory, container or account is not there
 	Conflict               // the name, the file or the blob exists already: choose another
-	Failed                 // the capture failed after it had begun
+	Failed                 // the kernel could not begin the capture, or it failed after it had begun
 	LocalFile              // the local file could not be completed
 	Storage                // the upload failed; the local copy is kept
 	Dropped                // packets were lost and the caller had asked for none to be

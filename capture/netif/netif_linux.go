@@ -141,8 +141,10 @@ func (s *socket) receive() ([]syscall.NetlinkMessage, error) {
 	var n int
 	var err error
 	cerr := s.conn.Read(func(fd uintptr) bool {
-		n, _, err = unix.Recvfrom(int(fd), s.buf, 0)
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			n, _, err = unix.Recvfrom(int(fd), s.buf, 0)
+		}
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	if cerr != nil {
 		// The poller's own error for it has no name outside of the runtime.
@@ -183,7 +185,9 @@ func (s *socket) dumpOnce(kind uint16) (all []syscall.NetlinkMessage, whole bool
 	n.PutUint32(req[8:], s.seq)
 	req[unix.NLMSG_HDRLEN] = unix.AF_UNSPEC
 	cerr := s.conn.Write(func(fd uintptr) bool {
-		err = unix.Sendto(int(fd), req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			err = unix.Sendto(int(fd), req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		}
 		return !errors.Is(err, unix.EAGAIN)
 	})
 	if err := cmp.Or(cerr, err); err != nil {

@@ -128,7 +128,7 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 		return nil, r.failed("write to", err)
 	}
 	// This takes the name, unless another session has it.
-	err = c.parent.Rename(temp, folderName(rec.Name))
+	err = storage.Uninterrupted(func() error { return c.parent.Rename(temp, folderName(rec.Name)) })
 	switch {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.ENOTDIR):
 		return nil, r.taken(c.parent, rec.Name)
@@ -308,7 +308,7 @@ func (c *Claim) End(res *capture.Result, err error) error {
 func (c *Claim) Abandon() {
 	// No other process removes the folder while its lock is held.
 	gone := oldPrefix + rand.Text()
-	if err := c.parent.Rename(folderName(c.rec.Name), gone); err == nil {
+	if err := storage.Uninterrupted(func() error { return c.parent.Rename(folderName(c.rec.Name), gone) }); err == nil {
 		_ = c.parent.RemoveAll(gone)
 	}
 	c.close()

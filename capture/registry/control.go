@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage"
 )
 
 // Stop ends a session and returns when its file is closed and its record is
@@ -222,7 +223,7 @@ func (f *folder) remove(s *Session) error {
 		return unknown(s.Name)
 	}
 	gone := oldPrefix + rand.Text()
-	if err := root.Rename(f.name, gone); err != nil {
+	if err := storage.Uninterrupted(func() error { return root.Rename(f.name, gone) }); err != nil {
 		return f.reg.failed("write to", err)
 	}
 	_ = syncFolder(root)

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"pcapctl/storage"
 )
 
 // The locks of a session are on single bytes of its lock file, which stays
@@ -28,7 +30,7 @@ func lockOf(kind int16, at int64) *unix.Flock_t {
 
 // tryLock takes a lock. It is false when another process has it.
 func tryLock(f *os.File, at int64) (bool, error) {
-	err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_WRLCK, at))
+	err := storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_WRLCK, at)) })
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return false, nil
 	}
@@ -36,14 +38,14 @@ func tryLock(f *os.File, at int64) (bool, error) {
 }
 
 func unlock(f *os.File, at int64) {
-	_ = unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_UNLCK, at))
+	_ = storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_SETLK, lockOf(unix.F_UNLCK, at)) })
 }
 
 // holder tells which process holds the session. The id is 0 for a process in
 // another process namespace, whose ids we do not see.
 func holder(f *os.File) (pid int, alive bool, err error) {
 	l := lockOf(unix.F_WRLCK, sessionLock)
-	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, l); err != nil {
+	if err := storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_GETLK, l) }); err != nil {
 		return 0, false, os.NewSyscallError("fcntl F_GETLK", err)
 	}
 	return int(l.Pid), l.Type != unix.F_UNLCK, nil
@@ -53,7 +55,7 @@ func holder(f *os.File) (pid int, alive bool, err error) {
 // cannot be seen.
 func changer(f *os.File) int {
 	l := lockOf(unix.F_WRLCK, changeLock)
-	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, l); err != nil || l.Type == unix.F_UNLCK {
+	if err := storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_GETLK, l) }); err != nil || l.Type == unix.F_UNLCK {
 		return 0
 	}
 	return int(l.Pid)
@@ -87,7 +89,7 @@ func holdsSomeSession(pid int) bool {
 // lockFile takes the lock that the process and its guard hold on the capture
 // file that they write. It is false while one of them has it.
 func lockFile(f *os.File) (bool, error) {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := storage.Uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
 	}

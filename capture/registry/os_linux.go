@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pcapctl/storage"
 )
 
 func supported() error { return nil }
@@ -22,7 +24,7 @@ const openSafely = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 // allocate gives a new file its length in bytes, and the space on the disk.
 func allocate(f *os.File, size int64) error {
-	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	err := storage.Uninterrupted(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		_, err = f.WriteAt(make([]byte, size), 0)
 		return err

@@ -13,6 +13,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source/live"
+	"pcapctl/storage"
 )
 
 // recordVersion is the format that this program writes and the newest that it
@@ -166,7 +167,7 @@ func replace(root *os.Root, spare *os.File, rec *Record) error {
 	if err := spare.Sync(); err != nil {
 		return err
 	}
-	if err := root.Rename(spareName, recordName); err != nil {
+	if err := storage.Uninterrupted(func() error { return root.Rename(spareName, recordName) }); err != nil {
 		return err
 	}
 	return syncFolder(root)

@@ -21,7 +21,7 @@ var exitCodes = []struct {
 	{3, fault.Forbidden, "403", "no privilege"},
 	{4, fault.NotFound, "404", "no such interface, session, directory, container or storage account"},
 	{5, fault.Conflict, "409", "the name, the file or the blob exists already"},
-	{6, fault.Failed, "500 CaptureFailed", "the capture failed after it had begun"},
+	{6, fault.Failed, "500 CaptureFailed", "the kernel could not begin the capture, or it failed after it had begun"},
 	{7, fault.LocalFile, "500 LocalFileFailed", "the local file could not be completed"},
 	{8, fault.Storage, "500 StorageFailed", "the storage account was not reached at the start, and nothing was captured; or the upload failed, and the local copy is kept"},
 	{9, fault.Dropped, "-", "packets were dropped and --fail-on-drops was given"},

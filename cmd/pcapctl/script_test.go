@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	}
 	// The tests spend their time waiting for programs. -parallel has the last word.
 	_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
-	testscript.Main(m, map[string]func(){"pcapctl": programWithProbe, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram, "hold-lock": holdLock})
+	testscript.Main(m, map[string]func(){"pcapctl": programWithProbe, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram, "hold-lock": holdLock, "inject": launch})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides testscript's own commands

@@ -121,9 +121,13 @@ func callWorker(ord *order) (*answer, error) {
 		_ = cmd.Wait()
 		return nil, ans.Error.Err()
 	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		// It may capture, though nobody knows of it.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+	}
 	said, _ := io.ReadAll(io.LimitReader(pipes[2].r, 4<<10))
-	return nil, fault.Errorf(fault.Internal, "the process in the background ended before it captured (%v): %s",
-		cmd.Wait(), bytes.TrimSpace(said))
+	return nil, fault.Errorf(fault.Internal, "the process in the background has given no answer (%w) and ended (%v): %s",
+		err, cmd.Wait(), bytes.TrimSpace(said))
 }
 
 // workerEnv is the environment without what is meant for this process alone.

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"pcapctl/storage"
 )
 
 // detached puts the worker into a session of its own, without a terminal.
@@ -30,7 +32,7 @@ func workerPipes() (order, answer *os.File, err error) {
 // redirectStderr makes the log file the worker's standard error, also for what
 // the Go runtime has to say in the end.
 func redirectStderr(log *os.File) error {
-	if err := unix.Dup3(int(log.Fd()), 2, 0); err != nil {
+	if err := storage.Uninterrupted(func() error { return unix.Dup3(int(log.Fd()), 2, 0) }); err != nil {
 		return fmt.Errorf("redirect standard error to the log file: %w", err)
 	}
 	return nil

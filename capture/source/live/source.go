@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,8 @@ type liveSource struct {
 	program *filter.Program // shorter than the spec's where the kernel has no room for that
 	ring    *tpacket.Ring
 	links   *linkWatch
+
+	uncounted atomic.Bool // the kernel did not tell its counters when it was asked last
 
 	refilter sync.Mutex     // guards options: of the upload and of the interfaces
 	options  filter.Options // that the program in the kernel was made with
@@ -42,7 +45,8 @@ func newSource(s *Spec) *liveSource {
 // Open opens the socket, with its filter and its ring, and begins to watch the
 // interfaces.
 //
-// Error classes: NotFound (an interface has gone), Forbidden, Internal.
+// Error classes: NotFound (an interface has gone), Forbidden, Failed (memory or
+// descriptors are used up), Internal.
 func (l *liveSource) Open() error {
 	if err := namespaceError(netif.In(l.spec.netns, l.open)); err != nil {
 		return err
@@ -85,8 +89,13 @@ func (l *liveSource) shrinkFilter() bool {
 // openError tells an interface that went away since it was looked up from a
 // missing privilege.
 func (l *liveSource) openError(err error) error {
-	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ENXIO) {
+	switch {
+	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		return fault.Errorf(fault.NotFound, "start capturing on %s: %w", l.spec.Name(), err)
+	case errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
+		return fault.Errorf(fault.Failed, "start capturing on %s: %w: the kernel has no memory for it; set a smaller --buffer-size than %d bytes", l.spec.Name(), err, l.spec.RingSize())
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fault.Errorf(fault.Failed, "start capturing on %s: %w: raise the limit of open files (ulimit -n)", l.spec.Name(), err)
 	}
 	return privilegeError(err)
 }
@@ -236,8 +245,8 @@ var errNoRoom = errors.New("the filters, the interfaces and the connections to l
 
 // Stats implements source.Source.
 func (l *liveSource) Stats() source.Stats {
-	// A socket that cannot be asked any more has dropped nothing since.
-	st, _ := l.ring.Stats()
+	st, err := l.ring.Stats()
+	l.uncounted.Store(err != nil)
 	return source.Stats{Received: st.Received, Dropped: st.Dropped, Freezes: st.Freezes, Lost: l.links.lostPackets()}
 }
 
@@ -262,6 +271,9 @@ func (l *liveSource) Report() source.Report {
 	}
 	r.Absent = l.links.absent()
 	r.Warnings = l.links.notes()
+	if l.uncounted.Load() {
+		r.Warnings = append(r.Warnings, "the kernel does not tell how many packets it has dropped: there may be more than are counted")
+	}
 	if !l.program.Exact && !slices.Contains(l.spec.warnings, coarseWarning) {
 		r.Warnings = append(r.Warnings, coarseWarning)
 	}

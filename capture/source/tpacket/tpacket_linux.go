@@ -308,17 +308,24 @@ func (r *Ring) Detach() error {
 	// every processor has left it (packet_do_bind, synchronize_net), so that
 	// nobody is writing into the open block any more. 0xFFFF is reserved as an
 	// EtherType; should a frame carry it, the filter is still there.
+	//
+	// Each of them by itself ends the capture, if the other one fails.
 	r.mu.Lock()
 	r.shut = true
-	err := r.attach([]bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}})
+	refused := r.attach([]bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}})
 	r.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("detach from the interface: %w", err)
+	unbound := r.bind(0xffff)
+	gone := errors.Is(unbound, unix.ENODEV) || errors.Is(unbound, unix.ENETDOWN) || errors.Is(unbound, unix.ENXIO)
+	switch {
+	case unbound == nil, gone && refused == nil:
+		r.detach = true
+	case refused == nil:
+		// Somebody may be writing into the open block still. The kernel's timer closes
+		// it, and then Next gives it as any other.
+		time.Sleep(2 * r.opts.Retire)
+	default:
+		return fmt.Errorf("detach from the interface: %w", errors.Join(refused, unbound))
 	}
-	if err := r.bind(0xffff); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENXIO) {
-		return fmt.Errorf("detach from the interface: %w", err)
-	}
-	r.detach = true
 	return nil
 }
 

@@ -145,6 +145,18 @@ func (a *Azurite) Stop() {
 	_ = cmd.Wait()
 }
 
+// Kill ends it at once, with all that it has not written to the disk: what was done in
+// the last seconds.
+func (a *Azurite) Kill() {
+	if a.cmd == nil {
+		return
+	}
+	cmd := a.cmd
+	a.cmd = nil
+	kill(cmd)
+	_ = cmd.Wait()
+}
+
 // Endpoint is the URL that the account's containers lie under. host is the
 // host:port to go through, "" for Azurite's own.
 func (a *Azurite) Endpoint(host string) string {

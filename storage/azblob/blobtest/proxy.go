@@ -140,13 +140,14 @@ func (p *Proxy) Peers() []string {
 	return slices.Clone(p.peers)
 }
 
-// Cut resets all connections.
-func (p *Proxy) Cut() {
+// Cut resets all connections, and tells how many there were.
+func (p *Proxy) Cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
 		reset(c)
 	}
+	return len(p.conns)
 }
 
 // Blocks counts by name the blocks that Azurite has taken.
