@@ -149,6 +149,12 @@ func launch() {
 		fail("socket", err)
 	}
 	unix.CloseOnExec(socket)
+	// TestMain has kept what is inherited from programs that this one executes.
+	for fd := 3; fd < socket; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			fail("descriptor", err)
+		}
+	}
 	var numbers []uint32
 	for text := range strings.SplitSeq(os.Args[2], ",") {
 		n, err := strconv.ParseUint(text, 10, 32)
