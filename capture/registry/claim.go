@@ -103,7 +103,7 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 		return nil, r.failed("make", err)
 	}
 	c := &Claim{reg: r, rec: rec, files: noFileNotes{}}
-	if c.parent, err = os.OpenRoot(r.dir); err != nil {
+	if c.parent, err = uninterrupted(func() (*os.Root, error) { return os.OpenRoot(r.dir) }); err != nil {
 		return nil, r.failed("open", err)
 	}
 	c.onClose(c.parent.Close)
@@ -148,7 +148,7 @@ func (c *Claim) prepare(temp string, withLog bool) (err error) {
 	if err := c.parent.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
-	if c.root, err = c.parent.OpenRoot(temp); err != nil {
+	if c.root, err = uninterrupted(func() (*os.Root, error) { return c.parent.OpenRoot(temp) }); err != nil {
 		return err
 	}
 	c.onClose(c.root.Close)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage"
 )
 
 // folder is a session's folder, opened. Everything in it is opened through
@@ -44,7 +45,7 @@ func (r *Registry) open(root *os.Root, name, shown string) (_ *folder, err error
 		return nil, unknown(shown)
 	}
 	f.owner = inodeOf(named).owner
-	f.root, err = root.OpenRoot(name)
+	f.root, err = uninterrupted(func() (*os.Root, error) { return root.OpenRoot(name) })
 	switch {
 	case errors.Is(err, fs.ErrPermission) && !f.own():
 		return nil, foreign(shown, f.owner)
@@ -60,7 +61,7 @@ func (r *Registry) open(root *os.Root, name, shown string) (_ *folder, err error
 	}()
 	// A Root follows links within it. What was opened must be the folder itself, and
 	// not what a link led to that has taken its place meanwhile.
-	st, err := f.root.Stat(".")
+	st, err := uninterrupted(func() (fs.FileInfo, error) { return f.root.Stat(".") })
 	if err != nil {
 		return nil, r.failed("read", err)
 	}
@@ -250,4 +251,13 @@ func syncFolder(root *os.Root) error {
 		err = nil // some file systems do not sync folders, and say so
 	}
 	return errors.Join(err, d.Close())
+}
+
+// uninterrupted is storage.Uninterrupted for what gives a value: os.Root looks at folders without it.
+func uninterrupted[T any](fn func() (T, error)) (v T, err error) {
+	err = storage.Uninterrupted(func() (err error) {
+		v, err = fn()
+		return err
+	})
+	return v, err
 }

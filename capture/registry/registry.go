@@ -251,7 +251,7 @@ func (r *Registry) root() (*os.Root, error) {
 	if err := supported(); err != nil {
 		return nil, r.failed("read", err)
 	}
-	root, err := os.OpenRoot(r.dir)
+	root, err := uninterrupted(func() (*os.Root, error) { return os.OpenRoot(r.dir) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, err
@@ -334,7 +334,7 @@ func isFile(path string) bool {
 // checkTrusted refuses a state folder in which another user could replace what
 // we put there. A folder for several users needs the sticky bit, as /tmp has it.
 func (r *Registry) checkTrusted(root *os.Root) error {
-	st, err := root.Stat(".")
+	st, err := uninterrupted(func() (fs.FileInfo, error) { return root.Stat(".") })
 	if err != nil {
 		return r.failed("use", err)
 	}

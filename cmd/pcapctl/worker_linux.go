@@ -21,7 +21,7 @@ var errNoPipes = errors.New("it was not given its order")
 func workerPipes() (order, answer *os.File, err error) {
 	for _, fd := range []int{orderFD, answerFD} {
 		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		if err := storage.Uninterrupted(func() error { return unix.Fstat(fd, &st) }); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 			return nil, nil, errNoPipes
 		}
 		unix.CloseOnExec(fd)
