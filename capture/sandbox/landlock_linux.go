@@ -116,10 +116,17 @@ func (p *Policy) landlock() (version int, err error) {
 
 // allowPath gives rights to a file or to a folder with all that is below it.
 func allowPath(ruleset uintptr, path string, rights uint64) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		// What is not there now, or cannot be reached by this user, needs no rule.
-		return nil
+	var fd int
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES):
+		return nil // what is not there now, or cannot be reached by this user, needs no rule
+	case err != nil:
+		// Without its rule, the process could not do what it must: rather no Landlock.
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
