@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,9 @@ func holdLock() {
 		os.Exit(1)
 	}
 	_, _ = os.Stdout.WriteString("held\n")
-	select {}
+	for { // an empty select is a deadlock to the runtime
+		time.Sleep(time.Hour)
+	}
 }
 
 // stranger is a process of a user that holds the lock of a session without being

@@ -63,18 +63,15 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-// install copies the test binary, which is the program when it has its name.
+// install copies the test binary, which is the program when it has its name. Another
+// process does so: a program that is open for writing is not executed (ETXTBSY), and
+// of what is open here, a child that another test starts in that moment has a copy.
 func (h *host) install() {
 	h.t.Helper()
 	self, err := os.Executable()
 	must(h.t, err)
-	in, err := os.Open(self)
-	must(h.t, err)
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(h.path("pcapctl"), os.O_CREATE|os.O_WRONLY, 0o755)
-	must(h.t, err)
-	_, err = io.Copy(out, in)
-	must(h.t, errors.Join(err, out.Close()))
+	must(h.t, exec.Command("cp", self, h.path("pcapctl")).Run())
+	must(h.t, os.Chmod(h.path("pcapctl"), 0o755))
 }
 
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
