@@ -46,6 +46,5 @@ const (
 	DNSQuery      // also a repeated one
 	DNSAnswer
 	DNSError  // an answer with a response code other than 0
-	Failure   // the packet shows one of Report.Failures
 	Duplicate // the packet is there twice
 )
