@@ -32,7 +32,6 @@ type service struct {
 	retransClients            problem // only its others are used
 	trouble                   uint64
 	retransTo, retransBack    uint64
-	duplicates                uint64
 }
 
 // limits is what tells who bounds the throughput of one direction.
