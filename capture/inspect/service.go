@@ -31,7 +31,7 @@ type service struct {
 	zeroAt, zeroLast          sighting
 	retransClients            problem // only its others are used
 	trouble                   uint64
-	retransTo, retransBack    uint64
+	loss                      uint64 // retransmissions that no other problem explains
 }
 
 // limits is what tells who bounds the throughput of one direction.
@@ -89,12 +89,11 @@ func (e *Engine) endFlow(f *flow) {
 		}
 	}
 	e.endTLS(f, c)
-	e.judge(f, c)
-	e.addToService(f, c)
+	e.addToService(f, c, e.judge(f, c))
 	c.begun = false
 }
 
-func (e *Engine) addToService(f *flow, c *connection) {
+func (e *Engine) addToService(f *flow, c *connection, explained bool) {
 	server := e.serverDir(f, c)
 	s := e.service(serviceKey{f.key.from(server), f.key.via})
 	if s == nil {
@@ -130,6 +129,9 @@ func (e *Engine) addToService(f *flow, c *connection) {
 	}
 	for dir := range c.side {
 		e.addSide(s, f, c, dir, dir == server)
+		if !explained {
+			s.loss += uint64(c.side[dir].retransmissions)
+		}
 	}
 	cl, sv := &c.side[1-server], &c.side[server]
 	if cl.syn && sv.syn {
@@ -160,9 +162,9 @@ func count(b bool) uint64 {
 // addSide adds what one side of a connection has sent.
 func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer bool) {
 	d := &c.side[dir]
-	way, seq, retrans, l := &s.to, &s.toSeq, &s.retransTo, &s.limits[0]
+	way, seq, l := &s.to, &s.toSeq, &s.limits[0]
 	if fromServer {
-		way, seq, retrans, l = &s.back, &s.backSeq, &s.retransBack, &s.limits[1]
+		way, seq, l = &s.back, &s.backSeq, &s.limits[1]
 	}
 	way.Packets += f.packets[dir]
 	way.Bytes += f.bytes[dir]
@@ -173,8 +175,12 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	way.DuplicateAcks += uint64(d.dupCount)
 	way.ZeroWindows += uint64(d.zeroWindows)
 	way.WindowFulls += uint64(d.fulls)
-	*seq += d.dataPackets + count(d.syn) + count(d.fin) + uint64(d.finAgain)
-	*retrans += uint64(d.retransmissions)
+	*seq += d.dataPackets + count(d.fin) + uint64(d.finAgain)
+	if fromServer {
+		*seq += uint64(c.synAcks)
+	} else {
+		*seq += uint64(c.syns)
+	}
 	s.Retransmissions += uint64(d.retransmissions)
 	s.Fast += uint64(d.fast)
 	s.Spurious += uint64(d.spurious)
