@@ -1,0 +1,57 @@
+package inspect_test
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"pcapctl/capture/inspect/scenes"
+	"pcapctl/capture/testnet"
+)
+
+// TestScenes makes captures of conversations whose fault is known, and compares what
+// is said of them with that and with tshark.
+func TestScenes(t *testing.T) {
+	testnet.Need(t, "ip", "nft", "tshark")
+	dir := t.TempDir()
+	if keep := os.Getenv("PCAPCTL_KEEP_SCENES"); keep != "" {
+		dir = keep
+	}
+	// Scenes wait for timers of the kernel more than they work: t.Parallel would have
+	// only as many of them run at the same time as there are processors.
+	const atOnce = 16
+	var wg sync.WaitGroup
+	free := make(chan struct{}, atOnce)
+	for _, s := range scenes.All() {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			t.Run(s.Name, func(t *testing.T) {
+				path := filepath.Join(dir, s.Name+".pcap")
+				_ = play(t, s, path)
+			})
+		})
+	}
+	wg.Wait()
+}
+
+// play makes the capture of a scene, and what tshark says of it. A machine that is
+// busy for long makes another capture than it was meant to be; then it is made again.
+func play(t *testing.T, s *scenes.Scene, path string) *scenes.Capture {
+	const tries = 4
+	for try := 1; ; try++ {
+		if err := os.WriteFile(path, s.Make(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := scenes.Read(t, path)
+		err := s.Check(c)
+		if err == nil {
+			return c
+		}
+		if try == tries {
+			t.Fatalf("the capture is not what the scene is meant to be: %v", err)
+		}
+		t.Logf("try %d: the capture is not what the scene is meant to be: %v", try, err)
+	}
+}
