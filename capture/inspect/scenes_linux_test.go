@@ -29,7 +29,25 @@ func TestScenes(t *testing.T) {
 			defer func() { <-free }()
 			t.Run(s.Name, func(t *testing.T) {
 				path := filepath.Join(dir, s.Name+".pcap")
-				_ = play(t, s, path)
+				c := play(t, s, path)
+				got := inspectFile(t, path)
+				t.Run("tshark", func(t *testing.T) {
+					for _, d := range differences(c, got) {
+						t.Error(d)
+					}
+				})
+				t.Run("first failure", func(t *testing.T) {
+					first := ""
+					if len(got.report.Failures) > 0 {
+						first = got.report.Failures[0].ID
+					}
+					if first != s.First {
+						t.Errorf("the first failure is %q, want %q", first, s.First)
+						for _, f := range got.report.Failures {
+							t.Logf("%s: %s", f.ID, f.Title)
+						}
+					}
+				})
 			})
 		})
 	}

@@ -63,7 +63,7 @@ func unreachable() []*Scene {
 			l.Server.firewall("tcp dport 5432 reject with tcp reset")
 			l.connects(l.Server.Addr(5432), syscall.ECONNREFUSED)
 		}},
-		{"udp-closed-port", "nobody listens on a UDP port", "icmp-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
+		{"udp-closed-port", "nobody listens on a UDP port", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
 			c := l.Client.Packets(l.Client.Addr(9001))
 			for i := range 3 {
 				_, err := c.WriteToUDPAddrPort(payload(100), l.Server.Addr(9000))
@@ -71,23 +71,23 @@ func unreachable() []*Scene {
 				l.AwaitArrival(i+1, Layer(layers.LayerTypeICMPv4))
 			}
 		}},
-		{"host-down", "no host has the address: no answer to ARP", "arp-unanswered", []string{"arp.opcode=1", "!arp.opcode=2"}, func(l *Lab) {
+		{"host-down", "no host has the address: no answer to ARP", "arp-no-reply", []string{"arp.opcode=1", "!arp.opcode=2"}, func(l *Lab) {
 			l.connects(netip.MustParseAddrPort("10.1.0.9:5432"), syscall.EHOSTUNREACH)
 		}},
-		{"host-down-ipv6", "no host has the address: no answer to neighbour solicitations", "ndp-unanswered", []string{"icmpv6.type=135", "!icmpv6.type=136"}, func(l *Lab) {
+		{"host-down-ipv6", "no host has the address: no answer to neighbour solicitations", "ndp-no-reply", []string{"icmpv6.type=135", "!icmpv6.type=136"}, func(l *Lab) {
 			l.IPv6()
 			l.Client.failsToDial(netip.MustParseAddrPort("[fd00:1::9]:5432"), 3500*time.Millisecond)
 			l.Await(3, Layer(layers.LayerTypeICMPv6NeighborSolicitation))
 		}},
-		{"host-down-behind-a-router", "a router finds no host", "icmp-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
+		{"host-down-behind-a-router", "a router finds no host", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 dev eth0")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
 		}},
-		{"no-route", "a router has no route", "icmp-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
+		{"no-route", "a router has no route", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
 			l.routed("unreachable 10.9.0.0/24")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
 		}},
-		{"prohibited-by-a-router", "a router is not to forward it", "icmp-unreachable", []string{"icmp.type=3", "icmp.code=13"}, func(l *Lab) {
+		{"prohibited-by-a-router", "a router is not to forward it", "icmp-prohibited", []string{"icmp.type=3", "icmp.code=13"}, func(l *Lab) {
 			l.routed("prohibit 10.9.0.0/24")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
 		}},
@@ -110,17 +110,18 @@ func unreachable() []*Scene {
 				return icmp != nil && icmp.TypeCode.Type() == layers.ICMPv4TypeRedirect
 			})
 		}},
-		{"fragments-incomplete", "of three fragments the second is lost", "ip-fragments-incomplete", []string{"ip.flags.mf=1"}, func(l *Lab) {
+		{"fragments-incomplete", "of three fragments the second is lost", "fragments-incomplete", []string{"ip.flags.mf=1"}, func(l *Lab) {
 			lostFragment(l)
 			l.Await(3, isFragment)
+			time.Sleep(1200 * time.Millisecond) // the time is what the scene shows
 			l.marker()
 		}},
-		{"fragments-timed-out", "of three fragments the second is lost, and the server says so", "ip-fragments-incomplete", []string{"icmp.type=11", "icmp.code=1"}, func(l *Lab) {
+		{"fragments-timed-out", "of three fragments the second is lost, and the server says so", "fragments-incomplete", []string{"icmp.type=11", "icmp.code=1"}, func(l *Lab) {
 			l.Server.sysctl("ipv4/ipfrag_time", "1")
 			lostFragment(l)
 			l.AwaitArrival(1, Layer(layers.LayerTypeICMPv4))
 		}},
-		{"two-macs", "a second host answers for the server's address", "arp-two-macs", []string{"arp.opcode=2"}, func(l *Lab) {
+		{"two-macs", "a second host answers for the server's address", "address-two-macs", []string{"arp.opcode=2"}, func(l *Lab) {
 			l.Wire.Apply(Where(func(f *Frame) bool {
 				arp, _ := f.Decoded.Layer(layers.LayerTypeARP).(*layers.ARP)
 				return arp != nil && arp.Operation == layers.ARPRequest && f.From == Left
@@ -137,7 +138,7 @@ func unreachable() []*Scene {
 				return arp != nil && arp.Operation == layers.ARPReply && f.From == Right
 			})
 		}},
-		{"dhcp-unanswered", "a client that no DHCP server offers anything", "dhcp-unanswered", []string{"dhcp.option.dhcp=1", "!dhcp.option.dhcp=2"}, func(l *Lab) {
+		{"dhcp-unanswered", "a client that no DHCP server offers anything", "dhcp-no-answer", []string{"dhcp.option.dhcp=1", "!dhcp.option.dhcp=2"}, func(l *Lab) {
 			for i := range 3 {
 				l.dhcp(i+1, layers.DHCPMsgTypeDiscover, l.Client, 99)
 			}
@@ -148,19 +149,24 @@ func unreachable() []*Scene {
 		with       string
 		ipv6       bool
 		kind, code int
+		first      string
 	}{
-		{"icmp type net-unreachable", false, 3, 0}, {"icmp type host-unreachable", false, 3, 1}, {"icmp type prot-unreachable", false, 3, 2},
-		{"icmp type port-unreachable", false, 3, 3}, {"icmp type net-prohibited", false, 3, 9}, {"icmp type host-prohibited", false, 3, 10},
-		{"icmp type admin-prohibited", false, 3, 13},
-		{"icmpv6 type no-route", true, 1, 0}, {"icmpv6 type admin-prohibited", true, 1, 1}, {"icmpv6 type addr-unreachable", true, 1, 3},
-		{"icmpv6 type port-unreachable", true, 1, 4}, {"icmpv6 type policy-fail", true, 1, 5}, {"icmpv6 type reject-route", true, 1, 6},
+		{"icmp type net-unreachable", false, 3, 0, "icmp-net-unreachable"}, {"icmp type host-unreachable", false, 3, 1, "icmp-host-unreachable"},
+		{"icmp type prot-unreachable", false, 3, 2, "icmp-protocol-unreachable"},
+		{"icmp type port-unreachable", false, 3, 3, "icmp-port-unreachable"}, {"icmp type net-prohibited", false, 3, 9, "icmp-prohibited"},
+		{"icmp type host-prohibited", false, 3, 10, "icmp-prohibited"},
+		{"icmp type admin-prohibited", false, 3, 13, "icmp-prohibited"},
+		{"icmpv6 type no-route", true, 1, 0, "icmp-net-unreachable"}, {"icmpv6 type admin-prohibited", true, 1, 1, "icmp-prohibited"},
+		{"icmpv6 type addr-unreachable", true, 1, 3, "icmp-host-unreachable"},
+		{"icmpv6 type port-unreachable", true, 1, 4, "icmp-port-unreachable"}, {"icmpv6 type policy-fail", true, 1, 5, "icmp-prohibited"},
+		{"icmpv6 type reject-route", true, 1, 6, "icmp-prohibited"},
 	} {
 		name := strings.ReplaceAll(strings.Replace(r.with, " type ", "-", 1), " ", "-")
 		protocol := "icmp"
 		if r.ipv6 {
 			protocol = "icmpv6"
 		}
-		all = append(all, &Scene{"reject-" + name, "a firewall answers the SYN with " + r.with, "icmp-unreachable",
+		all = append(all, &Scene{"reject-" + name, "a firewall answers the SYN with " + r.with, r.first,
 			[]string{fmt.Sprintf("%s.type=%d", protocol, r.kind), fmt.Sprintf("%s.code=%d", protocol, r.code)}, func(l *Lab) {
 				to := l.Server.Addr(5432)
 				if r.ipv6 {
@@ -213,8 +219,8 @@ func names() []*Scene {
 		}
 	}
 	return []*Scene{
-		{"dns-silent", "the DNS server does not answer", "dns-unanswered", []string{"dns.retransmit_request=1"}, ask(0, func(dnsmessage.Question) *dnsmessage.Message { return nil })},
-		{"dns-firewalled", "a firewall drops the queries", "dns-unanswered", []string{"!dns.flags.response=1"}, func(l *Lab) {
+		{"dns-silent", "the DNS server does not answer", "dns-no-answer", []string{"dns.retransmit_request=1"}, ask(0, func(dnsmessage.Question) *dnsmessage.Message { return nil })},
+		{"dns-firewalled", "a firewall drops the queries", "dns-no-answer", []string{"!dns.flags.response=1"}, func(l *Lab) {
 			l.Server.firewall("udp dport 53 drop")
 			if l.Client.ask(l.Server.Addr(53), 2, 500*time.Millisecond, "www.example.com.") != 0 {
 				l.Fatal("the query was answered")
@@ -236,7 +242,7 @@ func names() []*Scene {
 			time.Sleep(1500 * time.Millisecond) // the time is what the scene shows
 			return found(q)
 		})},
-		{"dns-closed-port", "no DNS server runs there", "icmp-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
+		{"dns-closed-port", "no DNS server runs there", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
 			if l.Client.ask(l.Server.Addr(53), 2, 300*time.Millisecond, "www.example.com.") != 0 {
 				l.Fatal("the query was answered")
 			}
@@ -300,7 +306,7 @@ func applications() []*Scene {
 			client.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 			handshake(l, server, client)
 		}},
-		{"tls-unanswered", "the server accepts the connection, and does not answer the ClientHello", "tls-unanswered", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
+		{"tls-unanswered", "the server accepts the connection, and does not answer the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), silent)
 			c := l.Client.Dial(l.Server.Addr(443))
 			l.check(c.SetDeadline(time.Now().Add(1500 * time.Millisecond)))
@@ -309,7 +315,7 @@ func applications() []*Scene {
 			}
 			l.marker()
 		}},
-		{"tls-closed", "the server closes the connection after the ClientHello", "tls-unanswered", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
+		{"tls-closed", "the server closes the connection after the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), func(c *net.TCPConn) {
 				_, _ = io.ReadAtLeast(c, make([]byte, 4000), 5)
 				_ = c.Close()

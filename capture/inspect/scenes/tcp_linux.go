@@ -63,41 +63,41 @@ func overWire(at End, bytes int, rules ...Rule) func(l *Lab) {
 func impaired() []*Scene {
 	const retransmitted = "tcp.analysis.retransmission"
 	return []*Scene{
-		{"loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-loss", []string{retransmitted},
+		{"loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-retransmissions", []string{retransmitted},
 			overWire(Left, 300_000, Where(down, Sometimes(0.02, 1, Drop)))},
-		{"loss-light-at-the-sender", "2 % of the server's segments are lost behind the capture", "tcp-loss", []string{"tcp.analysis.fast_retransmission", "tcp.analysis.duplicate_ack"},
+		{"loss-light-at-the-sender", "2 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{"tcp.analysis.fast_retransmission", "tcp.analysis.duplicate_ack"},
 			overWire(Right, 300_000, Where(down, Sometimes(0.02, 1, Drop)))},
-		{"loss-heavy", "15 % of the server's segments are lost", "tcp-loss", []string{retransmitted, "tcp.analysis.lost_segment"},
+		{"loss-heavy", "15 % of the server's segments are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
 			overWire(Left, 100_000, Where(down, Sometimes(0.15, 2, Drop)))},
-		{"loss-heavy-at-the-sender", "15 % of the server's segments are lost behind the capture", "tcp-loss", []string{retransmitted, "tcp.analysis.duplicate_ack"},
+		{"loss-heavy-at-the-sender", "15 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.duplicate_ack"},
 			overWire(Right, 100_000, Where(down, Sometimes(0.15, 2, Drop)))},
-		{"loss-both-ways", "5 % of all that both send is lost", "tcp-loss", []string{retransmitted},
+		{"loss-both-ways", "5 % of all that both send is lost", "tcp-retransmissions", []string{retransmitted},
 			overWire(Left, 200_000, Where(IsTCP, Where(Not(SYN), Sometimes(0.05, 3, Drop))))},
-		{"loss-burst", "ten segments in a row are lost", "tcp-loss", []string{retransmitted, "tcp.analysis.lost_segment"},
+		{"loss-burst", "ten segments in a row are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
 			overWire(Left, 200_000, Where(down, Nth(Drop, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)))},
-		{"loss-of-the-first-segment", "the first segment of each answer is lost", "tcp-loss", []string{"tcp.analysis.lost_segment"},
+		{"loss-of-the-first-segment", "the first segment of each answer is lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
 			thrice(Left, 60_000, func() Rule { return Where(down, Nth(Drop, 1)) })},
-		{"loss-of-the-last-segment", "the last segment of each answer is lost", "tcp-loss", []string{retransmitted},
+		{"loss-of-the-last-segment", "the last segment of each answer is lost", "tcp-retransmissions", []string{retransmitted},
 			thrice(Right, 50_000, func() Rule { return Where(down, tail(50_000)) })},
-		{"loss-of-a-request", "a request of each connection is lost, and sent again after a timeout", "tcp-loss", []string{retransmitted},
+		{"loss-of-a-request", "a request of each connection is lost, and sent again after a timeout", "tcp-retransmissions", []string{retransmitted},
 			thriceTalk(func() Rule { return Where(up, Nth(Drop, 2)) })},
-		{"loss-of-a-request-again", "a request and three times what replaces it are lost", "tcp-loss", []string{retransmitted}, func(l *Lab) {
+		{"loss-of-a-request-again", "a request and three times what replaces it are lost", "tcp-retransmissions", []string{retransmitted}, func(l *Lab) {
 			l.Wire.Apply(Where(up, Nth(Drop, 2, 3, 4, 5)))
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7))
 			l.talk(c, 3, 300)
 			l.ends(c)
 		}},
-		{"loss-of-the-SYN", "the first SYN of each connection is lost", "tcp-loss", []string{retransmitted}, thrice(Left, 20_000, func() Rule { return Where(SYN, Nth(Drop, 1)) })},
-		{"loss-of-the-SYN-ACK", "the first SYN/ACK of each connection is lost", "tcp-loss", []string{retransmitted}, thrice(Right, 20_000, func() Rule { return Where(SYNACK, Nth(Drop, 1)) })},
-		{"loss-of-the-FIN", "the server's first FIN is lost", "tcp-loss", []string{retransmitted}, thrice(Right, 0, func() Rule { return Where(And(From(Right), FIN), Nth(Drop, 1)) })},
-		{"loss-of-the-last-ACK", "the ACK of the last FIN is lost", "tcp-loss", []string{retransmitted},
+		{"loss-of-the-SYN", "the first SYN of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Left, 20_000, func() Rule { return Where(SYN, Nth(Drop, 1)) })},
+		{"loss-of-the-SYN-ACK", "the first SYN/ACK of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 20_000, func() Rule { return Where(SYNACK, Nth(Drop, 1)) })},
+		{"loss-of-the-FIN", "the server's first FIN is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 0, func() Rule { return Where(And(From(Right), FIN), Nth(Drop, 1)) })},
+		{"loss-of-the-last-ACK", "the ACK of the last FIN is lost", "tcp-retransmissions", []string{retransmitted},
 			thrice(Left, 20_000, func() Rule { return afterFIN(Left, Nth(Drop, 1)) })},
 		{"loss-of-ACKs", "every third ACK is lost, and no data: that harms nothing", "", []string{"!tcp.analysis.retransmission"},
 			overWire(Left, 300_000, Where(And(From(Left), PureACK), every(3, 3, Drop)))},
-		{"corrupted", "some segments arrive with a changed bit", "tcp-loss", []string{"tcp.analysis.duplicate_ack", retransmitted},
-			overWire(Left, 200_000, Where(down, Nth(Corrupt, 20, 50, 90)))},
-		{"congested", "100 kB/s with a queue of 10 kB before it", "tcp-loss", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
+		{"corrupted", "some segments arrive with a changed bit", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack", retransmitted},
+			overWire(Left, 200_000, Where(down, Nth(Corrupt, 20, 45, 70, 95, 120)))},
+		{"congested", "100 kB/s with a queue of 10 kB before it", "tcp-retransmissions", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
 			overWire(Left, 150_000, Where(From(Right), Rate(100_000, 10_000)))},
 		{"slow-line", "100 kB/s with a queue that holds all", "", []string{"!tcp.analysis.lost_segment"},
 			overWire(Left, 100_000, Where(From(Right), Rate(100_000, 1_000_000)))},
@@ -108,11 +108,11 @@ func impaired() []*Scene {
 			overWire(Left, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
 		{"reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture", "tcp-out-of-order", []string{"tcp.analysis.duplicate_ack"},
 			overWire(Right, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
-		{"duplicated", "every tenth segment arrives twice", "tcp-duplicated", []string{retransmitted},
+		{"duplicated", "every tenth segment arrives twice", "", []string{retransmitted},
 			overWire(Left, 200_000, Where(down, every(10, 5, Duplicate)))},
 		{"duplicated-at-the-sender", "every tenth segment arrives twice, behind the capture", "", []string{"tcp.analysis.duplicate_ack"},
 			overWire(Right, 200_000, Where(down, every(10, 5, Duplicate)))},
-		{"delay-that-jumps", "an answer of 1.2 seconds of round trip after many of 10 ms: sent again for nothing", "tcp-spurious", []string{"tcp.analysis.spurious_retransmission"}, func(l *Lab) {
+		{"delay-that-jumps", "an answer of 1.2 seconds of round trip after many of 10 ms: sent again for nothing", "tcp-retransmissions", []string{"tcp.analysis.spurious_retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Delay(5 * time.Millisecond)
 			l.Wire.Apply(Where(down, Nth(Delay(1200*time.Millisecond), 9)))
@@ -121,9 +121,9 @@ func impaired() []*Scene {
 			l.talk(c, 12, 300)
 			l.ends(c)
 		}},
-		{"black-hole", "packets of more than 1400 bytes vanish", "mtu-black-hole", []string{retransmitted}, func(l *Lab) { blackHole(l, Right) }},
-		{"black-hole-at-the-receiver", "packets of more than 1400 bytes vanish, as the client sees it", "mtu-black-hole", []string{"tcp.analysis.lost_segment"}, func(l *Lab) { blackHole(l, Left) }},
-		{"black-hole-for-uploads", "packets of more than 1400 bytes vanish on their way to the server", "mtu-black-hole", []string{retransmitted}, func(l *Lab) {
+		{"black-hole", "packets of more than 1400 bytes vanish", "tcp-black-hole", []string{retransmitted}, func(l *Lab) { blackHole(l, Right) }},
+		{"black-hole-at-the-receiver", "packets of more than 1400 bytes vanish, as the client sees it", "tcp-black-hole", []string{"tcp.analysis.lost_segment"}, func(l *Lab) { blackHole(l, Left) }},
+		{"black-hole-for-uploads", "packets of more than 1400 bytes vanish on their way to the server", "tcp-black-hole", []string{retransmitted}, func(l *Lab) {
 			l.Wire.Apply(Hole(1400))
 			l.Server.Listen(l.Server.Addr(80), echoes)
 			c := l.Client.Dial(l.Server.Addr(80))
@@ -132,12 +132,12 @@ func impaired() []*Scene {
 			l.check(err)
 			l.Await(6, And(up, func(f *Frame) bool { return ipLength(f) > 1400 }))
 		}},
-		{"fragmentation-needed", "packets of more than 1400 bytes are refused by a router that says so", "icmp-fragmentation-needed", []string{"icmp.mtu=1400"}, func(l *Lab) {
+		{"fragmentation-needed", "packets of more than 1400 bytes are refused by a router that says so", "icmp-too-big", []string{"icmp.mtu=1400"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Wire.Apply(ToldHole(1400, routerV4.AsSlice(), routerV6.AsSlice()))
 			l.bulk(50_000)
 		}},
-		{"packet-too-big", "the same over IPv6", "icmp-packet-too-big", []string{"icmpv6.type=2"}, func(l *Lab) {
+		{"packet-too-big", "the same over IPv6", "icmp-too-big", []string{"icmpv6.type=2"}, func(l *Lab) {
 			l.IPv6()
 			l.Record(Recording{At: Right})
 			l.Wire.Apply(ToldHole(1400, routerV4.AsSlice(), routerV6.AsSlice()))
@@ -331,14 +331,14 @@ func endings() []*Scene {
 				l.Await(5, And(From(Right), FIN))
 			})(l)
 		}},
-		{"FIN-acknowledged-only", "the server closes, and the client's program never does", "tcp-fin-unanswered", []string{"tcp.flags.fin=1"},
+		{"FIN-acknowledged-only", "the server closes, and the client's program does not yet", "", []string{"tcp.flags.fin=1"},
 			afterTalk(Left, echoThen(5, func(c *net.TCPConn) { _ = c.Close() }), func(l *Lab, _ *net.TCPConn) {
 				l.AwaitArrival(1, And(From(Right), FIN))
 				l.AwaitArrival(1, acknowledgesFIN(Right))
 				time.Sleep(1500 * time.Millisecond) // the time is what the scene shows
 				l.marker()
 			})},
-		{"peer-vanished", "the server is gone: nothing is answered any more", "tcp-no-answer", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		{"peer-vanished", "the server is gone: nothing is answered any more", "tcp-unacknowledged", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			afterTalk(Left, echoes, func(l *Lab, c *net.TCPConn) {
 				l.Wire.Apply(Where(IsTCP, Drop))
 				_, err := c.Write(payload(400))
@@ -346,7 +346,7 @@ func endings() []*Scene {
 				l.Await(6+5, up)
 			})(l)
 		}},
-		{"keep-alive-unanswered", "the server is gone while the connection is idle", "tcp-no-answer", []string{"tcp.analysis.keep_alive", reset}, func(l *Lab) {
+		{"keep-alive-unanswered", "the server is gone while the connection is idle", "tcp-unacknowledged", []string{"tcp.analysis.keep_alive", reset}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(5432), echoes)
 			c := l.Client.Dial(l.Server.Addr(5432), keepAlive(2)...)
 			l.talk(c, 3, 400)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,7 +62,20 @@ func (p *Packet) Is(field, value string) bool {
 }
 
 // Capture is what tshark says of a capture file.
-type Capture struct{ Packets []Packet }
+type Capture struct {
+	Packets       []Packet
+	Conversations []Conversation // of TCP, one for each tcp.stream: -z conv,tcp
+}
+
+// Conversation is one line of -z conv,tcp. A and B are "address:port", also of IPv6.
+type Conversation struct {
+	A, B               string
+	FramesAB, FramesBA uint64
+}
+
+// conversationLine is such as "10.1.0.1:54526  <-> 10.1.0.2:80   23 27 kB   19 1747 bytes …". The frames
+// to A come first.
+var conversationLine = regexp.MustCompile(`^(\S+)\s+<->\s+(\S+)\s+(\d+) \d+ \S+\s+(\d+) `)
 
 // Read has tshark read a capture file. Its preferences are those that it comes with;
 // of the user's own it knows nothing.
@@ -69,7 +84,7 @@ func Read(t testing.TB, path string) *Capture {
 	testnet.NeedTools(t, "tshark")
 	busy <- struct{}{}
 	defer func() { <-busy }()
-	args := []string{"-n", "-r", path, "-T", "fields", "-E", "separator=|", "-E", "occurrence=a", "-E", "aggregator=,"}
+	args := []string{"-n", "-r", path, "-T", "fields", "-E", "separator=|", "-E", "occurrence=a", "-E", "aggregator=,", "-z", "conv,tcp"}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
@@ -82,7 +97,23 @@ func Read(t testing.TB, path string) *Capture {
 		t.Fatalf("tshark: %v\n%s", err, errs.String())
 	}
 	c := &Capture{}
-	for line := range strings.Lines(out.String()) {
+	packets, conversations, _ := strings.Cut(out.String(), "====")
+	for line := range strings.Lines(conversations) {
+		m := conversationLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		v := Conversation{A: m[1], B: m[2]}
+		for i, to := range []*uint64{&v.FramesBA, &v.FramesAB} {
+			n, err := strconv.ParseUint(m[3+i], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			*to = n
+		}
+		c.Conversations = append(c.Conversations, v)
+	}
+	for line := range strings.Lines(packets) {
 		values := strings.Split(strings.TrimSuffix(line, "\n"), "|")
 		if len(values) != len(fields) {
 			t.Fatalf("tshark gave %d fields, want %d: %q", len(values), len(fields), line)
