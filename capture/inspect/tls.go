@@ -292,7 +292,8 @@ func (e *Engine) endTLS(f *flow, c *connection) {
 			n.answers++
 		}
 	}
-	if c.app.serverHello || c.app.alerted || !e.waited(c.app.hello.at) {
+	// A RST is a failure of its own. A FIN is as good as the end of the wait.
+	if c.app.serverHello || c.app.alerted || c.rstSeen || !c.finSeen && !e.waited(c.app.hello.at) {
 		return
 	}
 	e.tls.silence++

@@ -29,6 +29,9 @@ func (e *Engine) segment(p *packet, f *flow, dir int) Marks {
 			e.joined.count(p)
 		}
 	}
+	if s.rst {
+		m |= Reset
+	}
 	c.packets++
 	e.tcp.Packets++
 	before := c.side[dir].nextSeq

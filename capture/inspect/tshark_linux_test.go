@@ -112,6 +112,8 @@ func differences(c *scenes.Capture, got *inspected) (all []string) {
 		check("first tcp.analysis.initial_rtt", inspect.HandshakeDone, rtt)
 		if rtt {
 			measured[stream] = true
+		}
+		if rtt && !p.Is("tcp.flags.reset", "1") { // refused: there was no handshake
 			handshakes = append(handshakes, number(p.Get("tcp.analysis.initial_rtt")))
 		}
 		dns := p.Has("dns.id") && !quoted(p)
@@ -266,12 +268,16 @@ func differentDNS(c *scenes.Capture, r *inspect.Report) (all []string) {
 // ends and the packets each way.
 func differentConversations(c *scenes.Capture, r *inspect.Report) (all []string) {
 	want, got := make(map[string]int), make(map[string]int)
+	isTCP := make(map[string]bool)
 	for _, v := range c.Conversations {
-		want[conversation(v.A, v.B, v.FramesAB, v.FramesBA)]++
+		ends, packets := conversation(v.A, v.B, v.FramesAB, v.FramesBA)
+		isTCP[ends] = true
+		want[ends+": "+packets]++
 	}
 	for _, v := range r.Talkers.Conversations {
-		if v.Protocol == "TCP" {
-			got[conversation(v.A, v.B, v.PacketsAB, v.PacketsBA)]++
+		// The protocol of a conversation may be one over TCP.
+		if ends, packets := conversation(v.A, v.B, v.PacketsAB, v.PacketsBA); isTCP[ends] {
+			got[ends+": "+packets]++
 		}
 	}
 	if !maps.Equal(want, got) {
@@ -280,10 +286,10 @@ func differentConversations(c *scenes.Capture, r *inspect.Report) (all []string)
 	return all
 }
 
-func conversation(a, b string, ab, ba uint64) string {
-	a, b = strings.NewReplacer("[", "", "]", "").Replace(a), strings.NewReplacer("[", "", "]", "").Replace(b)
-	if a > b {
+func conversation(a, b string, ab, ba uint64) (ends, packets string) {
+	plain := strings.NewReplacer("[", "", "]", "")
+	if a, b = plain.Replace(a), plain.Replace(b); a > b {
 		a, b, ab, ba = b, a, ba, ab
 	}
-	return fmt.Sprintf("%s > %s: %d and %d", a, b, ab, ba)
+	return a + " > " + b, fmt.Sprintf("%d and %d", ab, ba)
 }
