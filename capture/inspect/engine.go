@@ -59,7 +59,7 @@ func NewEngine(o Options) *Engine {
 		services: make(map[serviceKey]*service), talk: newTalkers(),
 	}
 	e.tls.names, e.http.hosts = make(map[tlsKey]*tlsName), make(map[httpKey]*httpHost)
-	e.flows = newFlowTable(o.MaxFlows, e.endFlow)
+	e.flows, e.told = newFlowTable(o.MaxFlows, e.endFlow), o.Lost
 	return e
 }
 

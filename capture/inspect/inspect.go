@@ -7,7 +7,7 @@ import (
 // The bounds of an Engine unless Options say otherwise.
 const (
 	DefaultTop      = 10
-	DefaultMaxFlows = 200_000
+	DefaultMaxFlows = 100_000
 )
 
 // Options say how an Engine works.
@@ -15,6 +15,7 @@ type Options struct {
 	Top      int // entries of a list, DefaultTop when 0
 	MaxFlows int // flows that are held at the same time, DefaultMaxFlows when 0
 	Filter   filter.Set
+	Lost     Losses // what else is known to be lost, from the record of a session
 	// Observe is called for every packet with what it was marked as, when it is not nil: for
 	// tests, which compare the marks with those of other tools.
 	Observe func(number uint64, marks Marks)
@@ -46,6 +47,5 @@ const (
 	DNSQuery      // also a repeated one
 	DNSAnswer
 	DNSError  // an answer with a response code other than 0
-	Failure   // the packet shows one of Report.Failures
 	Duplicate // the packet is there twice
 )

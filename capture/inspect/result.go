@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -71,13 +72,6 @@ func (t *tally) finding(id string, severity Severity, unit, title, filter, meani
 // Losses is what is known of packets that the capture did not get.
 type Losses struct {
 	ByKernel, ByInterface, ByFile uint64
-}
-
-// Lost tells the engine what the record of the session says was lost.
-func (e *Engine) Lost(l Losses) {
-	e.told.ByKernel += l.ByKernel
-	e.told.ByInterface += l.ByInterface
-	e.told.ByFile += l.ByFile
 }
 
 // qualityFindings say whether the capture is complete.
@@ -210,3 +204,5 @@ func (e *Engine) reportHTTP() HTTP {
 	r.Hosts = r.Hosts[:min(len(r.Hosts), e.o.Top)]
 	return r
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -110,11 +110,8 @@ func (e *Engine) addToService(f *flow, c *connection) {
 	s.Connections++
 	s.Packets += c.packets
 	s.Resets += uint64(c.resets)
-	for what, n := range map[*uint64]bool{&s.Joined: c.joined, &s.ReusedPorts: c.reused} {
-		if n {
-			*what++
-		}
-	}
+	s.Joined += count(c.joined)
+	s.ReusedPorts += uint64(c.reused)
 	s.Begun += count(!c.joined)
 	s.Established += count(c.established)
 	s.Refused += count(c.refused)

@@ -112,7 +112,7 @@ type connection struct {
 	resetIdle           int64 // since the packet before
 	resetAfterFIN       bool
 	finSeen, rstSeen    bool
-	reused              bool
+	reused              uint32
 	packets             uint64
 	lastAt              int64
 	firstPacket         sighting
@@ -170,16 +170,12 @@ func (s *segment) control() bool { return s.syn || s.fin || s.rst }
 func after(a, b uint32) bool { return int32(a-b) > 0 }
 
 // isNewConnection reports whether a SYN begins a connection of its own on a flow that
-// had one.
-func (c *connection) isNewConnection(s *segment, dir int) bool {
+// had one. reused is also true of a SYN/ACK that does not belong to the connection; it
+// begins none, as its SYN has not been captured.
+func (c *connection) isNewConnection(s *segment, dir int) (begins, reused bool) {
 	me := &c.side[dir]
-	if !s.syn || !me.baseSet {
-		return false
-	}
-	if !s.isAck {
-		return s.seq != me.base || c.finSeen || c.rstSeen
-	}
-	return s.seq != me.base
+	reused = s.syn && me.baseSet && s.seq != me.base
+	return reused && !s.isAck, reused
 }
 
 // analyze marks a segment, and remembers what the next ones are compared with.
@@ -217,8 +213,9 @@ func (c *connection) analyze(s *segment, dir int, at int64) (m Marks) {
 		me.dupAcks = 0
 	}
 	if peer.maxAck != 0 && s.isAck && after(s.ack, peer.maxAck) {
-		// Acknowledged before it was seen. It is told once for one gap.
-		if peer.maxAck > peer.nextSeq {
+		// Acknowledged before it was seen. It is told once for one gap, also where the
+		// other side has sent nothing but ACKs since.
+		if after(peer.nextSeq, peer.maxAck) {
 			peer.maxAck = peer.nextSeq
 			m |= AckLostSegment
 		} else {
@@ -288,7 +285,7 @@ func (c *connection) again(s *segment, me, peer *side, at int64, m Marks) Marks 
 	if !behind {
 		return 0
 	}
-	if peer.dupAcks >= 2 && peer.lastAck == s.seq && at-peer.ackAt < fastRetransmissionWithin {
+	if (peer.dupAcks >= 2 || peer.dupAcks < 0) && peer.lastAck == s.seq && at-peer.ackAt < fastRetransmissionWithin {
 		return Retransmission | FastRetransmission
 	}
 	within := c.rtt
@@ -328,7 +325,9 @@ func (c *connection) handshake(s *segment, dir int, at int64) (done bool) {
 	switch {
 	case s.syn:
 		me.firstAck, me.syn = true, true
-		me.scale = s.scale
+		if s.scale != scaleUnknown {
+			me.scale = s.scale
+		}
 		if s.mss != 0 && (me.mss == 0 || s.mss < me.mss) {
 			me.mss = s.mss
 		}
@@ -336,7 +335,7 @@ func (c *connection) handshake(s *segment, dir int, at int64) (done bool) {
 			c.synAt = at
 		}
 		// Without the option in both SYNs nobody scales: RFC 7323, 2.2.
-		if s.isAck && (s.scale == scaleUnknown || peer.syn && peer.scale == scaleUnknown) {
+		if s.scale == scaleUnknown || peer.scale == scaleNone {
 			me.scale, peer.scale = scaleNone, scaleNone
 		}
 	case s.isAck:

@@ -13,10 +13,12 @@ func (e *Engine) segment(p *packet, f *flow, dir int) Marks {
 		c.init()
 	}
 	var m Marks
-	if c.begun && c.isNewConnection(s, dir) {
-		e.restart(p, f, dir)
+	if begins, reused := c.isNewConnection(s, dir); c.begun && reused {
+		if begins {
+			e.restart(p, f, dir)
+		}
 		m |= ReusedPorts
-		c.reused = true
+		c.reused++
 		e.tcp.ReusedPorts++
 	}
 	here := sighting{p.at, p.number}

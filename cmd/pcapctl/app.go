@@ -30,6 +30,7 @@ type app struct {
 	settings settings
 	output   output
 	log      logger
+	inspects bool // create says at the end what the capture shows
 	quiet    bool
 	verbose  bool
 	debug    bool
@@ -98,7 +99,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
-		a.uploadCommand(), a.workerCommand())
+		a.uploadCommand(), a.inspectCommand(), a.workerCommand())
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)
