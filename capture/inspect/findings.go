@@ -223,7 +223,11 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 		return fmt.Sprintf("data of the %s is not acknowledged any more: %s with %s, sent again %d times over up to %s", side, n, at, p.packets, duration(p.most)),
 			values{"retransmissions": float64(p.packets), "longestSeconds": seconds(p.most), "byServer": float64(p.of)}
 	case kindBlackHole:
-		return fmt.Sprintf("large segments of the %s do not come through: %s with %s, %d bytes are sent again and never acknowledged, while up to %d are", side, n, at, p.most, p.sum),
+		passing := "none that long was"
+		if p.sum > 0 {
+			passing = fmt.Sprintf("up to %d bytes were", p.sum)
+		}
+		return fmt.Sprintf("large segments of the %s do not come through: %s with %s, up to %d bytes are never acknowledged, while %s", side, n, at, p.most, passing),
 			values{"retransmissions": float64(p.packets), "lostBytes": float64(p.most), "passingBytes": float64(p.sum), "byServer": float64(p.of)}
 	case kindFINSilent:
 		return fmt.Sprintf("a FIN is never acknowledged: %s with %s", n, at), nil
@@ -232,11 +236,11 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 	case kindOutOfOrder:
 		return fmt.Sprintf("%s of %d with data came out of order at %s (%.1f%%)", n, p.of, at, percent(p.count, p.of)), values{"of": float64(p.of), "percent": percent(p.count, p.of)}
 	case kindZeroWindow:
-		who := "clients"
+		who := "clients of " + at + " do not read fast enough: their"
 		if p.of*2 > p.count {
-			who = "the server"
+			who = at + " does not read fast enough: its"
 		}
-		return fmt.Sprintf("%s of %s do not keep up: their window was closed for %s in all, told by %s", who, at, duration(p.sum), n), values{"closedSeconds": seconds(p.sum), "byServer": float64(p.of)}
+		return fmt.Sprintf("%s window was closed for %s in all, told by %s", who, duration(p.sum), n), values{"closedSeconds": seconds(p.sum), "byServer": float64(p.of)}
 	case kindDNSSilent:
 		return fmt.Sprintf("the DNS server %s did not answer %s%s", server, n, forNames(p.names)), nil
 	case kindDNSServFail:

@@ -175,6 +175,12 @@ func (s Severity) color() string {
 	return blue
 }
 
+// How many findings are told in full, and how many by their title.
+const (
+	maxTold   = 8
+	maxTitles = 40
+)
+
 func (p *paper) findings(heading string, list []Finding, none string) {
 	p.heading(heading)
 	if len(list) == 0 {
@@ -182,8 +188,15 @@ func (p *paper) findings(heading string, list []Finding, none string) {
 		return
 	}
 	for i, f := range list {
+		if i == maxTitles {
+			p.wrap("   ", "   ", fmt.Sprintf("… and %d more: -o json has them all", len(list)-i))
+			break
+		}
 		number := fmt.Sprintf("%2d ", i+1)
 		p.wrapIn(f.Severity.color(), number, "   ", fmt.Sprintf("%s: %s", f.Severity, f.Title))
+		if i >= maxTold {
+			continue
+		}
 		p.wrap("     ", "     ", f.where())
 		p.wrap("     ", "     ", "means: "+f.Meaning)
 		if f.Next != "" {
