@@ -28,6 +28,7 @@ type service struct {
 	limits                    [2]limits // of to and back
 	retransAt, retransLast    sighting
 	oooAt, oooLast            sighting
+	resent, overtaken         uint64 // see order
 	zeroAt, zeroLast          sighting
 	retransClients            problem // only its others are used
 	trouble                   uint64
@@ -193,8 +194,10 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	s.KeepAliveAcks += uint64(d.keepAliveAcks)
 	s.zero += d.zeroTotal
 	s.retransClients.with(f.key.from(e.clientDir(f, c)).addr)
-	span(&s.retransAt, &s.retransLast, d.retransAt, d.retransLast)
-	span(&s.oooAt, &s.oooLast, d.oooAt, d.oooLast)
+	s.resent += uint64(d.order.resent)
+	s.overtaken += uint64(d.order.overtaken)
+	span(&s.retransAt, &s.retransLast, d.order.resentFirst, d.order.resentLast)
+	span(&s.oooAt, &s.oooLast, d.order.overtakenFirst, d.order.overtakenLast)
 	span(&s.zeroAt, &s.zeroLast, d.zeroFirst, d.zeroLast)
 	peer := &c.side[1-dir]
 	l.data += d.dataPackets

@@ -1,4 +1,4 @@
-package scenes
+package netlab
 
 import (
 	"context"
@@ -328,7 +328,7 @@ func (h *Host) Live(cooked pcapfile.LinkType, format string, on ...string) (stop
 		"target":"/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm1",
 		"storageLocation":{"filePath":"%s/scene.%s"}}}`, dir, format))
 	l.check(err)
-	config, err := request.NewConfig(req, request.Host{GOOS: "linux", Name: "host", CapturesDir: dir, Now: time.Now(), Application: "scenes"})
+	config, err := request.NewConfig(req, request.Host{GOOS: "linux", Name: "host", CapturesDir: dir, Now: time.Now(), Application: "netlab"})
 	l.check(err)
 	var session *capture.Session
 	h.Do(func() {

@@ -1,4 +1,4 @@
-// Package scenes gives tests captures whose cause is known: conversations of the
+// Package netlab gives tests captures whose cause is known: conversations of the
 // kernel's own TCP and UDP between two network namespaces, over a wire that loses,
 // delays, reorders or refuses what it is told to.
 //
@@ -7,5 +7,5 @@
 // and a [Wire] carries their frames by rules. It also records, at one of its ends,
 // what that end's interface sent and received.
 //
-// [All] is the table of the scenes; [Read] is what tshark says of a capture.
-package scenes
+// [Scenes] is the table of the scenes; [Read] is what tshark says of a capture.
+package netlab

@@ -1,4 +1,4 @@
-package scenes
+package netlab
 
 import (
 	"errors"
@@ -30,8 +30,8 @@ func (s *Scene) Make(t testing.TB) []byte {
 	return l.finish()
 }
 
-// All are the scenes. Their names are different.
-func All() []*Scene {
+// Scenes are all there are. Their names are different.
+func Scenes() []*Scene {
 	return slices.Concat(healthy(), recordings(), impaired(), endings(), windows(), unreachable(), names(), applications())
 }
 

@@ -12,31 +12,9 @@ import (
 	"testing"
 
 	"pcapctl/capture/inspect"
-	"pcapctl/capture/inspect/scenes"
+	"pcapctl/capture/inspect/netlab"
 	"pcapctl/capture/pcapfile"
 )
-
-// tcpMarks are the marks of TCP and the fields of tshark that mean the same.
-var tcpMarks = []struct {
-	mark  inspect.Marks
-	field string
-}{
-	{inspect.Retransmission, "tcp.analysis.retransmission"},
-	{inspect.FastRetransmission, "tcp.analysis.fast_retransmission"},
-	{inspect.SpuriousRetransmission, "tcp.analysis.spurious_retransmission"},
-	{inspect.OutOfOrder, "tcp.analysis.out_of_order"},
-	{inspect.DuplicateAck, "tcp.analysis.duplicate_ack"},
-	{inspect.LostSegment, "tcp.analysis.lost_segment"},
-	{inspect.AckLostSegment, "tcp.analysis.ack_lost_segment"},
-	{inspect.ZeroWindow, "tcp.analysis.zero_window"},
-	{inspect.ZeroWindowProbe, "tcp.analysis.zero_window_probe"},
-	{inspect.ZeroWindowProbeAck, "tcp.analysis.zero_window_probe_ack"},
-	{inspect.WindowFull, "tcp.analysis.window_full"},
-	{inspect.WindowUpdate, "tcp.analysis.window_update"},
-	{inspect.KeepAlive, "tcp.analysis.keep_alive"},
-	{inspect.KeepAliveAck, "tcp.analysis.keep_alive_ack"},
-	{inspect.ReusedPorts, "tcp.analysis.reused_ports"},
-}
 
 // inspected is what this package says of a capture.
 type inspected struct {
@@ -79,13 +57,16 @@ func inspectFile(t testing.TB, path string) *inspected {
 
 // differences compares what tshark and this package say of a capture, packet by packet
 // and in total.
-func differences(c *scenes.Capture, got *inspected) (all []string) {
+func differences(c *netlab.Capture, got *inspected) (all []string) {
 	differ := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if len(c.Packets) != len(got.marks) {
 		differ("tshark sees %d packets, inspect %d", len(c.Packets), len(got.marks))
 		return all
 	}
-	streams, measured := make(map[string]bool), make(map[string]bool)
+	streams := make(map[string]bool)
+	rtts, shown := make(map[string]float64), make(map[string]int) // by stream; and in which packet first
+	done, last := make(map[string]int), make(map[string]int)
+	refused := make(map[string]bool)
 	var handshakes []float64
 	total := make(map[string]uint64)
 	for i := range c.Packets {
@@ -99,7 +80,7 @@ func differences(c *scenes.Capture, got *inspected) (all []string) {
 			}
 		}
 		tcp := p.Has("tcp.stream") && !quoted(p)
-		for _, f := range tcpMarks {
+		for _, f := range tsharkMarks {
 			check(f.field, f.mark, tcp && p.Has(f.field))
 		}
 		check("tcp.flags.reset", inspect.Reset, tcp && p.Is("tcp.flags.reset", "1"))
@@ -108,18 +89,31 @@ func differences(c *scenes.Capture, got *inspected) (all []string) {
 		if tcp {
 			streams[stream] = true
 		}
-		rtt := tcp && p.Has("tcp.analysis.initial_rtt") && !measured[stream]
-		check("first tcp.analysis.initial_rtt", inspect.HandshakeDone, rtt)
-		if rtt {
-			measured[stream] = true
-		}
-		if rtt && !p.Is("tcp.flags.reset", "1") { // refused: there was no handshake
-			handshakes = append(handshakes, number(p.Get("tcp.analysis.initial_rtt")))
+		if tcp {
+			last[stream] = i + 1
+			if v := p.Get("tcp.analysis.initial_rtt"); v != "" && shown[stream] == 0 {
+				rtts[stream], shown[stream] = number(v), i+1
+				refused[stream] = p.Is("tcp.flags.reset", "1")
+			}
+			if m&inspect.HandshakeDone != 0 {
+				done[stream] = i + 1
+			}
 		}
 		dns := p.Has("dns.id") && !quoted(p)
 		check("dns query", inspect.DNSQuery, dns && p.Is("dns.flags.response", "0"))
 		check("dns answer", inspect.DNSAnswer, dns && p.Is("dns.flags.response", "1"))
 		check("dns.flags.rcode", inspect.DNSError, dns && p.Is("dns.flags.response", "1") && !p.Is("dns.flags.rcode", "0"))
+	}
+	// tshark shows the round trip with the packet that ends the handshake or, if that acknowledges
+	// nothing that was seen, with one behind it.
+	for stream := range last {
+		d, first := done[stream], shown[stream]
+		if d != first && (d == 0 || first == 0 && last[stream] != d || first != 0 && first < d) {
+			differ("tcp.stream %s: tcp.analysis.initial_rtt is first in packet %d of tshark, and the handshake ends with packet %d here", stream, first, d)
+		}
+		if first != 0 && !refused[stream] { // there is no handshake with who refuses
+			handshakes = append(handshakes, rtts[stream])
+		}
 	}
 	r := got.report
 	for _, f := range []struct {
@@ -148,7 +142,7 @@ func differences(c *scenes.Capture, got *inspected) (all []string) {
 
 // quoted reports whether a packet is an ICMP error: what tshark says of TCP and DNS is
 // then of the packet that it quotes.
-func quoted(p *scenes.Packet) bool { return p.Has("icmp.type") || p.Has("icmpv6.type") }
+func quoted(p *netlab.Packet) bool { return p.Has("icmp.type") || p.Has("icmpv6.type") }
 
 func number(s string) float64 {
 	f, err := strconv.ParseFloat(s, 64)
@@ -207,7 +201,7 @@ func differentPercentiles(what string, values []float64, got inspect.Latency) (a
 
 // differentDNS compares the totals of DNS. tshark's dns.response_to is what belongs to
 // a query, dns.retransmit_request a query that is repeated.
-func differentDNS(c *scenes.Capture, r *inspect.Report) (all []string) {
+func differentDNS(c *netlab.Capture, r *inspect.Report) (all []string) {
 	var queries, repeated, answers, nxdomain, servfail, refused, other, truncated uint64
 	var times []float64
 	for i := range c.Packets {
@@ -266,7 +260,7 @@ func differentDNS(c *scenes.Capture, r *inspect.Report) (all []string) {
 
 // differentConversations compares the TCP conversations with tshark -z conv,tcp: their
 // ends and the packets each way.
-func differentConversations(c *scenes.Capture, r *inspect.Report) (all []string) {
+func differentConversations(c *netlab.Capture, r *inspect.Report) (all []string) {
 	want, got := make(map[string]int), make(map[string]int)
 	isTCP := make(map[string]bool)
 	for _, v := range c.Conversations {

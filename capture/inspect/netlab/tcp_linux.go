@@ -1,4 +1,4 @@
-package scenes
+package netlab
 
 import (
 	"context"
@@ -106,7 +106,7 @@ func impaired() []*Scene {
 			overWire(Left, 300_000, Where(down, every(20, 10, Late(2*time.Millisecond))))},
 		{"reordered-a-lot", "every tenth segment arrives 20 ms late", "tcp-out-of-order", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
 			overWire(Left, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
-		{"reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture", "tcp-out-of-order", []string{"tcp.analysis.duplicate_ack"},
+		{"reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture: what is sent again for that is all there is to see", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack"},
 			overWire(Right, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
 		{"duplicated", "every tenth segment arrives twice", "", []string{retransmitted},
 			overWire(Left, 200_000, Where(down, every(10, 5, Duplicate)))},
@@ -162,7 +162,8 @@ func blackHole(l *Lab, at End) {
 	l.talk(c, 1, 200)
 	_, err := c.Write(payload(200))
 	l.check(err)
-	l.Await(6, And(down, func(f *Frame) bool { return ipLength(f) > 1400 }))
+	l.Await(6, And(down, func(f *Frame) bool { return ipLength(f) > 1400 })) // the first two, and what replaces them
+	l.marker()
 }
 
 // tail loses the segment that ends after so many bytes of a direction, once.

@@ -1,4 +1,4 @@
-package scenes
+package netlab
 
 import (
 	"encoding/binary"
@@ -38,7 +38,7 @@ func (r *recorder) begin(how Recording) {
 		r.Snap = pcapfile.MaxSnapLen
 	}
 	if r.Format == pcapfile.NG {
-		r.file = pcapfile.AppendSection(nil, &pcapfile.Section{Application: "scenes"})
+		r.file = pcapfile.AppendSection(nil, &pcapfile.Section{Application: "netlab"})
 		r.file = pcapfile.AppendInterface(r.file, &pcapfile.Interface{Name: "eth0", LinkType: r.Link, SnapLen: uint32(r.Snap)})
 		return
 	}

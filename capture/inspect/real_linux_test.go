@@ -6,13 +6,13 @@ import (
 	"sync"
 	"testing"
 
-	"pcapctl/capture/inspect/scenes"
+	"pcapctl/capture/inspect/netlab"
 	"pcapctl/capture/testnet"
 )
 
-// TestScenes makes captures of conversations whose fault is known, and compares what
+// TestRealStacks makes captures of conversations whose fault is known, and compares what
 // is said of them with that and with tshark.
-func TestScenes(t *testing.T) {
+func TestRealStacks(t *testing.T) {
 	testnet.Need(t, "ip", "nft", "tshark")
 	dir := t.TempDir()
 	if keep := os.Getenv("PCAPCTL_KEEP_SCENES"); keep != "" {
@@ -23,7 +23,7 @@ func TestScenes(t *testing.T) {
 	const atOnce = 16
 	var wg sync.WaitGroup
 	free := make(chan struct{}, atOnce)
-	for _, s := range scenes.All() {
+	for _, s := range netlab.Scenes() {
 		free <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-free }()
@@ -56,13 +56,13 @@ func TestScenes(t *testing.T) {
 
 // play makes the capture of a scene, and what tshark says of it. A machine that is
 // busy for long makes another capture than it was meant to be; then it is made again.
-func play(t *testing.T, s *scenes.Scene, path string) *scenes.Capture {
+func play(t *testing.T, s *netlab.Scene, path string) *netlab.Capture {
 	const tries = 4
 	for try := 1; ; try++ {
 		if err := os.WriteFile(path, s.Make(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c := scenes.Read(t, path)
+		c := netlab.Read(t, path)
 		err := s.Check(c)
 		if err == nil {
 			return c
