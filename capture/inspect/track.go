@@ -16,6 +16,8 @@ func (e *Engine) segment(p *packet, f *flow, dir int) Marks {
 	if begins, reused := c.isNewConnection(s, dir); c.begun && reused {
 		if begins {
 			e.restart(p, f, dir)
+		} else {
+			c.side[dir].base = s.seq // the same SYN/ACK again is not told again
 		}
 		m |= ReusedPorts
 		c.reused++
@@ -95,7 +97,9 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplica
 			switch {
 			case c.established || c.joined && c.packets > 1:
 				c.reset = true
-			case c.syns > 0 && c.synAcks == 0 && int(c.client) != dir:
+			case c.syns > 0 && c.synAcks == 0 && int(c.client) != dir && s.isAck:
+				// RFC 9293, 3.10.7.1: it acknowledges the SYN. One without ACK is late, of
+				// the connection that had the ports before.
 				c.refused = true
 			}
 		}
@@ -109,6 +113,9 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplica
 		}
 		if !duplicate {
 			c.synAcks++
+		}
+		if !c.established { // a RST before it did not end the connection
+			c.rstSeen, c.refused = false, false
 		}
 		c.lastSynAck = here
 		if c.synAt != 0 && c.serverRTT == 0 {

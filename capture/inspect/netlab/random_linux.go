@@ -20,7 +20,7 @@ func Random(seed uint64) *Scene {
 
 func playRandom(l *Lab, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // it has to come out the same again
-	chance := func(most float64) float64 { return most * r.Float64() * r.Float64() }
+	chance := func(most float64) float64 { return most * r.Float64() }
 	l.Record(Recording{At: End(r.IntN(2))})
 	l.Delay(time.Duration(r.IntN(20_000)) * time.Microsecond)
 	for _, e := range []End{Left, Right} {
@@ -40,7 +40,7 @@ func playRandom(l *Lab, seed uint64) {
 	}
 	var work sync.WaitGroup
 	for i := range 3 + r.IntN(4) {
-		port := uint16(6000 + i)
+		port := uint16(20_000 + i) // of no protocol that tshark would look for
 		client, server := r.IntN(len(clients)), r.IntN(len(servers))
 		bytes, buffer, reuse := 1+r.IntN(120_000), 4000+r.IntN(60_000), r.IntN(3) == 0
 		l.Server.Listen(l.Server.Addr(port), func(c *net.TCPConn) {
