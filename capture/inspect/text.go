@@ -54,7 +54,7 @@ const (
 
 // paint colours a text that has been made safe.
 func (p *paper) paint(color, text string) string {
-	if !p.Color || text == "" {
+	if !p.Color || color == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + color + "m" + text + "\x1b[0m"
@@ -518,7 +518,12 @@ func (p *paper) when(r *Report) {
 	end := r.Timeline.Start.Add(time.Duration(float64(len(steps)) * r.Timeline.StepSeconds * float64(time.Second)))
 	shown := min(columns, len(steps))
 	from, to := clock(r.Timeline.Start), clock(end)
-	p.line("  " + strings.Repeat(" ", label-2) + p.paint(faint, from+strings.Repeat(" ", max(1, shown-len(from)-len(to)))+to))
+	axis := from + strings.Repeat(" ", max(1, shown-len(from)-len(to))) + to
+	if indent := strings.Repeat(" ", label); width(axis) <= p.Width-label {
+		p.line(indent + p.paint(faint, axis))
+	} else {
+		p.line("  " + p.paint(faint, axis))
+	}
 }
 
 func (p *paper) limits(r *Report) {
