@@ -54,7 +54,7 @@ var (
 
 // busy holds one for each that works the processors: making namespaces and running
 // tshark. The kernel's timers in other scenes would run out meanwhile.
-var busy = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+var busy = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // newLab makes the hosts and the wire. Nothing is on the wire until a scene sends
 // something: there is no neighbour discovery of addresses, and no router solicitation.

@@ -358,12 +358,6 @@ func (h *Host) Live(cooked pcapfile.LinkType, format string, on ...string) (stop
 	}
 }
 
-// linger0 makes the end of a connection a RST.
-func (l *Lab) linger0(c *net.TCPConn) {
-	l.Helper()
-	l.check(c.SetLinger(0))
-}
-
 // keepAlive has the kernel probe an idle connection after a second, every second, count times.
 func keepAlive(count int) []option {
 	return []option{
