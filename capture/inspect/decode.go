@@ -117,6 +117,8 @@ type packet struct {
 	encaps [maxEncaps]encap
 	depth  int
 	cut    bool // bytes are missing in the file
+
+	duplicate bool // it has just been seen: see Engine.isDuplicate
 }
 
 // decoder looks into packets with gopacket's parser. Its layers are wrapped: they tell

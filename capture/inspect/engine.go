@@ -135,7 +135,7 @@ func (e *Engine) look(p *packet) (m Marks) {
 	if p.fragment {
 		e.fragment(p, via)
 	}
-	if e.isDuplicate(p) {
+	if p.duplicate = e.isDuplicate(p); p.duplicate {
 		m |= Duplicate
 	}
 	k, dir := keyOf(p, via)

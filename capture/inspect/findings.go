@@ -46,9 +46,9 @@ const (
 	kindDNSSlow
 	kindHTTP4xx
 	kindZeroWindow
+	kindFINSilent
 	kindRetransmissions
 	kindOutOfOrder
-	kindFINSilent
 	kindRedirect
 	kinds
 )
@@ -220,7 +220,11 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 				plural(uint64(p.sum)/max(p.count, 1), "byte"), duration(p.most)),
 			values{"payloadBytes": float64(p.sum), "longestIdleSeconds": seconds(p.most), "byServer": float64(p.key.extra)}
 	case kindDead:
-		return fmt.Sprintf("data of the %s is not acknowledged any more: %s with %s, sent again %d times over up to %s", side, n, at, p.packets, duration(p.most)),
+		what := "data of the %s is not acknowledged any more: %s with %s, sent again %d times over up to %s"
+		if p.sum > 0 && uint64(p.sum) == p.packets {
+			what = "keep-alives of the %s are not answered any more: %s with %s, %d of them over up to %s"
+		}
+		return fmt.Sprintf(what, side, n, at, p.packets, duration(p.most)),
 			values{"retransmissions": float64(p.packets), "longestSeconds": seconds(p.most), "byServer": float64(p.of)}
 	case kindBlackHole:
 		passing := "none that long was"
@@ -351,15 +355,15 @@ func (p *problem) displayFilter() string {
 		}
 		return "tcp.flags.reset==1 && !(tcp.completeness & 16) && " + side
 	case kindDead:
-		return "tcp.analysis.retransmission && " + both
+		return "(tcp.analysis.retransmission || tcp.analysis.keep_alive) && " + both
 	case kindBlackHole:
 		return fmt.Sprintf("(tcp.analysis.retransmission || tcp.analysis.lost_segment) && tcp.len>=%d && %s", blackHoleFrom, both)
 	case kindFINSilent:
 		return "tcp.flags.fin==1 && " + both
 	case kindRetransmissions:
-		return "tcp.analysis.retransmission && " + both
+		return "(tcp.analysis.retransmission || tcp.analysis.out_of_order) && " + both
 	case kindOutOfOrder:
-		return "tcp.analysis.out_of_order && " + both
+		return "(tcp.analysis.out_of_order || tcp.analysis.retransmission) && " + both
 	case kindZeroWindow:
 		return "tcp.analysis.zero_window && " + both
 	case kindDNSSilent:

@@ -9,7 +9,8 @@ func (c *connection) unanswered(f *flow) bool {
 const (
 	blackHoleFrom   = 500                // bytes of a segment that is called large
 	blackHoleTries  = 2                  // retransmissions of it
-	deadTries       = 3                  // retransmissions of any segment without an answer
+	deadTries       = 3                  // retransmissions of any segment without an answer, or keep-alives
+	finTries        = 2                  // retransmissions of a FIN
 	zeroWindowFrom  = int64(100_000_000) // closed for so long, in nanoseconds
 	lossFrom        = 3                  // retransmissions
 	lossPercent     = 0.5                // of the packets with payload
@@ -82,7 +83,7 @@ func (e *Engine) judge(f *flow, c *connection) bool {
 	}
 	for dir := range c.side {
 		// Each side's FIN has to be acknowledged; a RST does as well.
-		if d := &c.side[dir]; d.fin && !d.finAcked && d.finAgain > 0 && !c.rstSeen {
+		if d := &c.side[dir]; d.fin && !d.finAcked && d.finAgain >= finTries && !c.rstSeen {
 			p := e.problems.get(problemKey{kind: kindFINSilent, at: at, via: via, extra: uint32(count(dir == server))})
 			p.count++
 			p.seen(d.finAt, sighting{c.lastAt, f.lastNo})
@@ -126,7 +127,19 @@ func (e *Engine) blackHole(f *flow, c *connection, one func(kind, sighting, sigh
 func (e *Engine) dead(f *flow, c *connection, one func(kind, sighting, sighting) *problem) bool {
 	for dir := range c.side {
 		d := &c.side[dir]
-		if d.stuckCount < deadTries || c.lastFromPeer[1-dir] > d.stuckFirst.at || f.packets[1-dir] == 0 {
+		if f.packets[1-dir] == 0 {
+			continue
+		}
+		// Who gives up after keep-alives sends a RST: tcp_keepalive_timer of Linux.
+		if n := d.asked; n >= deadTries || n >= deadTries-1 && c.rstSeen && int(c.resetDir) == dir {
+			p := one(kindDead, d.askedFirst, d.askedLast)
+			p.packets += uint64(n)
+			p.sum += int64(n)
+			p.most = max(p.most, d.askedLast.at-d.askedFirst.at)
+			p.of = count(dir == e.serverDir(f, c))
+			return true
+		}
+		if d.stuckCount < deadTries || c.lastFromPeer[1-dir] > d.stuckFirst.at {
 			continue
 		}
 		p := one(kindDead, d.stuckFirst, d.stuckLast)
@@ -176,12 +189,14 @@ func (e *Engine) endServices() {
 			}
 			return p
 		}
-		if all := s.toSeq + s.backSeq; s.loss >= lossFrom && float64(s.loss) >= float64(all)*lossPercent/100 {
-			p := get(kindRetransmissions, s.retransAt, s.retransLast, s.Retransmissions)
+		// Of more overtaken than resent segments the latter are a consequence: three duplicate
+		// ACKs make the sender repeat what is only late.
+		if all := s.toSeq + s.backSeq; s.resent >= lossFrom && s.resent >= s.overtaken && float64(s.resent) >= float64(all)*lossPercent/100 {
+			p := get(kindRetransmissions, s.retransAt, s.retransLast, s.resent)
 			p.of = all
 		}
-		if all := s.toSeq + s.backSeq; s.OutOfOrder >= outOfOrderFrom && float64(s.OutOfOrder) >= float64(all)*lossPercent/100 {
-			get(kindOutOfOrder, s.oooAt, s.oooLast, s.OutOfOrder).of = all
+		if all := s.toSeq + s.backSeq; s.overtaken >= outOfOrderFrom && float64(s.overtaken) >= float64(all)*lossPercent/100 {
+			get(kindOutOfOrder, s.oooAt, s.oooLast, s.overtaken).of = all
 		}
 		if s.ZeroWindows > 0 && s.zero >= zeroWindowFrom {
 			p := get(kindZeroWindow, s.zeroAt, s.zeroLast, s.ZeroWindows)

@@ -28,10 +28,10 @@ type service struct {
 	limits                    [2]limits // of to and back
 	retransAt, retransLast    sighting
 	oooAt, oooLast            sighting
+	resent, overtaken         uint64 // see order; of connections without a problem that explains it
 	zeroAt, zeroLast          sighting
 	retransClients            problem // only its others are used
 	trouble                   uint64
-	loss                      uint64 // retransmissions that no other problem explains
 }
 
 // limits is what tells who bounds the throughput of one direction.
@@ -129,8 +129,11 @@ func (e *Engine) addToService(f *flow, c *connection, explained bool) {
 	}
 	for dir := range c.side {
 		e.addSide(s, f, c, dir, dir == server)
-		if !explained {
-			s.loss += uint64(c.side[dir].retransmissions)
+		if o := &c.side[dir].order; !explained {
+			s.resent += uint64(o.resent)
+			s.overtaken += uint64(o.overtaken)
+			span(&s.retransAt, &s.retransLast, o.resentFirst, o.resentLast)
+			span(&s.oooAt, &s.oooLast, o.overtakenFirst, o.overtakenLast)
 		}
 	}
 	cl, sv := &c.side[1-server], &c.side[server]
@@ -198,8 +201,6 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	s.KeepAliveAcks += uint64(d.keepAliveAcks)
 	s.zero += d.zeroTotal
 	s.retransClients.with(f.key.from(e.clientDir(f, c)).addr)
-	span(&s.retransAt, &s.retransLast, d.retransAt, d.retransLast)
-	span(&s.oooAt, &s.oooLast, d.oooAt, d.oooLast)
 	span(&s.zeroAt, &s.zeroLast, d.zeroFirst, d.zeroLast)
 	peer := &c.side[1-dir]
 	l.data += d.dataPackets

@@ -67,12 +67,12 @@ type side struct {
 	gapLen   uint32
 	gapFirst sighting
 
-	finAt       sighting
-	finAgain    int
-	retransAt   sighting // the first retransmission
-	retransLast sighting
-	oooAt       sighting
-	oooLast     sighting
+	finAt      sighting
+	finAgain   int
+	asked      int // keep-alives since the peer's last packet
+	askedFirst sighting
+	askedLast  sighting
+	order      order
 
 	// For what limits the throughput: data packets that were sent when nothing was
 	// under way, and those with which the window was nearly full.

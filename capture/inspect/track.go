@@ -16,6 +16,8 @@ func (e *Engine) segment(p *packet, f *flow, dir int) Marks {
 	if begins, reused := c.isNewConnection(s, dir); c.begun && reused {
 		if begins {
 			e.restart(p, f, dir)
+		} else {
+			c.side[dir].base = s.seq // the same SYN/ACK again is not told again
 		}
 		m |= ReusedPorts
 		c.reused++
@@ -41,7 +43,7 @@ func (e *Engine) segment(p *packet, f *flow, dir int) Marks {
 	if c.handshake(s, dir, p.at) {
 		m |= HandshakeDone
 	}
-	e.life(c, s, dir, here)
+	e.life(c, s, dir, here, p.duplicate)
 	e.follow(p, c, s, dir, m, before)
 	if len(p.payload) > 0 && m&(Retransmission|OutOfOrder|KeepAlive|ZeroWindowProbe) == 0 {
 		if p.sport == portDNS || p.dport == portDNS {
@@ -81,7 +83,8 @@ func (e *Engine) dnsOverTCP(p *packet, via uint32) Marks {
 }
 
 // life follows how a connection begins and ends.
-func (e *Engine) life(c *connection, s *segment, dir int, here sighting) {
+// One that was captured twice was not sent again.
+func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplicate bool) {
 	me, peer := &c.side[dir], &c.side[1-dir]
 	switch {
 	case s.rst:
@@ -94,7 +97,9 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting) {
 			switch {
 			case c.established || c.joined && c.packets > 1:
 				c.reset = true
-			case c.syns > 0 && c.synAcks == 0 && int(c.client) != dir:
+			case c.syns > 0 && c.synAcks == 0 && int(c.client) != dir && s.isAck:
+				// RFC 9293, 3.10.7.1: it acknowledges the SYN. One without ACK is late, of
+				// the connection that had the ports before.
 				c.refused = true
 			}
 		}
@@ -106,7 +111,12 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting) {
 		if c.synAcks > 0 {
 			c.retransmittedSynAck = true
 		}
-		c.synAcks++
+		if !duplicate {
+			c.synAcks++
+		}
+		if !c.established { // a RST before it did not end the connection
+			c.rstSeen, c.refused = false, false
+		}
 		c.lastSynAck = here
 		if c.synAt != 0 && c.serverRTT == 0 {
 			c.serverRTT = max(1, here.at-c.synAt)
@@ -119,7 +129,9 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting) {
 		if c.syns == 0 {
 			c.firstSYN = here
 		}
-		c.syns++
+		if !duplicate {
+			c.syns++
+		}
 		c.lastSYN = here
 	case s.isAck && !c.established && !c.joined:
 		if int(c.client) == dir && c.synAcks > 0 {
@@ -134,9 +146,9 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting) {
 		}
 	}
 	if s.fin {
-		if me.fin {
+		if me.fin && !duplicate {
 			me.finAgain++
-		} else {
+		} else if !me.fin {
 			me.fin, me.finAt = true, here
 		}
 		c.finSeen = true
@@ -179,6 +191,15 @@ func (e *Engine) follow(p *packet, c *connection, s *segment, dir int, m Marks, 
 			me.zeroTotal += max(0, p.at-me.zeroSince)
 		}
 	}
+	peer.asked = 0
+	if m&KeepAlive != 0 && !p.duplicate {
+		if me.asked == 0 {
+			me.askedFirst = here
+		}
+		me.asked++
+		me.askedLast = here
+	}
+	me.order.late(p, &e.dec.tcp, m, here)
 	if m == 0 {
 		return
 	}
@@ -223,14 +244,10 @@ func (e *Engine) countMarks(p *packet, c *connection, s *segment, dir int, m Mar
 		default:
 			e.tcp.Timeouts++
 		}
-		if me.retransAt.no == 0 {
-			me.retransAt = here
-		}
-		me.retransLast = here
 		if p.timed {
 			e.time.at(p.at).Retransmissions++
 		}
-		if s.length > 0 && m&SpuriousRetransmission == 0 {
+		if s.length > 0 && m&SpuriousRetransmission == 0 && !p.duplicate {
 			if me.stuckCount == 0 || me.stuckSeq != s.seq {
 				me.stuckSeq, me.stuckCount, me.stuckLen, me.stuckFirst = s.seq, 0, 0, here
 			}
@@ -242,10 +259,6 @@ func (e *Engine) countMarks(p *packet, c *connection, s *segment, dir int, m Mar
 	if m&OutOfOrder != 0 {
 		me.outOfOrder++
 		e.tcp.OutOfOrder++
-		if me.oooAt.no == 0 {
-			me.oooAt = here
-		}
-		me.oooLast = here
 	}
 	if m&LostSegment != 0 {
 		me.lost++
