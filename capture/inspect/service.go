@@ -175,7 +175,11 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	way.DuplicateAcks += uint64(d.dupCount)
 	way.ZeroWindows += uint64(d.zeroWindows)
 	way.WindowFulls += uint64(d.fulls)
-	*seq += d.dataPackets + count(d.syn) + count(d.fin) + uint64(d.finAgain)
+	syns := c.syns
+	if fromServer {
+		syns = c.synAcks
+	}
+	*seq += d.dataPackets + uint64(syns) + count(d.fin) + uint64(d.finAgain)
 	*retrans += uint64(d.retransmissions)
 	s.Retransmissions += uint64(d.retransmissions)
 	s.Fast += uint64(d.fast)
@@ -194,7 +198,9 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	s.KeepAliveAcks += uint64(d.keepAliveAcks)
 	s.zero += d.zeroTotal
 	s.retransClients.with(f.key.from(e.clientDir(f, c)).addr)
-	s.resent += uint64(d.order.resent)
+	if c.established || c.joined { // else the SYNs that were sent again belong to a failure of their own
+		s.resent += uint64(d.order.resent)
+	}
 	s.overtaken += uint64(d.order.overtaken)
 	span(&s.retransAt, &s.retransLast, d.order.resentFirst, d.order.resentLast)
 	span(&s.oooAt, &s.oooLast, d.order.overtakenFirst, d.order.overtakenLast)
