@@ -25,12 +25,6 @@ func (a addr) String() string { return a.netip().String() }
 
 func (a addr) isUnspecified() bool { return a.netip().IsUnspecified() }
 
-// isMany reports whether the address is of many hosts: nobody in particular has to answer.
-func (a addr) isMany() bool {
-	ip := a.netip()
-	return ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
 type mac [6]byte
 
 // encap is a VLAN or tunnel that a packet is in.

@@ -1,5 +1,7 @@
 package inspect
 
+import "strings"
+
 // flowKey is what the packets of a flow share, both ways: lo is the lower endpoint.
 type flowKey struct {
 	lo, hi         addr
@@ -199,12 +201,9 @@ func (v *vias) describe(n uint32) string {
 		return ""
 	}
 	k := &v.list[n-1]
-	text := ""
-	for i := range k.depth {
-		if i > 0 {
-			text += ", "
-		}
-		text += k.encaps[i].describe()
+	list := make([]string, k.depth)
+	for i := range list {
+		list[i] = k.encaps[i].describe()
 	}
-	return text
+	return strings.Join(list, ", ")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -166,7 +167,7 @@ func FuzzHello(f *testing.F) {
 	server := append([]byte{2, 0, 0, 46, 3, 3}, make([]byte, 32)...)
 	f.Add(append(server, 0, 0x13, 1, 0, 0, 6, 0, 43, 0, 2, 3, 4))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, whole := parseHello(b[:len(b):len(b)])
+		h, whole := parseHello(slices.Clip(b))
 		if len(h.name) > 0 && !bytes.Contains(b, h.name) {
 			t.Fatalf("the name %q is not in %q", h.name, b)
 		}
@@ -189,7 +190,7 @@ func FuzzHTTP(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		status, host, ok := parseHTTP(b[:len(b):len(b)])
+		status, host, ok := parseHTTP(slices.Clip(b))
 		switch {
 		case !ok && (status != 0 && status >= 100 || host != nil):
 			t.Fatalf("not taken, and %d %q", status, host)

@@ -83,8 +83,8 @@ func TestHostileNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, bad := range []string{"<script", "<img", "onerror=alert(1)>\"", "\x1b", "\u202e", "\x00", "</style><style>*", "http://", "https://", "src=", "url("} {
-		if n := strings.Count(page, bad); n > 0 && !(bad == "src=" && !strings.Contains(page, "<img")) {
+	for _, bad := range []string{"<script", "<img", "onerror=alert(1)>\"", "\x1b", "\u202e", "\x00", "</style><style>*", "http://", "https://", "url("} {
+		if n := strings.Count(page, bad); n > 0 {
 			t.Errorf("the page has %q %d times", bad, n)
 		}
 	}

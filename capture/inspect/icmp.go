@@ -4,10 +4,9 @@ import "encoding/binary"
 
 // quoted is the packet that an ICMP error quotes.
 type quoted struct {
-	src, dst     endpoint
-	proto        uint8
-	ok           bool
-	tcpSYN, late bool // late: a fragment without ports
+	src, dst endpoint
+	proto    uint8
+	ok       bool
 }
 
 // parseQuote reads the IP header, and the ports, of what an ICMP error quotes.
@@ -28,11 +27,12 @@ func parseQuote(b []byte, v6 bool) (q quoted) {
 		if n < 20 || n > len(b) {
 			return q
 		}
-		q.late = binary.BigEndian.Uint16(b[6:])&0x1fff != 0
-		l4 = b[n:]
+		if binary.BigEndian.Uint16(b[6:])&0x1fff == 0 { // a later fragment has no ports
+			l4 = b[n:]
+		}
 	}
 	q.ok = true
-	if (q.proto == protoTCP || q.proto == protoUDP) && len(l4) >= 4 && !q.late {
+	if (q.proto == protoTCP || q.proto == protoUDP) && len(l4) >= 4 {
 		q.src.port, q.dst.port = binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:])
 	}
 	return q

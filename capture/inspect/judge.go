@@ -19,8 +19,9 @@ const (
 )
 
 // judge makes problems of a connection that has ended, or is given up. One that failed
-// has one problem: the first of those that explains the others.
-func (e *Engine) judge(f *flow, c *connection) {
+// has one problem: the first of those that explains the others. It reports whether the problem
+// explains retransmissions as well.
+func (e *Engine) judge(f *flow, c *connection) bool {
 	server := e.serverDir(f, c)
 	client := 1 - server
 	at, via := f.key.from(server), f.key.via
@@ -37,37 +38,37 @@ func (e *Engine) judge(f *flow, c *connection) {
 	if f.packets[server] == 0 && c.joined || f.packets[client] == 0 && (c.packets >= 3 || c.synAcks > 0) {
 		e.oneWayFlow(f, c)
 		if c.joined || f.packets[client] == 0 {
-			return
+			return false
 		}
 	}
 	switch {
 	case c.unanswered(f):
 		if f.icmpError || c.syns == 1 && !e.waited(c.lastSYN.at) {
-			return
+			return true
 		}
 		p := one(kindSYNSilent, c.firstSYN, c.lastSYN)
 		p.packets += uint64(c.syns)
 		p.most = max(p.most, c.lastSYN.at-c.firstSYN.at)
-		return
+		return true
 	case c.refused:
 		p := one(kindRefused, c.resetAt, c.resetAt)
 		p.packets += uint64(c.syns)
-		return
+		return true
 	}
 	if e.blackHole(f, c, one) {
-		return
+		return true
 	}
 	switch {
 	case c.synAcks > 0 && !c.established && !c.rstSeen && (c.synAcks >= halfOpenSynAcks || e.waited(c.lastSynAck.at)):
 		one(kindHalfOpen, c.firstSYN, c.lastSynAck).packets += uint64(c.synAcks)
-		return
+		return true
 	case c.synAcks > 0 && !c.established && c.rstSeen:
 		// The client did not want the SYN/ACK: it gave up before, or never asked.
 		one(kindHalfOpen, c.firstSYN, c.resetAt).packets += uint64(c.synAcks)
-		return
+		return true
 	}
 	if e.dead(f, c, one) {
-		return
+		return true
 	}
 	if c.reset && !c.resetAfterFIN && !c.app.alerted {
 		p := e.problems.get(problemKey{kind: kindReset, at: at, via: via, extra: uint32(count(int(c.resetDir) == server))})
@@ -78,7 +79,7 @@ func (e *Engine) judge(f *flow, c *connection) {
 		p.sum += int64(c.side[0].payload + c.side[1].payload)
 		p.most = max(p.most, c.resetIdle)
 		e.failed(c.resetAt.at)
-		return
+		return false
 	}
 	for dir := range c.side {
 		// Each side's FIN has to be acknowledged; a RST does as well.
@@ -88,9 +89,10 @@ func (e *Engine) judge(f *flow, c *connection) {
 			p.seen(d.finAt, sighting{c.lastAt, f.lastNo})
 			p.with(f.key.from(client).addr)
 			e.failed(d.finAt.at)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // blackHole finds a direction in which large segments do not come through while small ones do.

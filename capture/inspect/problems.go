@@ -1,5 +1,7 @@
 package inspect
 
+import "slices"
+
 // problemKey is what belongs to one finding: a kind, whom it concerns, and what else
 // tells it from others of the kind (a code, an MTU).
 type problemKey struct {
@@ -82,13 +84,7 @@ func (p *problem) with(a addr) {
 
 // name notes a name by which it was asked for.
 func (p *problem) name(name string) {
-	if name == "" || len(p.names) == maxEndpoints {
-		return
+	if name != "" && len(p.names) < maxEndpoints && !slices.Contains(p.names, name) {
+		p.names = append(p.names, name)
 	}
-	for _, n := range p.names {
-		if n == name {
-			return
-		}
-	}
-	p.names = append(p.names, name)
 }

@@ -28,12 +28,10 @@ type service struct {
 	limits                    [2]limits // of to and back
 	retransAt, retransLast    sighting
 	oooAt, oooLast            sighting
-	resent, overtaken         uint64 // see order
+	resent, overtaken         uint64 // see order; of connections without a problem that explains it
 	zeroAt, zeroLast          sighting
 	retransClients            problem // only its others are used
 	trouble                   uint64
-	retransTo, retransBack    uint64
-	duplicates                uint64
 }
 
 // limits is what tells who bounds the throughput of one direction.
@@ -91,12 +89,11 @@ func (e *Engine) endFlow(f *flow) {
 		}
 	}
 	e.endTLS(f, c)
-	e.judge(f, c)
-	e.addToService(f, c)
+	e.addToService(f, c, e.judge(f, c))
 	c.begun = false
 }
 
-func (e *Engine) addToService(f *flow, c *connection) {
+func (e *Engine) addToService(f *flow, c *connection, explained bool) {
 	server := e.serverDir(f, c)
 	s := e.service(serviceKey{f.key.from(server), f.key.via})
 	if s == nil {
@@ -132,6 +129,12 @@ func (e *Engine) addToService(f *flow, c *connection) {
 	}
 	for dir := range c.side {
 		e.addSide(s, f, c, dir, dir == server)
+		if o := &c.side[dir].order; !explained {
+			s.resent += uint64(o.resent)
+			s.overtaken += uint64(o.overtaken)
+			span(&s.retransAt, &s.retransLast, o.resentFirst, o.resentLast)
+			span(&s.oooAt, &s.oooLast, o.overtakenFirst, o.overtakenLast)
+		}
 	}
 	cl, sv := &c.side[1-server], &c.side[server]
 	if cl.syn && sv.syn {
@@ -162,9 +165,9 @@ func count(b bool) uint64 {
 // addSide adds what one side of a connection has sent.
 func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer bool) {
 	d := &c.side[dir]
-	way, seq, retrans, l := &s.to, &s.toSeq, &s.retransTo, &s.limits[0]
+	way, seq, l := &s.to, &s.toSeq, &s.limits[0]
 	if fromServer {
-		way, seq, retrans, l = &s.back, &s.backSeq, &s.retransBack, &s.limits[1]
+		way, seq, l = &s.back, &s.backSeq, &s.limits[1]
 	}
 	way.Packets += f.packets[dir]
 	way.Bytes += f.bytes[dir]
@@ -175,12 +178,12 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	way.DuplicateAcks += uint64(d.dupCount)
 	way.ZeroWindows += uint64(d.zeroWindows)
 	way.WindowFulls += uint64(d.fulls)
-	syns := c.syns
+	*seq += d.dataPackets + count(d.fin) + uint64(d.finAgain)
 	if fromServer {
-		syns = c.synAcks
+		*seq += uint64(c.synAcks)
+	} else {
+		*seq += uint64(c.syns)
 	}
-	*seq += d.dataPackets + uint64(syns) + count(d.fin) + uint64(d.finAgain)
-	*retrans += uint64(d.retransmissions)
 	s.Retransmissions += uint64(d.retransmissions)
 	s.Fast += uint64(d.fast)
 	s.Spurious += uint64(d.spurious)
@@ -198,12 +201,6 @@ func (e *Engine) addSide(s *service, f *flow, c *connection, dir int, fromServer
 	s.KeepAliveAcks += uint64(d.keepAliveAcks)
 	s.zero += d.zeroTotal
 	s.retransClients.with(f.key.from(e.clientDir(f, c)).addr)
-	if c.established || c.joined { // else the SYNs that were sent again belong to a failure of their own
-		s.resent += uint64(d.order.resent)
-	}
-	s.overtaken += uint64(d.order.overtaken)
-	span(&s.retransAt, &s.retransLast, d.order.resentFirst, d.order.resentLast)
-	span(&s.oooAt, &s.oooLast, d.order.overtakenFirst, d.order.overtakenLast)
 	span(&s.zeroAt, &s.zeroLast, d.zeroFirst, d.zeroLast)
 	peer := &c.side[1-dir]
 	l.data += d.dataPackets

@@ -314,6 +314,7 @@ func (x *encap) describe() string {
 		return x.kind.String()
 	case encapIPIP:
 		return fmt.Sprintf("%s %s - %s", x.kind, x.src, x.dst)
+	case encapGRE, encapVXLAN, encapGeneve:
 	}
 	return fmt.Sprintf("%s %d %s - %s", x.kind, x.id, x.src, x.dst)
 }

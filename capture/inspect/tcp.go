@@ -119,7 +119,6 @@ type connection struct {
 	app                 app
 	windowFullFirst     sighting
 	windowFullLast      sighting
-	dataSeen            [2]bool
 	lastFromPeer        [2]int64 // time of the last packet of each side
 	retransmittedSynAck bool
 }

@@ -220,9 +220,9 @@ func (f *Finding) where() string {
 	if f.More > 0 {
 		text += fmt.Sprintf(" and %d more", f.More)
 	}
-	switch {
-	case f.FirstPacket == 0:
-	case f.FirstPacket == f.LastPacket:
+	switch f.FirstPacket {
+	case 0:
+	case f.LastPacket:
 		text += fmt.Sprintf("; at %s, packet %d", clock(f.First), f.FirstPacket)
 	default:
 		text += fmt.Sprintf("; %s – %s, packets %d – %d", clock(f.First), clock(f.Last), f.FirstPacket, f.LastPacket)
@@ -475,10 +475,9 @@ func (p *paper) spark(values []uint64, columns int) (line string, most uint64) {
 	}
 	var b strings.Builder
 	for _, v := range sums {
-		switch {
-		case v == 0:
+		if v == 0 {
 			b.WriteByte(' ')
-		default:
+		} else {
 			b.WriteRune(steps[min(len(steps)-1, int(float64(v)/float64(most)*float64(len(steps))))])
 		}
 	}
@@ -504,12 +503,12 @@ func (p *paper) when(r *Report) {
 		{"failures", func(s *Step) uint64 { return s.Failures }, red},
 	} {
 		values := make([]uint64, len(steps))
-		any := false
+		shows := false
 		for i := range steps {
 			values[i] = row.value(&steps[i])
-			any = any || values[i] > 0
+			shows = shows || values[i] > 0
 		}
-		if !any {
+		if !shows {
 			continue
 		}
 		line, most := p.spark(values, columns)
