@@ -79,7 +79,7 @@ func unreachable() []*Scene {
 			l.Client.failsToDial(netip.MustParseAddrPort("[fd00:1::9]:5432"), 3500*time.Millisecond)
 			l.Await(3, Layer(layers.LayerTypeICMPv6NeighborSolicitation))
 		}},
-		{"host-down-behind-a-router", "a router finds no host", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
+		{"host-down-behind-a-router", "a router on the link finds no host, and says so", "arp-no-reply", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 dev eth0")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
 		}},
