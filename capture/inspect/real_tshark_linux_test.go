@@ -15,6 +15,7 @@ import (
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/inspect/netlab"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/testnet"
 )
 
 // inspected is what this package says of a capture.
@@ -287,4 +288,21 @@ func conversation(a, b string, ab, ba uint64) (ends, packets string) {
 		a, b, ab, ba = b, a, ba, ab
 	}
 	return a + " > " + b, fmt.Sprintf("%d and %d", ab, ba)
+}
+
+// TestBuiltScenesTshark compares the scenes whose packets are made by this test, too, which
+// stacks of today would not send.
+func TestBuiltScenesTshark(t *testing.T) {
+	testnet.NeedTools(t, "tshark")
+	for _, test := range scenes {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			test.make(s)
+			path := s.write()
+			for _, d := range differences(netlab.Read(t, path), inspectFile(t, path)) {
+				t.Errorf("differs from tshark: %s", d)
+			}
+		})
+	}
 }
