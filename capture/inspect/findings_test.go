@@ -2,6 +2,8 @@ package inspect_test
 
 import (
 	"net"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -360,7 +362,7 @@ func TestScenes(t *testing.T) {
 }
 
 // TestEveryFindingHasAScene keeps the table whole: a kind that nothing shows may be wrong.
-func TestFindingsInDocs(t *testing.T) {
+func TestEveryFindingHasAScene(t *testing.T) {
 	var seen []string
 	for _, test := range scenes {
 		if test.want != "" {
@@ -371,5 +373,41 @@ func TestFindingsInDocs(t *testing.T) {
 		if !slices.Contains(seen, id) && !strings.HasPrefix(id, "icmp-") && id != "dns-error" {
 			t.Errorf("no scene shows %s", id)
 		}
+	}
+}
+
+// TestDocs: docs/inspect.md has every kind of finding, and every member of the JSON.
+func TestDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/inspect.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := inspect.FindingIDs()
+	members(reflect.TypeFor[inspect.Report](), map[reflect.Type]bool{}, func(name string) { want = append(want, name) })
+	for _, name := range want {
+		if !strings.Contains(string(text), "`"+name) {
+			t.Errorf("docs/inspect.md has no `%s`", name)
+		}
+	}
+	if len(want) < 150 {
+		t.Errorf("only %d names were found", len(want))
+	}
+}
+
+// members calls see with the names of the members of a type's JSON.
+func members(of reflect.Type, seen map[reflect.Type]bool, see func(string)) {
+	for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct || of == reflect.TypeFor[time.Time]() || seen[of] {
+		return
+	}
+	seen[of] = true
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			see(name)
+		}
+		members(f.Type, seen, see)
 	}
 }

@@ -35,6 +35,7 @@ var page = sync.OnceValues(func() (*template.Template, error) {
 		},
 		"failed": func(c TCPCounts) uint64 { return c.Unanswered + c.Refused + c.Reset },
 		"errors": func(g DNSGroup) uint64 { return g.ServFail + g.Refused + g.OtherError },
+		"few":    few,
 		"join":   func(list []string) string { return strings.Join(list, ", ") },
 	}).Parse(pageText)
 })
