@@ -39,6 +39,7 @@ type Lab struct {
 	Client, Server *Host
 	Wire           *Wire
 
+	timers   string          // of routes that are added later: see patient
 	recorded string          // a file that another program wrote instead of the wire
 	ctx      context.Context // ends with the scene
 	tasks    sync.WaitGroup
@@ -158,7 +159,7 @@ func (l *Lab) check(err error) {
 func (l *Lab) IPv6() {
 	for _, h := range []*Host{l.Client, l.Server} {
 		h.sysctl("ipv6/conf/eth0/disable_ipv6", "0")
-		h.batch("addr add "+h.V6.String()+"/64 dev eth0 nodad noprefixroute", "route add fd00:1::/64 dev eth0 rto_min 20s", "route add ::/0 via "+routerV6.String()+" dev eth0")
+		h.batch("addr add "+h.V6.String()+"/64 dev eth0 nodad noprefixroute", "route add fd00:1::/64 dev eth0"+l.timers, "route add ::/0 via "+routerV6.String()+" dev eth0")
 	}
 }
 
@@ -169,6 +170,7 @@ func (l *Lab) patient() {
 		h.sysctl("ipv4/tcp_early_retrans", "0") // no tail loss probes, which are sent after two round trips
 		h.batch("route replace 10.1.0.0/24 dev eth0 proto kernel scope link src " + h.V4.String() + " rto_min 20s")
 	}
+	l.timers = " rto_min 20s"
 }
 
 // Neighbours makes the hosts know each other's MAC, so that nobody asks for it.
