@@ -202,7 +202,8 @@ func differentPercentiles(what string, values []float64, got inspect.Latency) (a
 }
 
 // differentDNS compares the totals of DNS. tshark's dns.response_to is what belongs to
-// a query, dns.retransmit_request a query that is repeated.
+// a query, dns.retransmit_request a query that is repeated, and dns.retransmit_response an answer
+// to it that comes again.
 func differentDNS(c *netlab.Capture, r *inspect.Report) (all []string) {
 	var queries, repeated, answers, nxdomain, servfail, refused, other, truncated uint64
 	var times []float64
@@ -219,10 +220,14 @@ func differentDNS(c *netlab.Capture, r *inspect.Report) (all []string) {
 			}
 			continue
 		}
-		if p.Has("dns.response_to") {
-			answers++
-			times = append(times, number(p.Get("dns.time")))
+		if p.Is("dns.flags.truncated", "1") {
+			truncated++
 		}
+		if !p.Has("dns.response_to") || p.Has("dns.retransmit_response") {
+			continue // unasked
+		}
+		answers++
+		times = append(times, number(p.Get("dns.time")))
 		switch p.Get("dns.flags.rcode") {
 		case "0":
 		case "2":
@@ -233,9 +238,6 @@ func differentDNS(c *netlab.Capture, r *inspect.Report) (all []string) {
 			refused++
 		default:
 			other++
-		}
-		if p.Is("dns.flags.truncated", "1") {
-			truncated++
 		}
 	}
 	d := r.DNS

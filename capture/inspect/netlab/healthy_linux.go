@@ -247,6 +247,11 @@ func recordings() []*Scene {
 		recorded("recorded-nanoseconds", "nanoseconds, at the server", shows("http.response.code=200"), Recording{Format: pcapfile.Nano, At: Right}),
 		recorded("recorded-cut", "of each packet 100 bytes", shows(), Recording{Snap: 100}),
 		recorded("recorded-twice", "every packet twice", nil, Recording{Records: twice}),
+		scene("recorded-with-losses", "by a capture that lost every twentieth packet", "", []string{"tcp.analysis.ack_lost_segment", "tcp.analysis.lost_segment", "!tcp.analysis.retransmission"}, func(l *Lab) {
+			l.Record(Recording{Records: losing(0.05, 1)})
+			l.Delay(5 * time.Millisecond)
+			l.bulk(300_000, roomy)
+		}),
 		{Name: "recorded-in-two-vlans", How: "on both sides of a router between VLANs", Differs: "VLANs and tunnels are part of a flow", play: func(l *Lab) {
 			l.Record(Recording{Records: func(f *Frame) [][]byte { return append(tagged(7)(f), tagged(8)(f)...) }})
 			web(l)
