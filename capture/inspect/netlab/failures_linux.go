@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/gopacket/layers"
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // unreachable are scenes of servers that cannot be reached.
@@ -52,6 +53,18 @@ func unreachable() []*Scene {
 			l.IPv6()
 			l.Server.firewall("tcp dport 5432 drop")
 			l.Client.failsToDial(l.Server.Addr6(5432), 2500*time.Millisecond)
+		}),
+		scene("firewall-drops-at-the-server", "a firewall of the server drops the SYNs that arrive there", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+			l.Record(Recording{At: Right})
+			l.Server.firewall("tcp dport 5432 drop")
+			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
+		}),
+		scene("accept-queue-full", "a server does not accept, so that its queue is full after two connections", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission", "tcp.analysis.initial_rtt"}, func(l *Lab) {
+			l.Server.listenOnly(l.Server.Addr(5432), 1)
+			for range 2 {
+				l.Client.Dial(l.Server.Addr(5432))
+			}
+			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
 		}),
 		scene("firewall-drops-answers", "the SYN/ACKs do not come back, as the server sees it", "tcp-half-open", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
@@ -97,6 +110,19 @@ func unreachable() []*Scene {
 			_, err := c.WriteToUDPAddrPort(payload(100), netip.MustParseAddrPort("10.9.0.9:9000"))
 			l.check(err)
 			l.AwaitArrival(1, Layer(layers.LayerTypeICMPv4))
+		}),
+		scene("hop-limit-exceeded", "the same over IPv6", "icmp-ttl-exceeded", []string{"icmpv6.type=3", "icmpv6.code=0"}, func(l *Lab) {
+			l.IPv6()
+			l.Server.sysctl("ipv6/conf/all/forwarding", "1")
+			l.Server.batch("route add fd00:9::/64 via fd00:1::3")
+			l.Client.batch("route add fd00:9::/64 via " + l.Server.V6.String())
+			c := l.Client.Packets(l.Client.Addr6(9001), integer(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 1))
+			_, err := c.WriteToUDPAddrPort(payload(100), netip.MustParseAddrPort("[fd00:9::9]:9000"))
+			l.check(err)
+			l.AwaitArrival(1, func(f *Frame) bool {
+				icmp, _ := f.Decoded.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+				return icmp != nil && icmp.TypeCode.Type() == layers.ICMPv6TypeTimeExceeded
+			})
 		}),
 		scene("redirected", "a router knows a better one", "icmp-redirect", []string{"icmp.type=5"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 via 10.1.0.3 dev eth0")

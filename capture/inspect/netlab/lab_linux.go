@@ -337,6 +337,21 @@ func (h *Host) Listen(at netip.AddrPort, serve func(c *net.TCPConn), options ...
 	})
 }
 
+// listenOnly has the kernel complete connections of which nobody takes any: backlog + 1, and then no more.
+func (h *Host) listenOnly(at netip.AddrPort, backlog int) {
+	h.lab.Helper()
+	var err error
+	h.Do(func() {
+		var fd int
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return
+		}
+		h.lab.closeLater(os.NewFile(uintptr(fd), "listener"))
+		err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}), unix.Listen(fd, backlog))
+	})
+	h.lab.check(err)
+}
+
 // Dial connects to a TCP server.
 func (h *Host) Dial(to netip.AddrPort, options ...option) *net.TCPConn {
 	h.lab.Helper()
