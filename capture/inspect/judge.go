@@ -2,7 +2,7 @@ package inspect
 
 // unanswered reports whether a SYN got nothing at all from the other end.
 func (c *connection) unanswered(f *flow) bool {
-	return c.syns > 0 && c.synAcks == 0 && c.client >= 0 && f.packets[1-c.client] == 0
+	return c.syns > 0 && c.synAcks == 0 && !c.established && c.client >= 0 && f.packets[1-c.client] == 0
 }
 
 // Bounds of what is called a failure.

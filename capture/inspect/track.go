@@ -134,15 +134,11 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplica
 		}
 		c.lastSYN = here
 	case s.isAck && !c.established && !c.joined:
-		if int(c.client) == dir && c.synAcks > 0 {
-			c.established = true
-			if c.rtt != 0 {
-				c.clientRTT = max(1, here.at-c.synAckAt)
-			}
-		}
-		// The SYN/ACK, or the ACK, is not in the capture; the connection works nevertheless.
-		if s.length > 0 {
-			c.established = true
+		// The client has got the SYN/ACK, whether or not the capture has it; and who sends data is
+		// connected.
+		c.established = int(c.client) == dir || s.length > 0
+		if int(c.client) == dir && c.synAcks > 0 && c.rtt != 0 {
+			c.clientRTT = max(1, here.at-c.synAckAt)
 		}
 	}
 	if s.fin {

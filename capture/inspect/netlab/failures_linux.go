@@ -14,21 +14,22 @@ import (
 
 	"github.com/google/gopacket/layers"
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 )
 
 // unreachable are scenes of servers that cannot be reached.
 func unreachable() []*Scene {
 	all := []*Scene{
-		{"closed-port", "nobody listens", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
+		scene("closed-port", "nobody listens", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
 			for range 3 {
 				l.connects(l.Server.Addr(5432), syscall.ECONNREFUSED)
 			}
-		}},
-		{"closed-port-ipv6", "nobody listens, over IPv6", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
+		}),
+		scene("closed-port-ipv6", "nobody listens, over IPv6", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
 			l.IPv6()
 			l.connects(l.Server.Addr6(5432), syscall.ECONNREFUSED)
-		}},
-		{"closed-port-among-others", "one of several ports is closed", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
+		}),
+		scene("closed-port-among-others", "one of several ports is closed", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			for range 5 {
 				c := l.Client.Dial(l.Server.Addr(7))
@@ -37,68 +38,93 @@ func unreachable() []*Scene {
 			}
 			l.AwaitEnd(5)
 			l.connects(l.Server.Addr(5432), syscall.ECONNREFUSED)
-		}},
-		{"firewall-drops", "a firewall drops the SYNs", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("firewall-drops", "a firewall drops the SYNs", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Server.firewall("tcp dport 5432 drop")
 			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
-		}},
-		{"firewall-drops-three-clients", "a firewall drops the SYNs of three connections", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("firewall-drops-three-clients", "a firewall drops the SYNs of three connections", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Server.firewall("tcp dport 5432 drop")
 			for range 3 {
 				l.Client.failsToDial(l.Server.Addr(5432), 1300*time.Millisecond)
 			}
-		}},
-		{"firewall-drops-ipv6", "a firewall drops the SYNs, over IPv6", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("firewall-drops-ipv6", "a firewall drops the SYNs, over IPv6", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.IPv6()
 			l.Server.firewall("tcp dport 5432 drop")
 			l.Client.failsToDial(l.Server.Addr6(5432), 2500*time.Millisecond)
-		}},
-		{"firewall-drops-answers", "the SYN/ACKs do not come back, as the server sees it", "tcp-half-open", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("firewall-drops-at-the-server", "a firewall of the server drops the SYNs that arrive there", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+			l.Record(Recording{At: Right})
+			l.Server.firewall("tcp dport 5432 drop")
+			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
+		}),
+		scene("accept-queue-full", "a server does not accept, so that its queue is full after two connections", "tcp-syn-unanswered", []string{"tcp.analysis.retransmission", "tcp.analysis.initial_rtt"}, func(l *Lab) {
+			l.Server.listenOnly(l.Server.Addr(5432), 1)
+			for range 2 {
+				l.Client.Dial(l.Server.Addr(5432))
+			}
+			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
+		}),
+		scene("firewall-drops-answers", "the SYN/ACKs do not come back, as the server sees it", "tcp-half-open", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Server.Listen(l.Server.Addr(5432), echoes)
 			l.Wire.Apply(Where(And(From(Right), IsTCP), Drop))
 			l.Client.failsToDial(l.Server.Addr(5432), 2500*time.Millisecond)
-		}},
-		{"reject-tcp-reset", "a firewall answers with a RST", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
+		}),
+		scene("reject-tcp-reset", "a firewall answers with a RST", "tcp-refused", []string{"tcp.flags.reset=1"}, func(l *Lab) {
 			l.Server.firewall("tcp dport 5432 reject with tcp reset")
 			l.connects(l.Server.Addr(5432), syscall.ECONNREFUSED)
-		}},
-		{"udp-closed-port", "nobody listens on a UDP port", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
+		}),
+		scene("udp-closed-port", "nobody listens on a UDP port", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
 			c := l.Client.Packets(l.Client.Addr(9001))
 			for i := range 3 {
 				_, err := c.WriteToUDPAddrPort(payload(100), l.Server.Addr(9000))
 				l.check(err)
 				l.AwaitArrival(i+1, Layer(layers.LayerTypeICMPv4))
 			}
-		}},
-		{"host-down", "no host has the address: no answer to ARP", "arp-no-reply", []string{"arp.opcode=1", "!arp.opcode=2"}, func(l *Lab) {
+		}),
+		scene("host-down", "no host has the address: no answer to ARP", "arp-no-reply", []string{"arp.opcode=1", "!arp.opcode=2"}, func(l *Lab) {
 			l.connects(netip.MustParseAddrPort("10.1.0.9:5432"), syscall.EHOSTUNREACH)
-		}},
-		{"host-down-ipv6", "no host has the address: no answer to neighbour solicitations", "ndp-no-reply", []string{"icmpv6.type=135", "!icmpv6.type=136"}, func(l *Lab) {
+		}),
+		scene("host-down-ipv6", "no host has the address: no answer to neighbour solicitations", "ndp-no-reply", []string{"icmpv6.type=135", "!icmpv6.type=136"}, func(l *Lab) {
 			l.IPv6()
 			l.Client.failsToDial(netip.MustParseAddrPort("[fd00:1::9]:5432"), 3500*time.Millisecond)
 			l.Await(3, Layer(layers.LayerTypeICMPv6NeighborSolicitation))
-		}},
-		{"host-down-behind-a-router", "a router on the link finds no host, and says so", "arp-no-reply", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
+		}),
+		scene("host-down-behind-a-router", "a router finds no host, and says so", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 dev eth0")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
-		}},
-		{"no-route", "a router has no route", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
+		}),
+		scene("no-route", "a router has no route", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
 			l.routed("unreachable 10.9.0.0/24")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
-		}},
-		{"prohibited-by-a-router", "a router is not to forward it", "icmp-prohibited", []string{"icmp.type=3", "icmp.code=13"}, func(l *Lab) {
+		}),
+		scene("prohibited-by-a-router", "a router is not to forward it", "icmp-prohibited", []string{"icmp.type=3", "icmp.code=13"}, func(l *Lab) {
 			l.routed("prohibit 10.9.0.0/24")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
-		}},
-		{"time-to-live-exceeded", "a packet may pass no router", "icmp-ttl-exceeded", []string{"icmp.type=11", "icmp.code=0"}, func(l *Lab) {
+		}),
+		scene("time-to-live-exceeded", "a packet may pass no router", "icmp-ttl-exceeded", []string{"icmp.type=11", "icmp.code=0"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 via 10.1.0.3 dev eth0")
 			c := l.Client.Packets(l.Client.Addr(9001), timeToLive(1))
 			_, err := c.WriteToUDPAddrPort(payload(100), netip.MustParseAddrPort("10.9.0.9:9000"))
 			l.check(err)
 			l.AwaitArrival(1, Layer(layers.LayerTypeICMPv4))
-		}},
-		{"redirected", "a router knows a better one", "icmp-redirect", []string{"icmp.type=5"}, func(l *Lab) {
+		}),
+		scene("hop-limit-exceeded", "the same over IPv6", "icmp-ttl-exceeded", []string{"icmpv6.type=3", "icmpv6.code=0"}, func(l *Lab) {
+			l.IPv6()
+			l.Server.sysctl("ipv6/conf/all/forwarding", "1")
+			l.Server.batch("route add fd00:9::/64 via fd00:1::3")
+			l.Client.batch("route add fd00:9::/64 via " + l.Server.V6.String())
+			c := l.Client.Packets(l.Client.Addr6(9001), integer(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 1))
+			_, err := c.WriteToUDPAddrPort(payload(100), netip.MustParseAddrPort("[fd00:9::9]:9000"))
+			l.check(err)
+			l.AwaitArrival(1, func(f *Frame) bool {
+				icmp, _ := f.Decoded.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+				return icmp != nil && icmp.TypeCode.Type() == layers.ICMPv6TypeTimeExceeded
+			})
+		}),
+		scene("redirected", "a router knows a better one", "icmp-redirect", []string{"icmp.type=5"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 via 10.1.0.3 dev eth0")
 			l.Server.sysctl("ipv4/conf/all/send_redirects", "1")
 			l.Server.sysctl("ipv4/conf/eth0/send_redirects", "1")
@@ -109,19 +135,19 @@ func unreachable() []*Scene {
 				icmp, _ := f.Decoded.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
 				return icmp != nil && icmp.TypeCode.Type() == layers.ICMPv4TypeRedirect
 			})
-		}},
-		{"fragments-incomplete", "of three fragments the second is lost", "fragments-incomplete", []string{"ip.flags.mf=1"}, func(l *Lab) {
+		}),
+		scene("fragments-incomplete", "of three fragments the second is lost", "fragments-incomplete", []string{"ip.flags.mf=1"}, func(l *Lab) {
 			lostFragment(l)
 			l.Await(3, isFragment)
 			time.Sleep(1200 * time.Millisecond) // the time is what the scene shows
 			l.marker()
-		}},
-		{"fragments-timed-out", "of three fragments the second is lost, and the server says so", "fragments-incomplete", []string{"icmp.type=11", "icmp.code=1"}, func(l *Lab) {
+		}),
+		scene("fragments-timed-out", "of three fragments the second is lost, and the server says so", "fragments-incomplete", []string{"icmp.type=11", "icmp.code=1"}, func(l *Lab) {
 			l.Server.sysctl("ipv4/ipfrag_time", "1")
 			lostFragment(l)
 			l.AwaitArrival(1, Layer(layers.LayerTypeICMPv4))
-		}},
-		{"two-macs", "a second host answers for the server's address", "address-two-macs", []string{"arp.opcode=2"}, func(l *Lab) {
+		}),
+		scene("two-macs", "a second host answers for the server's address", "address-two-macs", []string{"arp.opcode=2"}, func(l *Lab) {
 			l.Wire.Apply(Where(func(f *Frame) bool {
 				arp, _ := f.Decoded.Layer(layers.LayerTypeARP).(*layers.ARP)
 				return arp != nil && arp.Operation == layers.ARPRequest && f.From == Left
@@ -137,13 +163,13 @@ func unreachable() []*Scene {
 				arp, _ := f.Decoded.Layer(layers.LayerTypeARP).(*layers.ARP)
 				return arp != nil && arp.Operation == layers.ARPReply && f.From == Right
 			})
-		}},
-		{"dhcp-unanswered", "a client that no DHCP server offers anything", "dhcp-no-answer", []string{"dhcp.option.dhcp=1", "!dhcp.option.dhcp=2"}, func(l *Lab) {
+		}),
+		scene("dhcp-unanswered", "a client that no DHCP server offers anything", "dhcp-no-answer", []string{"dhcp.option.dhcp=1", "!dhcp.option.dhcp=2"}, func(l *Lab) {
 			for i := range 3 {
 				l.dhcp(i+1, layers.DHCPMsgTypeDiscover, l.Client, 99)
 			}
 			l.marker()
-		}},
+		}),
 	}
 	for _, r := range []struct {
 		with       string
@@ -166,7 +192,7 @@ func unreachable() []*Scene {
 		if r.ipv6 {
 			protocol = "icmpv6"
 		}
-		all = append(all, &Scene{"reject-" + name, "a firewall answers the SYN with " + r.with, r.first,
+		all = append(all, scene("reject-"+name, "a firewall answers the SYN with "+r.with, r.first,
 			[]string{fmt.Sprintf("%s.type=%d", protocol, r.kind), fmt.Sprintf("%s.code=%d", protocol, r.code)}, func(l *Lab) {
 				to := l.Server.Addr(5432)
 				if r.ipv6 {
@@ -175,7 +201,7 @@ func unreachable() []*Scene {
 				}
 				l.Server.firewall("tcp dport 5432 reject with " + r.with)
 				l.connects(to, syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENOPROTOOPT, syscall.EACCES)
-			}})
+			}))
 	}
 	return all
 }
@@ -219,39 +245,39 @@ func names() []*Scene {
 		}
 	}
 	return []*Scene{
-		{"dns-silent", "the DNS server does not answer", "dns-no-answer", []string{"dns.retransmit_request=1"}, ask(0, func(dnsmessage.Question) *dnsmessage.Message { return nil })},
-		{"dns-firewalled", "a firewall drops the queries", "dns-no-answer", []string{"!dns.flags.response=1"}, func(l *Lab) {
+		scene("dns-silent", "the DNS server does not answer", "dns-no-answer", []string{"dns.retransmit_request=1"}, ask(0, func(dnsmessage.Question) *dnsmessage.Message { return nil })),
+		scene("dns-firewalled", "a firewall drops the queries", "dns-no-answer", []string{"!dns.flags.response=1"}, func(l *Lab) {
 			l.Server.firewall("udp dport 53 drop")
 			if l.Client.ask(l.Server.Addr(53), 2, 500*time.Millisecond, "www.example.com.") != 0 {
 				l.Fatal("the query was answered")
 			}
 			l.marker()
-		}},
-		{"dns-one-lost", "one answer is lost, and the query is asked again", "", []string{"dns.flags.rcode=0"}, func(l *Lab) {
+		}),
+		scene("dns-one-lost", "one answer is lost, and the query is asked again", "", []string{"dns.flags.rcode=0"}, func(l *Lab) {
 			l.Wire.Apply(Where(And(From(Right), isPort(53)), Nth(Drop, 2)))
 			l.Server.dnsServer(l.Server.Addr(53), found)
 			if l.Client.ask(l.Server.Addr(53), 10, 2*time.Second, "a.example.com.", "b.example.com.", "c.example.com.") != 3 {
 				l.Fatal("not all queries were answered")
 			}
-		}},
-		{"dns-nxdomain", "the names do not exist", "dns-nxdomain", []string{"dns.flags.rcode=3"}, ask(3, fails(dnsmessage.RCodeNameError))},
-		{"dns-servfail", "the DNS server fails", "dns-servfail", []string{"dns.flags.rcode=2"}, ask(3, fails(dnsmessage.RCodeServerFailure))},
-		{"dns-refused", "the DNS server refuses", "dns-refused", []string{"dns.flags.rcode=5"}, ask(3, fails(dnsmessage.RCodeRefused))},
-		{"dns-not-implemented", "the DNS server does not know how", "dns-error", []string{"dns.flags.rcode=4"}, ask(3, fails(dnsmessage.RCodeNotImplemented))},
-		{"dns-slow", "answers take 1.5 seconds", "dns-slow", []string{"dns.flags.rcode=0"}, ask(3, func(q dnsmessage.Question) *dnsmessage.Message {
+		}),
+		scene("dns-nxdomain", "the names do not exist", "dns-nxdomain", []string{"dns.flags.rcode=3"}, ask(3, fails(dnsmessage.RCodeNameError))),
+		scene("dns-servfail", "the DNS server fails", "dns-servfail", []string{"dns.flags.rcode=2"}, ask(3, fails(dnsmessage.RCodeServerFailure))),
+		scene("dns-refused", "the DNS server refuses", "dns-refused", []string{"dns.flags.rcode=5"}, ask(3, fails(dnsmessage.RCodeRefused))),
+		scene("dns-not-implemented", "the DNS server does not know how", "dns-error", []string{"dns.flags.rcode=4"}, ask(3, fails(dnsmessage.RCodeNotImplemented))),
+		scene("dns-slow", "answers take 1.5 seconds", "dns-slow", []string{"dns.flags.rcode=0"}, ask(3, func(q dnsmessage.Question) *dnsmessage.Message {
 			time.Sleep(1500 * time.Millisecond) // the time is what the scene shows
 			return found(q)
-		})},
-		{"dns-closed-port", "no DNS server runs there", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
+		})),
+		scene("dns-closed-port", "no DNS server runs there", "icmp-port-unreachable", []string{"icmp.type=3", "icmp.code=3"}, func(l *Lab) {
 			if l.Client.ask(l.Server.Addr(53), 2, 300*time.Millisecond, "www.example.com.") != 0 {
 				l.Fatal("the query was answered")
 			}
-		}},
-		{"dns-then-closed-port", "the name is found, and its port is closed", "tcp-refused", []string{"tcp.flags.reset=1", "dns.flags.rcode=0"}, func(l *Lab) {
+		}),
+		scene("dns-then-closed-port", "the name is found, and its port is closed", "tcp-refused", []string{"tcp.flags.reset=1", "dns.flags.rcode=0"}, func(l *Lab) {
 			l.Server.dnsServer(l.Server.Addr(53), found)
 			l.ask8(1)
 			l.connects(l.Server.Addr(5432), syscall.ECONNREFUSED)
-		}},
+		}),
 	}
 }
 
@@ -289,24 +315,24 @@ func applications() []*Scene {
 		}
 	}
 	return []*Scene{
-		{"tls-version", "the server wants TLS 1.3, the client knows 1.2", "tls-alert", []string{"tls.alert_message.desc=70"}, func(l *Lab) {
+		scene("tls-version", "the server wants TLS 1.3, the client knows 1.2", "tls-alert", []string{"tls.alert_message.desc=70"}, func(l *Lab) {
 			server, client := secureServer(), secureClient()
 			server.MinVersion, client.MaxVersion = tls.VersionTLS13, tls.VersionTLS12
 			handshake(l, server, client)
-		}},
-		{"tls-bad-certificate", "the client does not trust the certificate, in TLS 1.2", "tls-alert", []string{"tls.alert_message.desc=42"}, func(l *Lab) {
+		}),
+		scene("tls-bad-certificate", "the client does not trust the certificate, in TLS 1.2", "tls-alert", []string{"tls.alert_message.desc=42"}, func(l *Lab) {
 			client := secureClient()
 			client.RootCAs, client.MaxVersion = nil, tls.VersionTLS12
 			handshake(l, secureServer(), client)
-		}},
-		{"tls-no-common-cipher", "client and server have no cipher suite in common", "tls-alert", []string{"tls.alert_message.desc=40"}, func(l *Lab) {
+		}),
+		scene("tls-no-common-cipher", "client and server have no cipher suite in common", "tls-alert", []string{"tls.alert_message.desc=40"}, func(l *Lab) {
 			server, client := secureServer(), secureClient()
 			server.MaxVersion, client.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 			server.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}
 			client.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 			handshake(l, server, client)
-		}},
-		{"tls-unanswered", "the server accepts the connection, and does not answer the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
+		}),
+		scene("tls-unanswered", "the server accepts the connection, and does not answer the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), silent)
 			c := l.Client.Dial(l.Server.Addr(443))
 			l.check(c.SetDeadline(time.Now().Add(1500 * time.Millisecond)))
@@ -314,8 +340,8 @@ func applications() []*Scene {
 				l.Fatal("the handshake did not fail")
 			}
 			l.marker()
-		}},
-		{"tls-closed", "the server closes the connection after the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
+		}),
+		scene("tls-closed", "the server closes the connection after the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), func(c *net.TCPConn) {
 				_, _ = io.ReadAtLeast(c, make([]byte, 4000), 5)
 				_ = c.Close()
@@ -326,8 +352,8 @@ func applications() []*Scene {
 			}
 			l.check(c.Close())
 			l.AwaitEnd(1)
-		}},
-		{"tls-reset", "the server resets after the ClientHello", "tcp-reset", []string{"tls.handshake.type=1", "tcp.flags.reset=1"}, func(l *Lab) {
+		}),
+		scene("tls-reset", "the server resets after the ClientHello", "tcp-reset", []string{"tls.handshake.type=1", "tcp.flags.reset=1"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), func(c *net.TCPConn) {
 				_, _ = io.ReadAtLeast(c, make([]byte, 4000), 5)
 				_ = c.SetLinger(0)
@@ -338,8 +364,8 @@ func applications() []*Scene {
 				l.Fatal("the handshake did not fail")
 			}
 			l.AwaitArrival(1, And(From(Right), RST))
-		}},
-		{"http-not-found", "most requests are answered with 404", "http-4xx", []string{"http.response.code=404"}, statuses(200, 404, 404, 404)},
-		{"http-unavailable", "most requests are answered with 503", "http-5xx", []string{"http.response.code=503"}, statuses(200, 503, 503, 500)},
+		}),
+		scene("http-not-found", "most requests are answered with 404", "http-4xx", []string{"http.response.code=404"}, statuses(200, 404, 404, 404)),
+		scene("http-unavailable", "most requests are answered with 503", "http-5xx", []string{"http.response.code=503"}, statuses(200, 503, 503, 500)),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/google/gopacket"
@@ -43,12 +44,12 @@ func web(l *Lab) {
 // healthy are scenes in which nothing fails.
 func healthy() []*Scene {
 	return []*Scene{
-		{"healthy-http", "five requests over one connection", "", shows("http.response.code=200"), web},
-		{"healthy-bulk", "500 kB over 10 ms of round trip", "", shows(), func(l *Lab) {
+		scene("healthy-http", "five requests over one connection", "", shows("http.response.code=200"), web),
+		scene("healthy-bulk", "500 kB over 10 ms of round trip", "", shows(), func(l *Lab) {
 			l.Delay(5 * time.Millisecond)
 			l.bulk(500_000, roomy)
-		}},
-		{"healthy-upload", "500 kB to the server", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-upload", "500 kB to the server", "", shows(), func(l *Lab) {
 			l.Delay(5 * time.Millisecond)
 			l.Server.Listen(l.Server.Addr(5001), func(c *net.TCPConn) {
 				_, _ = io.Copy(io.Discard, c)
@@ -58,8 +59,8 @@ func healthy() []*Scene {
 			_, err := c.Write(payload(500_000))
 			l.check(err)
 			l.ends(c)
-		}},
-		{"healthy-many-short", "forty connections of one request", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-many-short", "forty connections of one request", "", shows(), func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			for range 40 {
 				c := l.Client.Dial(l.Server.Addr(7))
@@ -67,38 +68,63 @@ func healthy() []*Scene {
 				l.check(c.Close())
 			}
 			l.AwaitEnd(40)
-		}},
-		{"healthy-dns", "eight names over UDP", "", shows("dns.flags.rcode=0"), func(l *Lab) {
+		}),
+		scene("healthy-dns", "eight names over UDP", "", shows("dns.flags.rcode=0"), func(l *Lab) {
 			l.Server.dnsServer(l.Server.Addr(53), found)
 			l.ask8(8)
-		}},
-		{"healthy-dns-tcp", "three names over one TCP connection", "", shows("dns.flags.rcode=0"), func(l *Lab) {
-			l.Server.Listen(l.Server.Addr(53), serveDNSOverTCP)
+		}),
+		scene("healthy-dns-tcp", "three names over one TCP connection", "", shows("dns.flags.rcode=0"), func(l *Lab) {
+			l.Server.Listen(l.Server.Addr(53), serveDNSOverTCP(false))
 			c := l.Client.Dial(l.Server.Addr(53))
 			for i := range 3 {
 				l.dnsOverTCP(c, uint16(i), fmt.Sprintf("host%d.example.com.", i))
 			}
 			l.ends(c)
-		}},
-		{"healthy-dns-truncated", "an answer that is cut, and asked for again over TCP", "", shows("dns.flags.truncated=1"), func(l *Lab) {
+		}),
+		scene("healthy-dns-truncated", "an answer that is cut, and asked for again over TCP", "", shows("dns.flags.truncated=1"), func(l *Lab) {
 			l.Server.dnsServer(l.Server.Addr(53), func(dnsmessage.Question) *dnsmessage.Message {
 				return &dnsmessage.Message{Header: dnsmessage.Header{Truncated: true}}
 			})
-			l.Server.Listen(l.Server.Addr(53), serveDNSOverTCP)
+			l.Server.Listen(l.Server.Addr(53), serveDNSOverTCP(false))
 			if l.Client.ask(l.Server.Addr(53), 3, 20*time.Second, "large.example.com.") != 1 {
 				l.Fatal("the DNS server did not answer")
 			}
 			c := l.Client.Dial(l.Server.Addr(53))
 			l.dnsOverTCP(c, 1, "large.example.com.")
 			l.ends(c)
-		}},
-		{"healthy-tls13", "requests over TLS 1.3", "", shows("tls.handshake.type=1"), func(l *Lab) { secureWeb(l, secureServer(), secureClient()) }},
-		{"healthy-tls12", "requests over TLS 1.2", "", shows("tls.handshake.type=2"), func(l *Lab) {
+		}),
+		{Name: "healthy-dns-tcp-in-pieces", How: "a name over TCP, of which each message is in two segments", Shows: shows("dns.flags.rcode=0"),
+			Differs: "A message in several segments or fragments is not put together", play: func(l *Lab) {
+				l.Server.Listen(l.Server.Addr(53), serveDNSOverTCP(true))
+				c := l.Client.Dial(l.Server.Addr(53))
+				l.dnsOverTCP(c, 1, "www.example.com.")
+				l.ends(c)
+			}},
+		{Name: "healthy-dns-fragmented", How: "an answer over UDP in several fragments", Shows: shows("dns.flags.rcode=0", "ip.flags.mf=1"),
+			Differs: "A message in several segments or fragments is not put together", play: func(l *Lab) {
+				l.Server.dnsServer(l.Server.Addr(53), func(q dnsmessage.Question) *dnsmessage.Message {
+					m := &dnsmessage.Message{}
+					for range 20 {
+						m.Answers = append(m.Answers, dnsmessage.Resource{
+							Header: dnsmessage.ResourceHeader{Name: q.Name, Type: dnsmessage.TypeTXT, Class: q.Class, TTL: 60},
+							Body:   &dnsmessage.TXTResource{TXT: []string{strings.Repeat("x", 200)}},
+						})
+					}
+					return m
+				})
+				if l.Client.ask(l.Server.Addr(53), 3, 20*time.Second, "large.example.com.") != 1 {
+					l.Fatal("the DNS server did not answer")
+				}
+				time.Sleep(1200 * time.Millisecond) // after which an answer counts as missing
+				l.marker()
+			}},
+		scene("healthy-tls13", "requests over TLS 1.3", "", shows("tls.handshake.type=1"), func(l *Lab) { secureWeb(l, secureServer(), secureClient()) }),
+		scene("healthy-tls12", "requests over TLS 1.2", "", shows("tls.handshake.type=2"), func(l *Lab) {
 			client := secureClient()
 			client.MaxVersion = tls.VersionTLS12
 			secureWeb(l, secureServer(), client)
-		}},
-		{"healthy-ipv6", "requests and names over IPv6", "", shows("ipv6.version"), func(l *Lab) {
+		}),
+		scene("healthy-ipv6", "requests and names over IPv6", "", shows("ipv6.version"), func(l *Lab) {
 			l.IPv6()
 			l.Server.dnsServer(l.Server.Addr6(53), found)
 			if l.Client.ask(l.Server.Addr6(53), 3, 20*time.Second, "www.example.com.") != 1 {
@@ -108,8 +134,8 @@ func healthy() []*Scene {
 			c := l.Client.Dial(l.Server.Addr6(7))
 			l.talk(c, 20, 500)
 			l.ends(c)
-		}},
-		{"healthy-udp", "datagrams that are sent back", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-udp", "datagrams that are sent back", "", shows(), func(l *Lab) {
 			server := l.Server.Packets(l.Server.Addr(9000))
 			l.tasks.Go(func() {
 				buf := make([]byte, 2000)
@@ -128,16 +154,16 @@ func healthy() []*Scene {
 				_, _, err = c.ReadFromUDPAddrPort(make([]byte, 2000))
 				l.check(err)
 			}
-		}},
-		{"healthy-fragments", "a datagram in three fragments that all arrive", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-fragments", "a datagram in three fragments that all arrive", "", shows(), func(l *Lab) {
 			server := l.Server.Packets(l.Server.Addr(9000))
 			c := l.Client.Packets(l.Client.Addr(9001))
 			_, err := c.WriteToUDPAddrPort(payload(4000), l.Server.Addr(9000))
 			l.check(err)
 			_, _, err = server.ReadFromUDPAddrPort(make([]byte, 5000))
 			l.check(err)
-		}},
-		{"healthy-ping", "echo requests that are answered", "", shows("icmp.type=0"), func(l *Lab) {
+		}),
+		scene("healthy-ping", "echo requests that are answered", "", shows("icmp.type=0"), func(l *Lab) {
 			var c net.PacketConn
 			var err error
 			l.Client.Do(func() { c, err = (&net.ListenConfig{}).ListenPacket(l.ctx, "ip4:icmp", l.Client.V4.String()) })
@@ -150,15 +176,15 @@ func healthy() []*Scene {
 				_, _, err = c.ReadFrom(make([]byte, 200))
 				l.check(err)
 			}
-		}},
-		{"healthy-keep-alives", "an idle connection whose keep-alives are answered", "", shows("tcp.analysis.keep_alive", "tcp.analysis.keep_alive_ack"), func(l *Lab) {
+		}),
+		scene("healthy-keep-alives", "an idle connection whose keep-alives are answered", "", shows("tcp.analysis.keep_alive", "tcp.analysis.keep_alive_ack"), func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7), keepAlive(3)...)
 			l.talk(c, 2, 100)
 			l.Await(3, isKeepAlive(Left))
 			l.ends(c)
-		}},
-		{"healthy-port-reuse", "two connections from the same port", "", shows("tcp.analysis.reused_ports"), func(l *Lab) {
+		}),
+		scene("healthy-port-reuse", "two connections from the same port", "", shows("tcp.analysis.reused_ports"), func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(7), sends(1000))
 			from := l.Client.Addr(40000)
 			for i := range 2 {
@@ -167,9 +193,9 @@ func healthy() []*Scene {
 				l.download(c) // the server closes first, so that it is the server's end that is in TIME_WAIT
 				l.AwaitEnd(i + 1)
 			}
-		}},
-		{"healthy-simultaneous-open", "both ends connect to each other at the same time", "", []string{"tcp.flags.syn=1", "!tcp.flags.reset=1"}, simultaneousOpen},
-		{"healthy-half-close", "the client ends its direction, and the server goes on to send", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-simultaneous-open", "both ends connect to each other at the same time", "", []string{"tcp.flags.syn=1", "!tcp.flags.reset=1"}, simultaneousOpen),
+		scene("healthy-half-close", "the client ends its direction, and the server goes on to send", "", shows(), func(l *Lab) {
 			l.Delay(5 * time.Millisecond)
 			l.Server.Listen(l.Server.Addr(7), func(c *net.TCPConn) {
 				_, _ = io.Copy(io.Discard, c)
@@ -182,27 +208,27 @@ func healthy() []*Scene {
 			l.check(c.CloseWrite())
 			l.download(c)
 			l.AwaitEnd(1)
-		}},
-		{"healthy-dhcp", "a client that gets an address", "", shows("dhcp.option.dhcp=5"), func(l *Lab) {
+		}),
+		scene("healthy-dhcp", "a client that gets an address", "", shows("dhcp.option.dhcp=5"), func(l *Lab) {
 			l.dhcp(1, layers.DHCPMsgTypeDiscover, l.Client, 77)
 			l.dhcp(2, layers.DHCPMsgTypeOffer, l.Server, 77)
 			l.dhcp(3, layers.DHCPMsgTypeRequest, l.Client, 77)
 			l.dhcp(4, layers.DHCPMsgTypeAck, l.Server, 77)
-		}},
-		{"healthy-long-delay", "requests over 400 ms of round trip", "", shows(), func(l *Lab) {
+		}),
+		scene("healthy-long-delay", "requests over 400 ms of round trip", "", shows(), func(l *Lab) {
 			l.Delay(200 * time.Millisecond)
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7))
 			l.talk(c, 3, 200)
 			l.ends(c)
-		}},
+		}),
 	}
 }
 
 // recordings are scenes in which nothing fails, and only the capture is unlike others.
 func recordings() []*Scene {
 	recorded := func(name, how string, shows []string, r Recording) *Scene {
-		return &Scene{name, how, "", shows, func(l *Lab) {
+		return &Scene{Name: name, How: how, Shows: shows, play: func(l *Lab) {
 			l.Record(r)
 			web(l)
 		}}
@@ -221,9 +247,18 @@ func recordings() []*Scene {
 		recorded("recorded-nanoseconds", "nanoseconds, at the server", shows("http.response.code=200"), Recording{Format: pcapfile.Nano, At: Right}),
 		recorded("recorded-cut", "of each packet 100 bytes", shows(), Recording{Snap: 100}),
 		recorded("recorded-twice", "every packet twice", nil, Recording{Records: twice}),
+		scene("recorded-with-losses", "by a capture that lost every twentieth packet", "", []string{"tcp.analysis.ack_lost_segment", "tcp.analysis.lost_segment", "!tcp.analysis.retransmission"}, func(l *Lab) {
+			l.Record(Recording{Records: losing(0.05, 1)})
+			l.Delay(5 * time.Millisecond)
+			l.bulk(300_000, roomy)
+		}),
+		{Name: "recorded-in-two-vlans", How: "on both sides of a router between VLANs", Differs: "VLANs and tunnels are part of a flow", play: func(l *Lab) {
+			l.Record(Recording{Records: func(f *Frame) [][]byte { return append(tagged(7)(f), tagged(8)(f)...) }})
+			web(l)
+		}},
 		recorded("recorded-client-only", "what the client sends alone", nil, Recording{Records: only(From(Left))}),
 		recorded("recorded-server-only", "what the server sends alone", nil, Recording{Records: only(From(Right))}),
-		{"recorded-from-the-middle", "without the beginning of a connection", "", shows("!tcp.flags.syn=1"), func(l *Lab) {
+		scene("recorded-from-the-middle", "without the beginning of a connection", "", shows("!tcp.flags.syn=1"), func(l *Lab) {
 			l.Pause()
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7))
@@ -234,8 +269,8 @@ func recordings() []*Scene {
 			l.Resume()
 			l.talk(c, 20, 500)
 			l.ends(c)
-		}},
-		{"recorded-clock-set-back", "with a clock that was set back by ten seconds in the middle", "", nil, func(l *Lab) {
+		}),
+		scene("recorded-clock-set-back", "with a clock that was set back by ten seconds in the middle", "", nil, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7))
 			l.talk(c, 10, 500)
@@ -244,13 +279,13 @@ func recordings() []*Scene {
 			l.Wire.mu.Unlock()
 			l.talk(c, 10, 500)
 			l.ends(c)
-		}},
-		{"recorded-by-pcapctl", "by pcapctl at the client", "", shows("http.response.code=200"), func(l *Lab) {
+		}),
+		scene("recorded-by-pcapctl", "by pcapctl at the client", "", shows("http.response.code=200"), func(l *Lab) {
 			stop := l.Client.Live(0, "cap", "eth0")
 			web(l)
 			stop()
-		}},
-		{"recorded-by-pcapctl-offloaded", "by pcapctl at the server, whose interface segments and computes checksums itself", "", shows("!tcp.analysis.out_of_order"), func(l *Lab) {
+		}),
+		scene("recorded-by-pcapctl-offloaded", "by pcapctl at the server, whose interface segments and computes checksums itself", "", shows("!tcp.analysis.out_of_order"), func(l *Lab) {
 			l.offloading()
 			stop := l.Server.Live(0, "pcapng", "fast0")
 			at := netip.MustParseAddrPort("10.2.0.2:5001")
@@ -259,8 +294,8 @@ func recordings() []*Scene {
 			l.download(c)
 			l.awaitTimeWait(l.Server)
 			stop()
-		}},
-		{"recorded-on-a-bridge", "by pcapctl on all interfaces, of which one is a bridge's port", "", nil, func(l *Lab) {
+		}),
+		scene("recorded-on-a-bridge", "by pcapctl on all interfaces, of which one is a bridge's port", "", nil, func(l *Lab) {
 			l.Client.batch(
 				"addr del "+l.Client.V4.String()+"/24 dev eth0",
 				"link add br0 type bridge", "link set br0 address "+l.Client.MAC.String()+" multicast off",
@@ -269,7 +304,7 @@ func recordings() []*Scene {
 			stop := l.Client.Live(pcapfile.SLL2, "cap", "any")
 			web(l)
 			stop()
-		}},
+		}),
 	}
 }
 

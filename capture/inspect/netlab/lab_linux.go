@@ -39,6 +39,7 @@ type Lab struct {
 	Client, Server *Host
 	Wire           *Wire
 
+	timers   string          // of routes that are added later: see patient
 	recorded string          // a file that another program wrote instead of the wire
 	ctx      context.Context // ends with the scene
 	tasks    sync.WaitGroup
@@ -158,7 +159,7 @@ func (l *Lab) check(err error) {
 func (l *Lab) IPv6() {
 	for _, h := range []*Host{l.Client, l.Server} {
 		h.sysctl("ipv6/conf/eth0/disable_ipv6", "0")
-		h.batch("addr add "+h.V6.String()+"/64 dev eth0 nodad noprefixroute", "route add fd00:1::/64 dev eth0 rto_min 20s", "route add ::/0 via "+routerV6.String()+" dev eth0")
+		h.batch("addr add "+h.V6.String()+"/64 dev eth0 nodad noprefixroute", "route add fd00:1::/64 dev eth0"+l.timers, "route add ::/0 via "+routerV6.String()+" dev eth0")
 	}
 }
 
@@ -169,6 +170,7 @@ func (l *Lab) patient() {
 		h.sysctl("ipv4/tcp_early_retrans", "0") // no tail loss probes, which are sent after two round trips
 		h.batch("route replace 10.1.0.0/24 dev eth0 proto kernel scope link src " + h.V4.String() + " rto_min 20s")
 	}
+	l.timers = " rto_min 20s"
 }
 
 // Neighbours makes the hosts know each other's MAC, so that nobody asks for it.
@@ -333,6 +335,21 @@ func (h *Host) Listen(at netip.AddrPort, serve func(c *net.TCPConn), options ...
 			h.lab.tasks.Go(func() { serve(c.(*net.TCPConn)) })
 		}
 	})
+}
+
+// listenOnly has the kernel complete connections of which nobody takes any: backlog + 1, and then no more.
+func (h *Host) listenOnly(at netip.AddrPort, backlog int) {
+	h.lab.Helper()
+	var err error
+	h.Do(func() {
+		var fd int
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return
+		}
+		h.lab.closeLater(os.NewFile(uintptr(fd), "listener"))
+		err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}), unix.Listen(fd, backlog))
+	})
+	h.lab.check(err)
 }
 
 // Dial connects to a TCP server.

@@ -9,6 +9,11 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/google/gopacket/layers"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"pcapctl/capture/pcapfile"
 )
 
 // Random is a scene by chance: some connections that do different things at the same time, over
@@ -21,13 +26,13 @@ func Random(seed uint64) *Scene {
 func playRandom(l *Lab, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // it has to come out the same again
 	chance := func(most float64) float64 { return most * r.Float64() }
-	l.Record(Recording{At: End(r.IntN(2))})
+	l.Record(randomRecording(r))
 	l.Delay(time.Duration(r.IntN(20_000)) * time.Microsecond)
 	for _, e := range []End{Left, Right} {
 		if r.IntN(3) == 0 {
 			continue // nothing is wrong in this direction
 		}
-		l.Wire.Apply(Where(And(From(e), IsTCP),
+		l.Wire.Apply(Where(And(From(e), Not(Layer(layers.LayerTypeARP))),
 			Sometimes(chance(0.15), r.Uint64(), Drop),
 			Sometimes(chance(0.1), r.Uint64(), Duplicate),
 			Sometimes(chance(0.1), r.Uint64(), Late(time.Duration(1+r.IntN(40))*time.Millisecond)),
@@ -64,7 +69,47 @@ func playRandom(l *Lab, seed uint64) {
 			}
 		})
 	}
+	work.Go(func() { l.randomNames(r.Uint64()) })
 	work.Wait()
+}
+
+// randomRecording is of either end, in one of the forms, and may have lost packets itself.
+func randomRecording(r *rand.Rand) Recording {
+	how := Recording{At: End(r.IntN(2)), Format: []pcapfile.Format{pcapfile.Micro, pcapfile.Nano, pcapfile.NG}[r.IntN(3)]}
+	switch r.IntN(6) {
+	case 0:
+		how.Records = tagged(7)
+	case 1:
+		how.Records = inVXLAN()
+	case 2:
+		how.Records = losing(0.1*r.Float64(), r.Uint64())
+	case 3:
+		how.Snap = 96 // with all headers
+	}
+	return how
+}
+
+// randomNames asks a DNS server that is slow, wrong or silent by chance.
+func (l *Lab) randomNames(seed uint64) {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // it has to come out the same again
+	l.Server.dnsServer(l.Server.Addr(53), func(q dnsmessage.Question) *dnsmessage.Message {
+		mu.Lock()
+		n, wait := r.IntN(10), time.Duration(r.IntN(500))*time.Millisecond
+		mu.Unlock()
+		switch n {
+		case 0:
+			return nil
+		case 1, 2:
+			time.Sleep(wait)
+		case 3, 4, 5:
+			return fails(dnsmessage.RCode(n))(q)
+		}
+		return found(q)
+	})
+	for i := range 15 {
+		l.Client.ask(l.Server.Addr(53), 3, 200*time.Millisecond, fmt.Sprintf("host%d.example.com.", i))
+	}
 }
 
 // randomTime is how long a connection of a random scene may take. It may break off in the middle.

@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"time"
 
 	"github.com/google/gopacket"
@@ -94,6 +95,17 @@ func once(change func(f *Frame) []byte) func(f *Frame) [][]byte {
 func only(m Match) func(f *Frame) [][]byte {
 	return func(f *Frame) [][]byte {
 		if !m(f) {
+			return nil
+		}
+		return [][]byte{f.Data}
+	}
+}
+
+// losing is a capture that itself loses packets.
+func losing(probability float64, seed uint64) func(f *Frame) [][]byte {
+	random := rand.New(rand.NewPCG(seed, 4)) //nolint:gosec // it has to come out the same again
+	return func(f *Frame) [][]byte {
+		if random.Float64() < probability {
 			return nil
 		}
 		return [][]byte{f.Data}

@@ -301,20 +301,29 @@ func (l *Lab) dnsOverTCP(c net.Conn, id uint16, name string) {
 	l.check(err)
 }
 
-// serveDNSOverTCP answers queries of a connection until the client closes it.
-func serveDNSOverTCP(c *net.TCPConn) {
-	for {
-		var length [2]byte
-		if _, err := io.ReadFull(c, length[:]); err != nil {
-			_ = c.Close()
-			return
+// serveDNSOverTCP answers queries of a connection until the client closes it; in pieces
+// it sends the length of a message by itself, as many programs do.
+func serveDNSOverTCP(pieces bool) func(c *net.TCPConn) {
+	return func(c *net.TCPConn) {
+		for {
+			var length [2]byte
+			if _, err := io.ReadFull(c, length[:]); err != nil {
+				_ = c.Close()
+				return
+			}
+			q := make([]byte, binary.BigEndian.Uint16(length[:]))
+			if _, err := io.ReadFull(c, q); err != nil {
+				return
+			}
+			b := dnsAnswer(q, found)
+			b = append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+			first := 0
+			if pieces {
+				first = 2
+			}
+			_, _ = c.Write(b[:first])
+			_, _ = c.Write(b[first:])
 		}
-		q := make([]byte, binary.BigEndian.Uint16(length[:]))
-		if _, err := io.ReadFull(c, q); err != nil {
-			return
-		}
-		b := dnsAnswer(q, found)
-		_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
 	}
 }
 

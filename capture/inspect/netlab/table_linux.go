@@ -17,6 +17,9 @@ type Scene struct {
 	// the scene is meant to be: see [Capture.Shows].
 	Shows []string
 	play  func(l *Lab)
+	// Differs is why tshark says something else of some packets or totals, as docs/inspect.md
+	// explains it; "" where everything has to be the same.
+	Differs string
 }
 
 // Make plays the scene and gives the capture file. It returns when the last packet
@@ -42,4 +45,9 @@ func (s *Scene) Check(c *Capture) error {
 		faults = append(faults, c.Shows(condition))
 	}
 	return errors.Join(faults...)
+}
+
+// scene is a scene that tshark says the same of.
+func scene(name, how, first string, shows []string, play func(l *Lab)) *Scene {
+	return &Scene{Name: name, How: how, First: first, Shows: shows, play: play}
 }

@@ -59,60 +59,76 @@ func overWire(at End, bytes int, rules ...Rule) func(l *Lab) {
 	}
 }
 
+// overWire6 is the same over IPv6, as the client sees it.
+func overWire6(bytes int, rules ...Rule) func(l *Lab) {
+	return func(l *Lab) {
+		l.IPv6()
+		l.Wire.Apply(rules...)
+		l.Delay(5 * time.Millisecond)
+		l.Server.Listen(l.Server.Addr6(5001), sends(bytes))
+		l.download(l.Client.Dial(l.Server.Addr6(5001)))
+		l.AwaitEnd(1)
+	}
+}
+
 // impaired are scenes of a wire that treats TCP badly.
 func impaired() []*Scene {
 	const retransmitted = "tcp.analysis.retransmission"
 	return []*Scene{
-		{"loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-retransmissions", []string{retransmitted},
-			overWire(Left, 300_000, Where(down, Sometimes(0.02, 1, Drop)))},
-		{"loss-light-at-the-sender", "2 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{"tcp.analysis.fast_retransmission", "tcp.analysis.duplicate_ack"},
-			overWire(Right, 300_000, Where(down, Sometimes(0.02, 1, Drop)))},
-		{"loss-heavy", "15 % of the server's segments are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
-			overWire(Left, 100_000, Where(down, Sometimes(0.15, 2, Drop)))},
-		{"loss-heavy-at-the-sender", "15 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.duplicate_ack"},
-			overWire(Right, 100_000, Where(down, Sometimes(0.15, 2, Drop)))},
-		{"loss-both-ways", "5 % of all that both send is lost", "tcp-retransmissions", []string{retransmitted},
-			overWire(Left, 200_000, Where(IsTCP, Where(Not(SYN), Sometimes(0.05, 3, Drop))))},
-		{"loss-burst", "ten segments in a row are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
-			overWire(Left, 200_000, Where(down, Nth(Drop, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)))},
-		{"loss-of-the-first-segment", "the first segment of each answer is lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
-			thrice(Left, 60_000, func() Rule { return Where(down, Nth(Drop, 1)) })},
-		{"loss-of-the-last-segment", "the last segment of each answer is lost", "tcp-retransmissions", []string{retransmitted},
-			thrice(Right, 50_000, func() Rule { return Where(down, tail(50_000)) })},
-		{"loss-of-a-request", "a request of each connection is lost, and sent again after a timeout", "tcp-retransmissions", []string{retransmitted},
-			thriceTalk(func() Rule { return Where(up, Nth(Drop, 2)) })},
-		{"loss-of-a-request-again", "a request and three times what replaces it are lost", "tcp-retransmissions", []string{retransmitted}, func(l *Lab) {
+		scene("loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-retransmissions", []string{retransmitted},
+			overWire(Left, 300_000, Where(down, Sometimes(0.02, 1, Drop)))),
+		scene("loss-light-at-the-sender", "2 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{"tcp.analysis.fast_retransmission", "tcp.analysis.duplicate_ack"},
+			overWire(Right, 300_000, Where(down, Sometimes(0.02, 1, Drop)))),
+		scene("loss-heavy", "15 % of the server's segments are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
+			overWire(Left, 100_000, Where(down, Sometimes(0.15, 2, Drop)))),
+		scene("loss-heavy-at-the-sender", "15 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.duplicate_ack"},
+			overWire(Right, 100_000, Where(down, Sometimes(0.15, 2, Drop)))),
+		scene("loss-both-ways", "5 % of all that both send is lost", "tcp-retransmissions", []string{retransmitted},
+			overWire(Left, 200_000, Where(IsTCP, Where(Not(SYN), Sometimes(0.05, 3, Drop))))),
+		scene("loss-burst", "ten segments in a row are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
+			overWire(Left, 200_000, Where(down, Nth(Drop, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)))),
+		scene("loss-of-the-first-segment", "the first segment of each answer is lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
+			thrice(Left, 60_000, func() Rule { return Where(down, Nth(Drop, 1)) })),
+		scene("loss-of-the-last-segment", "the last segment of each answer is lost", "tcp-retransmissions", []string{retransmitted},
+			thrice(Right, 50_000, func() Rule { return Where(down, tail(50_000)) })),
+		scene("loss-of-a-request", "a request of each connection is lost, and sent again after a timeout", "tcp-retransmissions", []string{retransmitted},
+			thriceTalk(func() Rule { return Where(up, Nth(Drop, 2)) })),
+		scene("loss-of-a-request-again", "a request and three times what replaces it are lost", "tcp-retransmissions", []string{retransmitted}, func(l *Lab) {
 			l.Wire.Apply(Where(up, Nth(Drop, 2, 3, 4, 5)))
 			l.Server.Listen(l.Server.Addr(7), echoes)
 			c := l.Client.Dial(l.Server.Addr(7))
 			l.talk(c, 3, 300)
 			l.ends(c)
-		}},
-		{"loss-of-the-SYN", "the first SYN of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Left, 20_000, func() Rule { return Where(SYN, Nth(Drop, 1)) })},
-		{"loss-of-the-SYN-ACK", "the first SYN/ACK of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 20_000, func() Rule { return Where(SYNACK, Nth(Drop, 1)) })},
-		{"loss-of-the-FIN", "the server's first FIN is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 0, func() Rule { return Where(And(From(Right), FIN), Nth(Drop, 1)) })},
-		{"loss-of-the-last-ACK", "the ACK of the last FIN is lost", "tcp-retransmissions", []string{retransmitted},
-			thrice(Left, 20_000, func() Rule { return afterFIN(Left, Nth(Drop, 1)) })},
-		{"loss-of-ACKs", "every third ACK is lost, and no data: that harms nothing", "", []string{"!tcp.analysis.retransmission"},
-			overWire(Left, 300_000, Where(And(From(Left), PureACK), every(3, 3, Drop)))},
-		{"corrupted", "some segments arrive with a changed bit", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack", retransmitted},
-			overWire(Left, 200_000, Where(down, Nth(Corrupt, 20, 45, 70, 95, 120)))},
-		{"congested", "100 kB/s with a queue of 10 kB before it", "tcp-retransmissions", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
-			overWire(Left, 150_000, Where(From(Right), Rate(100_000, 10_000)))},
-		{"slow-line", "100 kB/s with a queue that holds all", "", []string{"!tcp.analysis.lost_segment"},
-			overWire(Left, 100_000, Where(From(Right), Rate(100_000, 1_000_000)))},
-		{"jitter", "up to 20 ms more, in order", "", []string{"!tcp.analysis.lost_segment"}, overWire(Left, 200_000, Jitter(20*time.Millisecond, 4))},
-		{"reordered-a-little", "every twentieth segment arrives 2 ms late", "tcp-out-of-order", []string{"tcp.analysis.out_of_order"},
-			overWire(Left, 300_000, Where(down, every(20, 10, Late(2*time.Millisecond))))},
-		{"reordered-a-lot", "every tenth segment arrives 20 ms late", "tcp-out-of-order", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
-			overWire(Left, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
-		{"reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture: what is sent again for that is all there is to see", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack"},
-			overWire(Right, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))},
-		{"duplicated", "every tenth segment arrives twice", "", []string{retransmitted},
-			overWire(Left, 200_000, Where(down, every(10, 5, Duplicate)))},
-		{"duplicated-at-the-sender", "every tenth segment arrives twice, behind the capture", "", []string{"tcp.analysis.duplicate_ack"},
-			overWire(Right, 200_000, Where(down, every(10, 5, Duplicate)))},
-		{"delay-that-jumps", "an answer of 1.2 seconds of round trip after many of 10 ms: sent again for nothing", "tcp-retransmissions", []string{"tcp.analysis.spurious_retransmission"}, func(l *Lab) {
+		}),
+		scene("loss-of-the-SYN", "the first SYN of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Left, 20_000, func() Rule { return Where(SYN, Nth(Drop, 1)) })),
+		scene("loss-of-the-SYN-ACK", "the first SYN/ACK of each connection is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 20_000, func() Rule { return Where(SYNACK, Nth(Drop, 1)) })),
+		scene("loss-of-the-FIN", "the server's first FIN is lost", "tcp-retransmissions", []string{retransmitted}, thrice(Right, 0, func() Rule { return Where(And(From(Right), FIN), Nth(Drop, 1)) })),
+		scene("loss-of-the-last-ACK", "the ACK of the last FIN is lost", "tcp-retransmissions", []string{retransmitted},
+			thrice(Left, 20_000, func() Rule { return afterFIN(Left, Nth(Drop, 1)) })),
+		scene("loss-of-ACKs", "every third ACK is lost, and no data: that harms nothing", "", []string{"!tcp.analysis.retransmission"},
+			overWire(Left, 300_000, Where(And(From(Left), PureACK), every(3, 3, Drop)))),
+		scene("corrupted", "some segments arrive with a changed bit", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack", retransmitted},
+			overWire(Left, 200_000, Where(down, Nth(Corrupt, 20, 45, 70, 95, 120)))),
+		scene("congested", "100 kB/s with a queue of 10 kB before it", "tcp-retransmissions", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
+			overWire(Left, 150_000, Where(From(Right), Rate(100_000, 10_000)))),
+		scene("slow-line", "100 kB/s with a queue that holds all", "", []string{"!tcp.analysis.lost_segment"},
+			overWire(Left, 100_000, Where(From(Right), Rate(100_000, 1_000_000)))),
+		scene("jitter", "up to 20 ms more, in order", "", []string{"!tcp.analysis.lost_segment"}, overWire(Left, 200_000, Jitter(20*time.Millisecond, 4))),
+		scene("reordered-a-little", "every twentieth segment arrives 2 ms late", "tcp-out-of-order", []string{"tcp.analysis.out_of_order"},
+			overWire(Left, 300_000, Where(down, every(20, 10, Late(2*time.Millisecond))))),
+		scene("reordered-a-lot", "every tenth segment arrives 20 ms late", "tcp-out-of-order", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
+			overWire(Left, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+		scene("reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture: what is sent again for that is all there is to see", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack"},
+			overWire(Right, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+		scene("reordered-ipv6", "every tenth segment arrives 20 ms late, without identifications", "tcp-out-of-order", []string{"ipv6.version", "tcp.analysis.duplicate_ack"},
+			overWire6(300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+		scene("loss-ipv6", "5 % of the server's segments are lost, without identifications", "tcp-retransmissions", []string{"ipv6.version", "tcp.analysis.lost_segment"},
+			overWire6(200_000, Where(down, Sometimes(0.05, 1, Drop)))),
+		scene("duplicated", "every tenth segment arrives twice", "", []string{retransmitted},
+			overWire(Left, 200_000, Where(down, every(10, 5, Duplicate)))),
+		scene("duplicated-at-the-sender", "every tenth segment arrives twice, behind the capture", "", []string{"tcp.analysis.duplicate_ack"},
+			overWire(Right, 200_000, Where(down, every(10, 5, Duplicate)))),
+		scene("delay-that-jumps", "an answer of 1.2 seconds of round trip after many of 10 ms: sent again for nothing", "tcp-retransmissions", []string{"tcp.analysis.spurious_retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Delay(5 * time.Millisecond)
 			l.Wire.Apply(Where(down, Nth(Delay(1200*time.Millisecond), 9)))
@@ -120,10 +136,10 @@ func impaired() []*Scene {
 			c := l.Client.Dial(l.Server.Addr(7))
 			l.talk(c, 12, 300)
 			l.ends(c)
-		}},
-		{"black-hole", "packets of more than 1400 bytes vanish", "tcp-black-hole", []string{retransmitted}, func(l *Lab) { blackHole(l, Right) }},
-		{"black-hole-at-the-receiver", "packets of more than 1400 bytes vanish, as the client sees it", "tcp-black-hole", []string{"tcp.analysis.lost_segment"}, func(l *Lab) { blackHole(l, Left) }},
-		{"black-hole-for-uploads", "packets of more than 1400 bytes vanish on their way to the server", "tcp-black-hole", []string{retransmitted}, func(l *Lab) {
+		}),
+		scene("black-hole", "packets of more than 1400 bytes vanish", "tcp-black-hole", []string{retransmitted}, func(l *Lab) { blackHole(l, Right) }),
+		scene("black-hole-at-the-receiver", "packets of more than 1400 bytes vanish, as the client sees it", "tcp-black-hole", []string{"tcp.analysis.lost_segment"}, func(l *Lab) { blackHole(l, Left) }),
+		scene("black-hole-for-uploads", "packets of more than 1400 bytes vanish on their way to the server", "tcp-black-hole", []string{retransmitted}, func(l *Lab) {
 			l.Wire.Apply(Hole(1400))
 			l.Server.Listen(l.Server.Addr(80), echoes)
 			c := l.Client.Dial(l.Server.Addr(80))
@@ -131,20 +147,20 @@ func impaired() []*Scene {
 			_, err := c.Write(payload(5000))
 			l.check(err)
 			l.Await(6, And(up, func(f *Frame) bool { return ipLength(f) > 1400 }))
-		}},
-		{"fragmentation-needed", "packets of more than 1400 bytes are refused by a router that says so", "icmp-too-big", []string{"icmp.mtu=1400"}, func(l *Lab) {
+		}),
+		scene("fragmentation-needed", "packets of more than 1400 bytes are refused by a router that says so", "icmp-too-big", []string{"icmp.mtu=1400"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Wire.Apply(ToldHole(1400, routerV4.AsSlice(), routerV6.AsSlice()))
 			l.bulk(50_000)
-		}},
-		{"packet-too-big", "the same over IPv6", "icmp-too-big", []string{"icmpv6.type=2"}, func(l *Lab) {
+		}),
+		scene("packet-too-big", "the same over IPv6", "icmp-too-big", []string{"icmpv6.type=2"}, func(l *Lab) {
 			l.IPv6()
 			l.Record(Recording{At: Right})
 			l.Wire.Apply(ToldHole(1400, routerV4.AsSlice(), routerV6.AsSlice()))
 			l.Server.Listen(l.Server.Addr6(5001), sends(50_000))
 			l.download(l.Client.Dial(l.Server.Addr6(5001)))
 			l.AwaitEnd(1)
-		}},
+		}),
 	}
 }
 
@@ -254,14 +270,14 @@ func endings() []*Scene {
 	}
 	const reset = "tcp.flags.reset=1"
 	return []*Scene{
-		{"reset-by-the-server", "the server resets in the middle of a conversation", "tcp-reset", []string{reset}, func(l *Lab) {
+		scene("reset-by-the-server", "the server resets in the middle of a conversation", "tcp-reset", []string{reset}, func(l *Lab) {
 			afterTalk(Left, echoThen(6, abort), func(l *Lab, c *net.TCPConn) {
 				_, err := c.Write(payload(400)) // its answer may be lost to the reset
 				l.check(err)
 				awaitRST(Right)(l, c)
 			})(l)
-		}},
-		{"reset-by-the-client", "the client resets in the middle of a download", "tcp-reset", []string{reset}, func(l *Lab) {
+		}),
+		scene("reset-by-the-client", "the client resets in the middle of a download", "tcp-reset", []string{reset}, func(l *Lab) {
 			l.Delay(5 * time.Millisecond)
 			l.Server.Listen(l.Server.Addr(5001), sends(5_000_000))
 			c := l.Client.Dial(l.Server.Addr(5001))
@@ -269,13 +285,13 @@ func endings() []*Scene {
 			l.check(err)
 			abort(c)
 			l.AwaitArrival(1, And(From(Left), RST))
-		}},
-		{"reset-after-idle", "the server resets after two seconds in which nothing was sent", "tcp-reset", []string{reset},
+		}),
+		scene("reset-after-idle", "the server resets after two seconds in which nothing was sent", "tcp-reset", []string{reset},
 			afterTalk(Left, echoThen(5, func(c *net.TCPConn) {
 				time.Sleep(2 * time.Second) // the time is what the scene shows
 				abort(c)
-			}), awaitRST(Right))},
-		{"reset-by-a-middlebox", "a firewall between them forgets the connection, and resets what comes", "tcp-reset", []string{reset}, func(l *Lab) {
+			}), awaitRST(Right))),
+		scene("reset-by-a-middlebox", "a firewall between them forgets the connection, and resets what comes", "tcp-reset", []string{reset}, func(l *Lab) {
 			var cut bool
 			l.Wire.Apply(func(f *Frame, now time.Time, fate *Fate) {
 				if cut && Data(f) {
@@ -291,8 +307,8 @@ func endings() []*Scene {
 				l.check(err)
 				awaitRST(Right)(l, c)
 			})(l)
-		}},
-		{"reset-of-a-lost-connection", "the server has restarted and knows nothing of the connection", "tcp-reset", []string{reset}, func(l *Lab) {
+		}),
+		scene("reset-of-a-lost-connection", "the server has restarted and knows nothing of the connection", "tcp-reset", []string{reset}, func(l *Lab) {
 			l.Record(Recording{At: Left})
 			l.Server.Listen(l.Server.Addr(5432), echoThen(5, func(c *net.TCPConn) { // it ends, and its RST is lost
 				abort(c)
@@ -304,8 +320,8 @@ func endings() []*Scene {
 			_, err := c.Write(payload(400))
 			l.check(err)
 			awaitRST(Right)(l, c)
-		}},
-		{"reset-with-data-unread", "the server closes while a request is unread", "tcp-reset", []string{reset}, func(l *Lab) {
+		}),
+		scene("reset-with-data-unread", "the server closes while a request is unread", "tcp-reset", []string{reset}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(80), func(c *net.TCPConn) {
 				_, _ = io.ReadFull(c, make([]byte, 100))
 				l.AwaitArrival(1, And(up, func(f *Frame) bool { return len(f.TCP().Payload) == 700 }))
@@ -318,42 +334,42 @@ func endings() []*Scene {
 			_, err = c.Write(payload(700))
 			l.check(err)
 			awaitRST(Right)(l, c)
-		}},
-		{"half-open", "the last ACK of the handshake never arrives, nor anything else of the client", "tcp-half-open", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("half-open", "the last ACK of the handshake never arrives, nor anything else of the client", "tcp-half-open", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Wire.Apply(Where(And(From(Left), IsTCP), After(1, Drop)))
 			l.Server.Listen(l.Server.Addr(80), silent)
 			l.Client.Dial(l.Server.Addr(80))
 			l.Await(3, SYNACK)
-		}},
-		{"FIN-never-answered", "the server's FIN and what replaces it are lost, while the client waits", "tcp-fin-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+		}),
+		scene("FIN-never-answered", "the server's FIN and what replaces it are lost, while the client waits", "tcp-fin-unanswered", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			l.Wire.Apply(Where(FIN, Drop))
 			afterTalk(Right, echoThen(5, func(c *net.TCPConn) { _ = c.Close() }), func(l *Lab, _ *net.TCPConn) {
 				l.Await(5, And(From(Right), FIN))
 			})(l)
-		}},
-		{"FIN-acknowledged-only", "the server closes, and the client's program does not yet", "", []string{"tcp.flags.fin=1"},
+		}),
+		scene("FIN-acknowledged-only", "the server closes, and the client's program does not yet", "", []string{"tcp.flags.fin=1"},
 			afterTalk(Left, echoThen(5, func(c *net.TCPConn) { _ = c.Close() }), func(l *Lab, _ *net.TCPConn) {
 				l.AwaitArrival(1, And(From(Right), FIN))
 				l.AwaitArrival(1, acknowledgesFIN(Right))
 				time.Sleep(1500 * time.Millisecond) // the time is what the scene shows
 				l.marker()
-			})},
-		{"peer-vanished", "the server is gone: nothing is answered any more", "tcp-unacknowledged", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
+			})),
+		scene("peer-vanished", "the server is gone: nothing is answered any more", "tcp-unacknowledged", []string{"tcp.analysis.retransmission"}, func(l *Lab) {
 			afterTalk(Left, echoes, func(l *Lab, c *net.TCPConn) {
 				l.Wire.Apply(Where(IsTCP, Drop))
 				_, err := c.Write(payload(400))
 				l.check(err)
 				l.Await(6+5, up)
 			})(l)
-		}},
-		{"keep-alive-unanswered", "the server is gone while the connection is idle", "tcp-unacknowledged", []string{"tcp.analysis.keep_alive", reset}, func(l *Lab) {
+		}),
+		scene("keep-alive-unanswered", "the server is gone while the connection is idle", "tcp-unacknowledged", []string{"tcp.analysis.keep_alive", reset}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(5432), echoes)
 			c := l.Client.Dial(l.Server.Addr(5432), keepAlive(2)...)
 			l.talk(c, 3, 400)
 			l.Wire.Apply(Where(IsTCP, Drop))
 			l.Await(1, And(From(Left), RST)) // Linux sends one when it gives up
-		}},
+		}),
 	}
 }
 
@@ -414,16 +430,16 @@ func windows() []*Scene {
 		})
 	}
 	return []*Scene{
-		{"slow-reader", "the client reads slowly", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.window_update"}, func(l *Lab) { slow(l, Left) }},
-		{"slow-reader-at-the-sender", "the client reads slowly, as the server sees it", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.window_full"}, func(l *Lab) { slow(l, Right) }},
-		{"never-reads", "the client never reads", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.keep_alive"}, func(l *Lab) {
+		scene("slow-reader", "the client reads slowly", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.window_update"}, func(l *Lab) { slow(l, Left) }),
+		scene("slow-reader-at-the-sender", "the client reads slowly, as the server sees it", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.window_full"}, func(l *Lab) { slow(l, Right) }),
+		scene("never-reads", "the client never reads", "tcp-zero-window", []string{"tcp.analysis.zero_window", "tcp.analysis.keep_alive"}, func(l *Lab) {
 			smallWindow(l, Left, func(_ *net.TCPConn, _ func(n int)) { l.Await(3, zeroWindow) })
-		}},
-		{"window-full", "a small window over 100 ms of round trip; the client reads at once", "", []string{"tcp.analysis.window_full", "!tcp.analysis.zero_window"}, func(l *Lab) {
+		}),
+		scene("window-full", "a small window over 100 ms of round trip; the client reads at once", "", []string{"tcp.analysis.window_full", "!tcp.analysis.zero_window"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Delay(50 * time.Millisecond)
 			l.bulk(100_000, receiveBuffer(20_000))
-		}},
+		}),
 	}
 }
 
