@@ -241,12 +241,12 @@ var scenes = []struct {
 	{"a server that fails", "http-5xx", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake()
 		c.data(byClient, []byte("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"))
-		c.data(byServer, []byte("HTTP/1.1 503 Service Unavailable\r\n\r\n")).close()
+		c.data(byServer, []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")).close()
 	}},
 	{"a page that does not exist", "http-4xx", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake()
 		c.data(byClient, []byte("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"))
-		c.data(byServer, []byte("HTTP/1.1 404 Not Found\r\n\r\n")).close()
+		c.data(byServer, []byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")).close()
 	}},
 	{"nobody answers ARP", "arp-no-reply", "10.0.0.9", func(s *scene) {
 		for range 3 {
@@ -285,6 +285,7 @@ var scenes = []struct {
 			s.add(s.frame(e, h, gopacket.Payload(make([]byte, 1480))))
 			s.after(time.Second)
 		}
+		s.arp(2, macB, serverIP, clientIP)
 	}},
 	{"a slow reader", "tcp-zero-window", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake().bytes(byServer, 1400)
@@ -403,8 +404,7 @@ func members(of reflect.Type, seen map[reflect.Type]bool, see func(string)) {
 		return
 	}
 	seen[of] = true
-	for i := range of.NumField() {
-		f := of.Field(i)
+	for f := range of.Fields() {
 		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 			see(name)
 		}

@@ -113,7 +113,7 @@ func (e *Engine) blackHole(f *flow, c *connection, one func(kind, sighting, sigh
 		// Seen by the receiver: a gap of a large segment that is never filled, a smaller
 		// segment behind it, and the receiver's acknowledgements stay before the gap.
 		case d.gapOpen && d.gapLen >= blackHoleFrom && peer.lastAck == d.gapSeq && (c.established || c.joined) && e.waited(d.gapFirst.at):
-			p := one(kindBlackHole, d.gapFirst, sighting{c.lastAt, f.lastNo})
+			p := one(kindBlackHole, d.gapFirst, d.gapFirst)
 			p.packets++
 			p.most, p.sum = max(p.most, int64(d.gapLen)), max(p.sum, int64(d.ackedLen))
 			p.of = count(dir == e.serverDir(f, c))
