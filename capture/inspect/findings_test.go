@@ -104,6 +104,15 @@ var scenes = []struct {
 		c.send(byClient, flags{fin: true, ack: true}, nil)
 		c.send(byServer, flags{rst: true, ack: true}, nil)
 	}},
+	{"a probe of a port", "", "", func(s *scene) {
+		s.conn(clientIP, 4000, serverIP, 80).handshake().send(byClient, flags{rst: true, ack: true}, nil)
+		c := s.conn(clientIP, 4001, serverIP, 80)
+		c.send(byClient, flags{syn: true}, nil)
+		c.send(byServer, flags{syn: true, ack: true}, nil)
+		c.raw(byClient, c.seq[0], 0, flags{rst: true}, nil)
+		s.after(5 * time.Second)
+		s.conn(clientIP, 5000, serverIP, 80).handshake().close()
+	}},
 	{"somebody else's requests for addresses, whose answers are not heard", "", "", func(s *scene) {
 		s.conn(clientIP, 4000, serverIP, 80).handshake().close()
 		for i := range 5 {
