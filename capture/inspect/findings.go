@@ -357,7 +357,7 @@ func (p *problem) displayFilter() string {
 	case kindDead:
 		return "(tcp.analysis.retransmission || tcp.analysis.keep_alive) && " + both
 	case kindBlackHole:
-		return fmt.Sprintf("(tcp.analysis.retransmission || tcp.analysis.lost_segment) && tcp.len>=%d && %s", blackHoleFrom, both)
+		return fmt.Sprintf("(tcp.analysis.retransmission && tcp.len>=%d || tcp.analysis.lost_segment) && %s", blackHoleFrom, both)
 	case kindFINSilent:
 		return "tcp.flags.fin==1 && " + both
 	case kindRetransmissions:

@@ -104,6 +104,15 @@ var scenes = []struct {
 		c.send(byClient, flags{fin: true, ack: true}, nil)
 		c.send(byServer, flags{rst: true, ack: true}, nil)
 	}},
+	{"a probe of a port", "", "", func(s *scene) {
+		s.conn(clientIP, 4000, serverIP, 80).handshake().send(byClient, flags{rst: true, ack: true}, nil)
+		c := s.conn(clientIP, 4001, serverIP, 80)
+		c.send(byClient, flags{syn: true}, nil)
+		c.send(byServer, flags{syn: true, ack: true}, nil)
+		c.raw(byClient, c.seq[0], 0, flags{rst: true}, nil)
+		s.after(5 * time.Second)
+		s.conn(clientIP, 5000, serverIP, 80).handshake().close()
+	}},
 	{"somebody else's requests for addresses, whose answers are not heard", "", "", func(s *scene) {
 		s.conn(clientIP, 4000, serverIP, 80).handshake().close()
 		for i := range 5 {
@@ -241,12 +250,12 @@ var scenes = []struct {
 	{"a server that fails", "http-5xx", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake()
 		c.data(byClient, []byte("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"))
-		c.data(byServer, []byte("HTTP/1.1 503 Service Unavailable\r\n\r\n")).close()
+		c.data(byServer, []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")).close()
 	}},
 	{"a page that does not exist", "http-4xx", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake()
 		c.data(byClient, []byte("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"))
-		c.data(byServer, []byte("HTTP/1.1 404 Not Found\r\n\r\n")).close()
+		c.data(byServer, []byte("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")).close()
 	}},
 	{"nobody answers ARP", "arp-no-reply", "10.0.0.9", func(s *scene) {
 		for range 3 {
@@ -285,6 +294,7 @@ var scenes = []struct {
 			s.add(s.frame(e, h, gopacket.Payload(make([]byte, 1480))))
 			s.after(time.Second)
 		}
+		s.arp(2, macB, serverIP, clientIP)
 	}},
 	{"a slow reader", "tcp-zero-window", "10.0.0.2:80", func(s *scene) {
 		c := s.conn(clientIP, 4000, serverIP, 80).handshake().bytes(byServer, 1400)
@@ -403,8 +413,7 @@ func members(of reflect.Type, seen map[reflect.Type]bool, see func(string)) {
 		return
 	}
 	seen[of] = true
-	for i := range of.NumField() {
-		f := of.Field(i)
+	for f := range of.Fields() {
 		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
 			see(name)
 		}

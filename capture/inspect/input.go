@@ -78,7 +78,7 @@ func (c *Captures) Inspect(ctx context.Context, o Options) (*Report, error) {
 	var in Input
 	var failed error
 	for i, f := range c.files {
-		told, err := c.inspect(e, f, o)
+		told, err := c.inspect(ctx, e, f, o)
 		if told != nil {
 			told.Path = c.paths[i]
 			in.Files = append(in.Files, *told)
@@ -108,8 +108,8 @@ func (c *Captures) Inspect(ctx context.Context, o Options) (*Report, error) {
 }
 
 // inspect reads one file. The first result is nil when its header could not be read.
-func (c *Captures) inspect(e *Engine, f *capfile.Opened, o Options) (*InputFile, error) {
-	packets, err := f.Packets(o.Filter)
+func (c *Captures) inspect(ctx context.Context, e *Engine, f *capfile.Opened, o Options) (*InputFile, error) {
+	packets, err := begin(ctx, f, o)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +148,32 @@ func (c *Captures) inspect(e *Engine, f *capfile.Opened, o Options) (*InputFile,
 		if e.number%tellEvery == 0 {
 			c.count.Store(e.number)
 		}
+	}
+}
+
+// begin reads the header of a file. The first bytes of a pipe may never come, and a read of it
+// cannot be broken off: it is then left to itself.
+func begin(ctx context.Context, f *capfile.Opened, o Options) (*capfile.Packets, error) {
+	type begun struct {
+		packets *capfile.Packets
+		err     error
+	}
+	done := make(chan begun)
+	go func() {
+		packets, err := f.Packets(o.Filter)
+		select {
+		case done <- begun{packets, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = packets.Close()
+			}
+		}
+	}()
+	select {
+	case b := <-done:
+		return b.packets, b.err
+	case <-ctx.Done():
+		return nil, capfile.ErrInterrupted
 	}
 }
 

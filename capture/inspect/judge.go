@@ -5,6 +5,13 @@ func (c *connection) unanswered(f *flow) bool {
 	return c.syns > 0 && c.synAcks == 0 && !c.established && c.client >= 0 && f.packets[1-c.client] == 0
 }
 
+// isProbe reports whether a client only asked if the port is open, as load balancers and
+// monitors do: it resets a connection that nothing was sent over, or the answer to its only SYN.
+func (c *connection) isProbe() bool {
+	return c.resets > 0 && c.client >= 0 && c.resetDir == c.client && c.syns == 1 && c.synAcks == 1 &&
+		c.side[0].payload+c.side[1].payload == 0
+}
+
 // Bounds of what is called a failure.
 const (
 	blackHoleFrom   = 500                // bytes of a segment that is called large
@@ -54,6 +61,9 @@ func (e *Engine) judge(f *flow, c *connection) bool {
 		p := one(kindRefused, c.resetAt, c.resetAt)
 		p.packets += uint64(c.syns)
 		return true
+	}
+	if c.isProbe() {
+		return false
 	}
 	if e.blackHole(f, c, one) {
 		return true
@@ -113,7 +123,7 @@ func (e *Engine) blackHole(f *flow, c *connection, one func(kind, sighting, sigh
 		// Seen by the receiver: a gap of a large segment that is never filled, a smaller
 		// segment behind it, and the receiver's acknowledgements stay before the gap.
 		case d.gapOpen && d.gapLen >= blackHoleFrom && peer.lastAck == d.gapSeq && (c.established || c.joined) && e.waited(d.gapFirst.at):
-			p := one(kindBlackHole, d.gapFirst, sighting{c.lastAt, f.lastNo})
+			p := one(kindBlackHole, d.gapFirst, d.gapFirst)
 			p.packets++
 			p.most, p.sum = max(p.most, int64(d.gapLen)), max(p.sum, int64(d.ackedLen))
 			p.of = count(dir == e.serverDir(f, c))

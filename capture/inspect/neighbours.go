@@ -135,10 +135,10 @@ func (e *Engine) claims(a addr, via uint32, m mac, here sighting) {
 	if n.hasMAC && n.mac != m {
 		n.other = n.mac
 		n.changes++
-		if n.changeFirst.no == 0 {
-			n.changeFirst = here
-		}
 		n.changeLast = here
+	}
+	if !n.hasMAC {
+		n.changeFirst = here // the claim that the next one contradicts
 	}
 	n.mac, n.hasMAC = m, true
 }

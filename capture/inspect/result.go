@@ -107,9 +107,9 @@ func (e *Engine) qualityFindings() []Finding {
 		"the clock was set, or files were joined in the wrong order; durations are wrong", "the clock of the machine that captured")
 	add(e.ahead, "time-gap", Note, "packet", fmt.Sprintf("the time jumps ahead by up to %s", duration(e.ahead.most)), "frame.time_delta > 3600",
 		"nothing was captured for that long, the clock was set, or files are missing", "")
-	add(e.offload, "checksum-offload", Note, "packet", fmt.Sprintf("%s with checksums that the network card fills in later", plural(e.offload.n, "packet")), "",
+	add(e.offload, "checksum-offload", Note, "packet", fmt.Sprintf("%s, of the first four of each flow, with checksums that the network card fills in later", plural(e.offload.n, "packet")), "",
 		"an artefact of capturing on the sender; not a fault", "")
-	add(e.badSum, "checksum-wrong", Warning, "packet", fmt.Sprintf("%s with a wrong checksum of TCP or UDP", plural(e.badSum.n, "packet")), "",
+	add(e.badSum, "checksum-wrong", Warning, "packet", fmt.Sprintf("%s, of the first four of each flow, with a wrong checksum of TCP or UDP", plural(e.badSum.n, "packet")), "",
 		"damaged on the way, or an offload that is not recognised", "error counters of the interfaces on the way")
 	duplicates := Note
 	if e.duplicates.n*20 > e.totals.Count {

@@ -190,3 +190,37 @@ func randomConnection(s *scene, r *rand.Rand, port uint16) {
 		c.close()
 	}
 }
+
+// TestDisplayFilters: the display filter of a scene's failure is one that tshark takes, and shows
+// the packets that the finding names, and no packet outside of them.
+func TestDisplayFilters(t *testing.T) {
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Skip("tshark is not installed")
+	}
+	if testing.Short() {
+		t.Skip("tshark takes a second for each scene; run without -short")
+	}
+	for _, test := range scenes {
+		if test.want == "" {
+			continue
+		}
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			test.make(s)
+			f := s.report().Failures[0]
+			out, err := exec.CommandContext(t.Context(), "tshark", "-n", "-2", "-r", s.write(), "-Y", f.DisplayFilter, "-T", "fields", "-e", "frame.number").Output()
+			if err != nil {
+				t.Fatalf("%s: %v", f.DisplayFilter, err)
+			}
+			shown := strings.Fields(string(out))
+			if len(shown) == 0 {
+				t.Fatalf("%s shows nothing", f.DisplayFilter)
+			}
+			first, last := shown[0], shown[len(shown)-1]
+			if f.FirstPacket != 0 && (first != strconv.FormatUint(f.FirstPacket, 10) || last != strconv.FormatUint(f.LastPacket, 10)) {
+				t.Errorf("%s shows packets %s to %s, and the finding has %d to %d", f.DisplayFilter, first, last, f.FirstPacket, f.LastPacket)
+			}
+		})
+	}
+}

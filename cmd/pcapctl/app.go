@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"sync/atomic"
@@ -16,7 +17,9 @@ import (
 type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
 	capturing atomic.Pointer[capture.Session] // the session that this process has
-	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
+	// inspecting ends the look at a capture that this process has made, nil for none.
+	inspecting atomic.Pointer[context.CancelFunc]
+	bar        atomic.Pointer[progress] // the progress bar on the terminal, nil for none
 
 	args []string // of the command line, without the program's name
 	// typed are the names by which the request's members were given on the command

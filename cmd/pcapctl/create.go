@@ -186,7 +186,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 // printResult prints what came of a capture.
 func (a *app) printResult(ctx context.Context, res *capture.Resource) error {
 	if a.inspects {
-		return a.printInspected(context.WithoutCancel(ctx), res)
+		return a.printInspected(ctx, res)
 	}
 	return a.printDone(resourceView{res})
 }
@@ -327,6 +327,8 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			switch {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
+			case atOnce && a.abandonInspect():
+				a.say("breaking off --inspect; the capture is complete")
 			case atOnce && a.abandonCommand():
 				a.say("breaking off --on-file; the capture is complete")
 			case atOnce:

@@ -7,8 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -131,7 +133,7 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		return err
 	}
 	options.Lost = from.lost
-	ctx, stop := a.untilSignal(cmd.Context())
+	ctx, stop := untilAnySignal(cmd.Context())
 	defer stop()
 	captures, err := inspect.Open(from.paths, a.in)
 	if err != nil {
@@ -162,6 +164,17 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		err = fault.Errorf(fault.Failed, "broken off: the report is of the %s that were read until then", plural(report.Packets.Count, "packet"))
 	}
 	return err
+}
+
+// untilAnySignal gives a context that a signal ends. What follows is short, so that further ones
+// change nothing: a page that was begun is written, or taken away.
+func untilAnySignal(parent context.Context) (context.Context, func()) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
+		signals = append(signals, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
+	return signal.NotifyContext(parent, signals...)
 }
 
 // readCaptures reads what is open. Everything that comes from packets is handled between its
@@ -384,7 +397,21 @@ func (a *app) inspectResult(ctx context.Context, res *capture.Resource) (*inspec
 		return nil, err
 	}
 	defer func() { _ = captures.Close() }()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the signal that ended the capture has done its work
+	defer cancel()
+	a.inspecting.Store(&cancel)
+	defer a.inspecting.Store(nil)
 	return a.readCaptures(ctx, captures, inspect.Options{Lost: in.lost})
+}
+
+// abandonInspect breaks off the look at a capture, if there is one.
+func (a *app) abandonInspect() bool {
+	cancel := a.inspecting.Load()
+	if cancel == nil {
+		return false
+	}
+	(*cancel)()
+	return true
 }
 
 // pager is a result that has a form of its own as text, with colours, which print does not
