@@ -117,8 +117,8 @@ func (e *Engine) addToService(f *flow, c *connection, explained bool) {
 	s.Closed += count(c.side[0].fin && c.side[1].fin)
 	s.Unanswered += count(c.unanswered(f))
 	if c.established && !c.refused {
-		if c.rtt > 0 {
-			s.handshake.add(c.rtt)
+		if c.handshakeRTT > 0 {
+			s.handshake.add(c.handshakeRTT)
 		}
 		if c.serverRTT > 0 {
 			s.server.add(c.serverRTT)

@@ -107,11 +107,13 @@ type connection struct {
 
 	side [2]side
 
-	synAt     int64 // of the last SYN, for the round-trip time
-	synAckAt  int64
-	rtt       int64 // from SYN to the first ACK, 0 not known
-	serverRTT int64
-	clientRTT int64
+	synAt    int64 // of the last SYN, for the round-trip time
+	synAckAt int64
+	rtt      int64 // from SYN to the first ACK, which may be a RST, as in Wireshark; 0 not known
+	// handshakeRTT is from SYN to the first ACK that is not a RST.
+	handshakeRTT int64
+	serverRTT    int64
+	clientRTT    int64
 
 	firstSYN, lastSYN sighting
 	lastSynAck        sighting
@@ -338,6 +340,9 @@ func (c *connection) handshake(s *segment, dir int, at int64) (done bool) {
 		if c.synAt != 0 && c.rtt == 0 {
 			c.rtt = max(1, at-c.synAt)
 			done = true
+		}
+		if c.synAt != 0 && c.handshakeRTT == 0 && !s.rst {
+			c.handshakeRTT = max(1, at-c.synAt)
 		}
 		me.firstAck = false
 	}

@@ -134,7 +134,7 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplica
 		// The client has got the SYN/ACK, whether or not the capture has it; and who sends data is
 		// connected.
 		c.established = int(c.client) == dir || s.length > 0
-		if int(c.client) == dir && c.synAcks > 0 && c.rtt != 0 {
+		if int(c.client) == dir && c.synAcks > 0 {
 			c.clientRTT = max(1, here.at-c.synAckAt)
 		}
 	}

@@ -93,7 +93,8 @@ func unreachable() []*Scene {
 			l.Await(3, Layer(layers.LayerTypeICMPv6NeighborSolicitation))
 		}),
 		scene("host-down-behind-a-router", "a router finds no host, and says so", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {
-			l.routed("10.9.0.0/24 dev eth0")
+			l.Server.batch("link add br9 type bridge", "link set br9 up") // nobody is there
+			l.routed("10.9.0.0/24 dev br9")
 			l.connects(netip.MustParseAddrPort("10.9.0.9:5432"), syscall.EHOSTUNREACH)
 		}),
 		scene("no-route", "a router has no route", "icmp-host-unreachable", []string{"icmp.type=3", "icmp.code=1"}, func(l *Lab) {

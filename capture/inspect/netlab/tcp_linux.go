@@ -50,20 +50,21 @@ func thriceTalk(rules func() Rule) func(l *Lab) {
 }
 
 // overWire is a bulk transfer to the client over 10 ms of round trip and rules, as an end sees it.
-func overWire(at End, bytes int, rules ...Rule) func(l *Lab) {
+// The rules are made for each: they count.
+func overWire(at End, bytes int, rules func() Rule) func(l *Lab) {
 	return func(l *Lab) {
 		l.Record(Recording{At: at})
-		l.Wire.Apply(rules...)
+		l.Wire.Apply(rules())
 		l.Delay(5 * time.Millisecond)
 		l.bulk(bytes)
 	}
 }
 
 // overWire6 is the same over IPv6, as the client sees it.
-func overWire6(bytes int, rules ...Rule) func(l *Lab) {
+func overWire6(bytes int, rules func() Rule) func(l *Lab) {
 	return func(l *Lab) {
 		l.IPv6()
-		l.Wire.Apply(rules...)
+		l.Wire.Apply(rules())
 		l.Delay(5 * time.Millisecond)
 		l.Server.Listen(l.Server.Addr6(5001), sends(bytes))
 		l.download(l.Client.Dial(l.Server.Addr6(5001)))
@@ -75,18 +76,18 @@ func overWire6(bytes int, rules ...Rule) func(l *Lab) {
 func impaired() []*Scene {
 	const retransmitted = "tcp.analysis.retransmission"
 	return []*Scene{
-		scene("loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-retransmissions", []string{retransmitted},
-			overWire(Left, 300_000, Where(down, Sometimes(0.02, 1, Drop)))),
+		scene("loss-light", "2 % of the server's segments are lost on their way to the capture", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
+			overWire(Left, 300_000, func() Rule { return Where(down, Sometimes(0.02, 1, Drop)) })),
 		scene("loss-light-at-the-sender", "2 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{"tcp.analysis.fast_retransmission", "tcp.analysis.duplicate_ack"},
-			overWire(Right, 300_000, Where(down, Sometimes(0.02, 1, Drop)))),
-		scene("loss-heavy", "15 % of the server's segments are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
-			overWire(Left, 100_000, Where(down, Sometimes(0.15, 2, Drop)))),
+			overWire(Right, 300_000, func() Rule { return Where(down, Sometimes(0.02, 1, Drop)) })),
+		scene("loss-heavy", "15 % of the server's segments are lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
+			overWire(Left, 100_000, func() Rule { return Where(down, Sometimes(0.15, 2, Drop)) })),
 		scene("loss-heavy-at-the-sender", "15 % of the server's segments are lost behind the capture", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.duplicate_ack"},
-			overWire(Right, 100_000, Where(down, Sometimes(0.15, 2, Drop)))),
-		scene("loss-both-ways", "5 % of all that both send is lost", "tcp-retransmissions", []string{retransmitted},
-			overWire(Left, 200_000, Where(IsTCP, Where(Not(SYN), Sometimes(0.05, 3, Drop))))),
-		scene("loss-burst", "ten segments in a row are lost", "tcp-retransmissions", []string{retransmitted, "tcp.analysis.lost_segment"},
-			overWire(Left, 200_000, Where(down, Nth(Drop, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)))),
+			overWire(Right, 100_000, func() Rule { return Where(down, Sometimes(0.15, 2, Drop)) })),
+		scene("loss-both-ways", "5 % of all that both send is lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
+			overWire(Left, 200_000, func() Rule { return Where(IsTCP, Where(Not(SYN), Sometimes(0.05, 3, Drop))) })),
+		scene("loss-burst", "ten segments in a row are lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
+			overWire(Left, 200_000, func() Rule { return Where(down, Nth(Drop, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40)) })),
 		scene("loss-of-the-first-segment", "the first segment of each answer is lost", "tcp-retransmissions", []string{"tcp.analysis.lost_segment"},
 			thrice(Left, 60_000, func() Rule { return Where(down, Nth(Drop, 1)) })),
 		scene("loss-of-the-last-segment", "the last segment of each answer is lost", "tcp-retransmissions", []string{retransmitted},
@@ -106,28 +107,28 @@ func impaired() []*Scene {
 		scene("loss-of-the-last-ACK", "the ACK of the last FIN is lost", "tcp-retransmissions", []string{retransmitted},
 			thrice(Left, 20_000, func() Rule { return afterFIN(Left, Nth(Drop, 1)) })),
 		scene("loss-of-ACKs", "every third ACK is lost, and no data: that harms nothing", "", []string{"!tcp.analysis.retransmission"},
-			overWire(Left, 300_000, Where(And(From(Left), PureACK), every(3, 3, Drop)))),
-		scene("corrupted", "some segments arrive with a changed bit", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack", retransmitted},
-			overWire(Left, 200_000, Where(down, Nth(Corrupt, 20, 45, 70, 95, 120)))),
+			overWire(Left, 300_000, func() Rule { return Where(And(From(Left), PureACK), every(3, 3, Drop)) })),
+		scene("corrupted", "some segments arrive with a changed bit", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack"},
+			overWire(Left, 200_000, func() Rule { return Where(down, Nth(Corrupt, 20, 45, 70, 95, 120)) })),
 		scene("congested", "100 kB/s with a queue of 10 kB before it", "tcp-retransmissions", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
-			overWire(Left, 150_000, Where(From(Right), Rate(100_000, 10_000)))),
+			overWire(Left, 150_000, func() Rule { return Where(From(Right), Rate(100_000, 10_000)) })),
 		scene("slow-line", "100 kB/s with a queue that holds all", "", []string{"!tcp.analysis.lost_segment"},
-			overWire(Left, 100_000, Where(From(Right), Rate(100_000, 1_000_000)))),
-		scene("jitter", "up to 20 ms more, in order", "", []string{"!tcp.analysis.lost_segment"}, overWire(Left, 200_000, Jitter(20*time.Millisecond, 4))),
+			overWire(Left, 100_000, func() Rule { return Where(From(Right), Rate(100_000, 1_000_000)) })),
+		scene("jitter", "up to 20 ms more, in order", "", []string{"!tcp.analysis.lost_segment"}, overWire(Left, 200_000, func() Rule { return Jitter(20*time.Millisecond, 4) })),
 		scene("reordered-a-little", "every twentieth segment arrives 2 ms late", "tcp-out-of-order", []string{"tcp.analysis.out_of_order"},
-			overWire(Left, 300_000, Where(down, every(20, 10, Late(2*time.Millisecond))))),
+			overWire(Left, 300_000, func() Rule { return Where(down, every(20, 10, Late(2*time.Millisecond))) })),
 		scene("reordered-a-lot", "every tenth segment arrives 20 ms late", "tcp-out-of-order", []string{"tcp.analysis.lost_segment", "tcp.analysis.duplicate_ack"},
-			overWire(Left, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+			overWire(Left, 300_000, func() Rule { return Where(down, every(10, 10, Late(20*time.Millisecond))) })),
 		scene("reordered-at-the-sender", "every tenth segment arrives 20 ms late, behind the capture: what is sent again for that is all there is to see", "tcp-retransmissions", []string{"tcp.analysis.duplicate_ack"},
-			overWire(Right, 300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+			overWire(Right, 300_000, func() Rule { return Where(down, every(10, 10, Late(20*time.Millisecond))) })),
 		scene("reordered-ipv6", "every tenth segment arrives 20 ms late, without identifications", "tcp-out-of-order", []string{"ipv6.version", "tcp.analysis.duplicate_ack"},
-			overWire6(300_000, Where(down, every(10, 10, Late(20*time.Millisecond))))),
+			overWire6(300_000, func() Rule { return Where(down, every(10, 10, Late(20*time.Millisecond))) })),
 		scene("loss-ipv6", "5 % of the server's segments are lost, without identifications", "tcp-retransmissions", []string{"ipv6.version", "tcp.analysis.lost_segment"},
-			overWire6(200_000, Where(down, Sometimes(0.05, 1, Drop)))),
+			overWire6(200_000, func() Rule { return Where(down, Sometimes(0.05, 1, Drop)) })),
 		scene("duplicated", "every tenth segment arrives twice", "", []string{retransmitted},
-			overWire(Left, 200_000, Where(down, every(10, 5, Duplicate)))),
+			overWire(Left, 200_000, func() Rule { return Where(down, every(10, 5, Duplicate)) })),
 		scene("duplicated-at-the-sender", "every tenth segment arrives twice, behind the capture", "", []string{"tcp.analysis.duplicate_ack"},
-			overWire(Right, 200_000, Where(down, every(10, 5, Duplicate)))),
+			overWire(Right, 200_000, func() Rule { return Where(down, every(10, 5, Duplicate)) })),
 		scene("delay-that-jumps", "an answer of 1.2 seconds of round trip after many of 10 ms: sent again for nothing", "tcp-retransmissions", []string{"tcp.analysis.spurious_retransmission"}, func(l *Lab) {
 			l.Record(Recording{At: Right})
 			l.Delay(5 * time.Millisecond)

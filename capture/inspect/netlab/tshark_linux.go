@@ -17,7 +17,7 @@ var fields = []string{
 	"frame.number", "frame.time_epoch", "frame.len", "frame.protocols",
 	"ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "ipv6.version", "ip.proto", "ip.flags.mf", "vlan.id", "vxlan.vni", "geneve.vni", "gre.proto",
 	"tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.len", "tcp.flags.syn", "tcp.flags.ack", "tcp.flags.fin", "tcp.flags.reset",
-	"tcp.analysis.retransmission", "tcp.analysis.fast_retransmission", "tcp.analysis.spurious_retransmission",
+	"tcp.analysis", "tcp.analysis.retransmission", "tcp.analysis.fast_retransmission", "tcp.analysis.spurious_retransmission",
 	"tcp.analysis.out_of_order", "tcp.analysis.duplicate_ack", "tcp.analysis.lost_segment", "tcp.analysis.ack_lost_segment",
 	"tcp.analysis.zero_window", "tcp.analysis.zero_window_probe", "tcp.analysis.zero_window_probe_ack",
 	"tcp.analysis.window_full", "tcp.analysis.window_update", "tcp.analysis.keep_alive", "tcp.analysis.keep_alive_ack",
