@@ -92,6 +92,7 @@ type Reader struct {
 	keep   bool
 	first  []byte // the section header that the file begins with
 	odd    Oddity // of that
+	lost   Losses // of the sections before, and of packets
 }
 
 // readAhead is how many bytes are asked for at once.

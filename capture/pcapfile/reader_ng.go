@@ -59,6 +59,7 @@ type iface struct {
 	binary  bool  // units are 2^-exp of a second, else 10^-exp
 	exp     uint8 // up to 127
 	offset  int64 // seconds that are added to every time
+	lost    counts
 }
 
 // block is what has been read of a block.
@@ -160,6 +161,9 @@ func (r *Reader) nextNG(p *Packet) error {
 				return nil
 			}
 		default: // statistics, names, secrets and unknown blocks
+			if b.kind == blockStatistics && b.whole {
+				r.statistics(&b)
+			}
 			if !b.whole {
 				b.raw, p.Odd = nil, OddBlock
 			}
@@ -237,7 +241,7 @@ func (r *Reader) hold(b *block) uint32 {
 	case blockEnhanced, blockPacket, blockSimple:
 		return min(b.length, maxPacketBlock)
 	}
-	if r.keep && b.length <= MaxBlock {
+	if r.keep && b.length <= MaxBlock || b.kind == blockStatistics && b.length <= maxDescription {
 		return b.length
 	}
 	return 0
@@ -266,6 +270,7 @@ func (r *Reader) section(b *block, p *Packet) error {
 		return r.malformed("a pcapng section of version %d.%d; allowed: 1.0", major, minor)
 	}
 	// The section's length at 16 is of use only to those who skip sections.
+	r.lost = r.Losses()
 	r.ifaces = r.ifaces[:0]
 	r.options(b, p, blockHead+sectionBody, func(uint16, []byte) {})
 	return nil
@@ -374,10 +379,13 @@ func (r *Reader) packet(b *block, p *Packet) error {
 		r.seal(b)
 	default:
 		r.options(b, p, enhancedHeadLen+int(padded(caplen)), func(code uint16, value []byte) {
-			if code == optFlags && len(value) == 4 {
+			switch {
+			case code == optFlags && len(value) == 4:
 				if d := Direction(r.order.Uint32(value) & 3); d <= Outbound { // 3 means nothing
 					p.Direction = d
 				}
+			case code == optDropCount && len(value) == 8:
+				r.lost.BeforePacket += r.order.Uint64(value)
 			}
 		})
 	}

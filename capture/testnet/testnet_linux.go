@@ -30,7 +30,7 @@ func Need(t testing.TB, tools ...string) {
 // NeedTools is Need without root.
 func NeedTools(t testing.TB, tools ...string) {
 	t.Helper()
-	packages := map[string]string{"ip": "iproute2", "capinfos": "wireshark-common", "mount": "mount"}
+	packages := map[string]string{"ip": "iproute2", "capinfos": "wireshark-common", "mount": "mount", "nft": "nftables"}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
 			pkg := tool

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"sync/atomic"
@@ -16,7 +17,9 @@ import (
 type app struct {
 	uploading atomic.Pointer[capture.Session] // the session whose capture is uploaded
 	capturing atomic.Pointer[capture.Session] // the session that this process has
-	bar       atomic.Pointer[progress]        // the progress bar on the terminal, nil for none
+	// inspecting ends the look at a capture that this process has made, nil for none.
+	inspecting atomic.Pointer[context.CancelFunc]
+	bar        atomic.Pointer[progress] // the progress bar on the terminal, nil for none
 
 	told told // what was warned of while a session ran
 
@@ -35,6 +38,7 @@ type app struct {
 	settings settings
 	output   output
 	log      logger
+	inspects bool // create says at the end what the capture shows
 	quiet    bool
 	verbose  bool
 	debug    bool
@@ -103,7 +107,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
-		a.uploadCommand(), a.workerCommand())
+		a.uploadCommand(), a.inspectCommand(), a.workerCommand())
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)

@@ -64,6 +64,7 @@ folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
 	o.request.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.failOnDrops, "fail-on-drops", false, "exit 9 when packets were dropped")
+	f.BoolVar(&a.inspects, "inspect", false, "say at the end what the capture shows, as inspect does")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
 	f.StringVar(&o.ifExists, "if-exists", existsFail, "what to do when the name is taken: `fail` (exit 5), or return: give back that session if its request is the same")
 	f.IntVar(&o.readyFD, "ready-fd", noReadyFD, "write a line feed to this `descriptor` and close it once packets are being captured")
@@ -74,6 +75,9 @@ folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
 func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	if o.ifExists != existsFail && o.ifExists != existsReturn {
 		return &fault.Error{Class: fault.Invalid, Target: "--if-exists", Message: fmt.Sprintf("%q given; allowed: %s, %s", o.ifExists, existsFail, existsReturn)}
+	}
+	if o.noWait && a.inspects {
+		return &fault.Error{Class: fault.Invalid, Target: "--inspect", Message: "not together with --no-wait: `pcapctl inspect NAME` says it at any time"}
 	}
 	ready, err := openReadiness(o.readyFD)
 	if err != nil {
@@ -184,10 +188,18 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	bar.stop()
 	endStatus()
 	err = a.endSession(keeper, result, err, ord)
-	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
+	if perr := a.printResult(ctx, result.Resource()); err == nil {
 		err = perr
 	}
 	return err
+}
+
+// printResult prints what came of a capture.
+func (a *app) printResult(ctx context.Context, res *capture.Resource) error {
+	if a.inspects {
+		return a.printInspected(ctx, res)
+	}
+	return a.printDone(resourceView{res})
 }
 
 // recordKeeper keeps the record of a session from its beginning to its end: a
@@ -329,6 +341,8 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			switch {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
+			case atOnce && a.abandonInspect():
+				a.say("breaking off --inspect; the capture is complete")
 			case atOnce && a.abandonCommand():
 				a.say("breaking off --on-file; the capture is complete")
 			case atOnce:

@@ -32,7 +32,7 @@ var helpGroups = []helpGroup{
 	}},
 	{"Where it is saved", []string{"file-path", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout"}},
 	{"In a storage account", []string{"storage-account", "storage-path", "auth-mode", "upload-grace", "spool-dir", "spool-size"}},
-	{"How it runs", []string{"name", "no-wait", "if-exists", "fail-on-drops", "ready-fd", "buffer-size"}},
+	{"How it runs", []string{"name", "no-wait", "if-exists", "fail-on-drops", "inspect", "ready-fd", "buffer-size"}},
 	{"The request", []string{"file", "target", "vm", "resource-group", "target-type"}},
 	{otherFlags, nil},
 	{everywhereFlags, []string{"output", "query", "quiet", "verbose", "debug", "log-format", "captures-dir", "state-dir", "config", "help"}},
@@ -46,6 +46,7 @@ const (
 // The groups of commands in the program's help.
 const (
 	groupCapture  = "capture"
+	groupLook     = "look"
 	groupSessions = "sessions"
 	groupProgram  = "program"
 )
@@ -54,11 +55,13 @@ const (
 func groupCommands(root *cobra.Command) {
 	root.AddGroup(
 		&cobra.Group{ID: groupCapture, Title: "To capture"},
+		&cobra.Group{ID: groupLook, Title: "To look at a capture"},
 		&cobra.Group{ID: groupSessions, Title: "Sessions, those that capture and those that have ended"},
 		&cobra.Group{ID: groupProgram, Title: "The program"},
 	)
 	groups := map[string]string{
 		"create": groupCapture, "validate": groupCapture, "interfaces": groupCapture, "upload": groupCapture,
+		"inspect": groupLook,
 		"version": groupProgram, "help": groupProgram, "completion": groupProgram,
 	}
 	for _, cmd := range root.Commands() {
@@ -70,7 +73,7 @@ func groupCommands(root *cobra.Command) {
 }
 
 // withExitCodes are the commands whose help ends with the exit codes.
-var withExitCodes = []string{"pcapctl", "create", "wait"}
+var withExitCodes = []string{"pcapctl", "create", "inspect", "wait"}
 
 // writeHelp writes the help of a command: what it does, how it is called, examples,
 // commands and flags by purpose, and the exit codes at the end.

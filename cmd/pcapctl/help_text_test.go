@@ -42,7 +42,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 		_, codes, has := strings.Cut(text, "\nExit codes:\n")
-		wants := cmd == root || cmd.Name() == "create" || cmd.Name() == "wait"
+		wants := cmd == root || cmd.Name() == "create" || cmd.Name() == "inspect" || cmd.Name() == "wait"
 		if has != wants || has && regexp.MustCompile(`(?m)^[^ ]`).MatchString(codes) {
 			t.Errorf("%s: exit codes: %v, followed by %q", cmd.CommandPath(), has, codes)
 		}

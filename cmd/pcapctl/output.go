@@ -84,6 +84,9 @@ func (o *output) print(w io.Writer, v any) error {
 	if o.format == "none" {
 		return nil
 	}
+	if p, ok := v.(pager); ok && o.expr == nil && (o.glance || o.format == "table") {
+		return o.writePage(w, p)
+	}
 	if g, ok := v.(glance); ok && o.glance {
 		return writeLines(w, g.glance(o.width))
 	}

@@ -183,7 +183,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 		}
 		a.say("%s", why)
 	}
-	if perr := a.printDone(resourceView{result.Resource()}); err == nil {
+	if perr := a.printResult(ctx, result.Resource()); err == nil {
 		err = perr
 	}
 	return err

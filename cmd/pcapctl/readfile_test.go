@@ -38,6 +38,10 @@ func writeCapture(path, kind, count string) error {
 		if kind == "hourly" {
 			p.Sec = 1_700_000_000 + uint32(i)*3600
 		}
+		if kind == "syn" { // tries to connect, all from one port, that nobody answers
+			frame[23] = 6
+			copy(frame[34:], "\x0f\xa0\x15\x38\x00\x00\x00\x07\x00\x00\x00\x00\x90\x02\x01\x00")
+		}
 		if kind == "mixed" && i%2 == 1 {
 			p.Data, p.Interface = frame[14:], 1
 		}

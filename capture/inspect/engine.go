@@ -1,0 +1,209 @@
+package inspect
+
+import (
+	"time"
+
+	"pcapctl/capture/pcapfile"
+)
+
+// Engine looks at packets, one after the other. It is not for several goroutines.
+type Engine struct {
+	o      Options
+	dec    *decoder
+	number uint64 // of packets, those skipped included
+	totals Packets
+	first  int64 // time of the first and the last packet that have one
+	last   int64
+	quality
+	time     timeline
+	flows    *flowTable
+	flowsAll uint64
+	vias     vias
+	frags    fragmentTable
+	problems problemTable
+	pieces   pieces
+	hosts    names // that clients asked for: SNI, Host
+	dns      dnsTable
+	tls      struct {
+		hellos, answers, silence, alerts uint64
+		versions                         [6]Count
+		names                            map[tlsKey]*tlsName
+	}
+	http struct {
+		requests, responses, c4, c5 uint64
+		hosts                       map[httpKey]*httpHost
+	}
+	neighbours map[neighbourKey]*neighbour
+	askers     map[addr]struct{}
+	dhcps      map[dhcpKey]*dhcpState
+	tcp        TCPCounts
+	services   map[serviceKey]*service
+	talk       talkers
+	dropped    struct{ tls, http, dnsServers, neighbours, dhcp, services, hosts uint64 }
+	seg        segment
+	ended      bool
+}
+
+// NewEngine makes an Engine.
+func NewEngine(o Options) *Engine {
+	if o.Top <= 0 {
+		o.Top = DefaultTop
+	}
+	if o.MaxFlows <= 0 {
+		o.MaxFlows = DefaultMaxFlows
+	}
+	e := &Engine{
+		o: o, dec: newDecoder(), vias: vias{index: make(map[viaKey]uint32)}, frags: fragmentTable{index: make(map[fragmentKey]*fragments)},
+		problems: problemTable{index: make(map[problemKey]*problem)}, hosts: newNames(maxHosts), dns: newDNSTable(),
+		neighbours: make(map[neighbourKey]*neighbour), askers: make(map[addr]struct{}), dhcps: make(map[dhcpKey]*dhcpState),
+		services: make(map[serviceKey]*service), talk: newTalkers(),
+	}
+	e.tls.names, e.http.hosts = make(map[tlsKey]*tlsName), make(map[httpKey]*httpHost)
+	e.flows, e.told = newFlowTable(o.MaxFlows, e.endFlow), o.Lost
+	return e
+}
+
+// maxHosts bounds how many names of hosts are remembered.
+const maxHosts = 8192
+
+// Skip counts a packet that is not looked at, so that the others keep their numbers.
+func (e *Engine) Skip() {
+	e.number++
+	e.totals.Skipped++
+}
+
+// Packet looks at the next packet. It allocates nothing for most.
+func (e *Engine) Packet(from *pcapfile.Packet) {
+	e.number++
+	t := &e.totals
+	t.Count++
+	t.Bytes += uint64(from.Length)
+	t.CapturedBytes += uint64(len(from.Data))
+	p := e.dec.decode(from, e.number)
+	e.clock(p)
+	if p.timed {
+		s := e.time.at(p.at)
+		s.Packets++
+		s.Bytes += uint64(p.wire)
+	}
+	marks := e.look(p)
+	if e.o.Observe != nil {
+		e.o.Observe(p.number, marks)
+	}
+}
+
+// clock looks at how the time goes on. A packet without a time has that of the packet before.
+func (e *Engine) clock(p *packet) {
+	if p.cut {
+		e.cut.count(p)
+	}
+	if !p.timed {
+		p.at = e.last
+		return
+	}
+	if e.first == 0 {
+		e.first, e.last = p.at, p.at
+	}
+	switch {
+	case p.at < e.last-backwards:
+		e.back.count(p)
+		e.back.most = max(e.back.most, e.last-p.at)
+	case p.at > e.last+leap:
+		e.ahead.count(p)
+		e.ahead.most = max(e.ahead.most, p.at-e.last)
+	}
+	e.first = min(e.first, p.at)
+	e.last = p.at
+	e.latest = max(e.latest, p.at)
+}
+
+// look decides what a packet is.
+func (e *Engine) look(p *packet) (m Marks) {
+	if p.isARP {
+		e.talk.other(p)
+		e.arp(p, e.vias.of(p))
+		return 0
+	}
+	if !p.hasIP {
+		e.talk.other(p)
+		if p.etherType == 0 || p.etherType == etherIPv4 || p.etherType == etherIPv6 {
+			e.totals.NotDecoded++
+		}
+		return 0
+	}
+	via := e.vias.of(p)
+	if p.fragment {
+		e.fragment(p, via)
+	}
+	if p.duplicate = e.isDuplicate(p); p.duplicate {
+		m |= Duplicate
+	}
+	k, dir := keyOf(p, via)
+	if p.transport == transportICMP4 || p.transport == transportICMP6 {
+		k.loPort, k.hiPort = 0, 0
+	}
+	f, isNew := e.flows.find(&k)
+	if isNew {
+		e.flowsAll++
+		f.first, f.firstNo = p.at, p.number
+	}
+	f.last, f.lastNo = p.at, p.number
+	f.packets[dir]++
+	f.bytes[dir] += uint64(p.wire)
+	f.lastFrom[dir] = p.at
+	if f.checked[dir] < checkedPackets {
+		f.checked[dir]++
+		e.checkSum(p, f)
+	}
+	switch p.transport {
+	case transportTCP:
+		m |= e.segment(p, f, dir)
+	case transportUDP:
+		m |= e.datagram(p, via)
+	case transportICMP4:
+		e.icmp(p, via, e.dec.ic4.TypeCode.Type(), e.dec.ic4.TypeCode.Code())
+	case transportICMP6:
+		e.icmp(p, via, e.dec.ic6.TypeCode.Type(), e.dec.ic6.TypeCode.Code())
+	case noTransport:
+	}
+	return m
+}
+
+// datagram looks at what is over UDP, by its ports.
+func (e *Engine) datagram(p *packet, via uint32) Marks {
+	switch {
+	case p.sport == portDNS || p.dport == portDNS:
+		return e.dnsMessage(p, p.payload, via, false)
+	case p.dport == portMDNS || p.sport == portMDNS:
+		e.dns.MDNSPackets++
+	case p.dport == portLLMNR || p.sport == portLLMNR:
+		e.dns.LLMNRPackets++
+	case p.dport == portDHCPServer || p.dport == portDHCPClient:
+		e.dhcp4(p)
+	case p.dport == portDHCP6Server || p.dport == portDHCP6Client:
+		e.dhcp6(p)
+	}
+	return 0
+}
+
+// flowOf finds the flow between two endpoints, nil when there is none.
+func (e *Engine) flowOf(a, b endpoint, proto uint8, via uint32) *flow {
+	p := packet{src: a.addr, dst: b.addr, sport: a.port, dport: b.port, proto: proto, v6: a.addr.netip().Is6()}
+	k, _ := keyOf(&p, via)
+	return e.flows.index[k]
+}
+
+// waited reports whether the capture went on long enough after a time that an answer
+// would have come.
+func (e *Engine) waited(since int64) bool { return e.latest-since >= answerWithin }
+
+// answerWithin is how long an answer may take before its absence means something, where the
+// capture ends.
+const answerWithin = int64(time.Second)
+
+// failed counts a failure at its time.
+func (e *Engine) failed(at int64) {
+	if at != 0 {
+		e.time.at(at).Failures++
+	}
+}
