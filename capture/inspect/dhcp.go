@@ -119,7 +119,8 @@ func (e *Engine) dhcp6(p *packet) {
 
 // endDHCP makes problems of the exchanges without an answer, all of one kind in one.
 func (e *Engine) endDHCP() {
-	for k, s := range e.dhcps {
+	for _, k := range inOrder(e.dhcps, func(s *dhcpState) uint64 { return s.first.no }) {
+		s := e.dhcps[k]
 		n, extra := s.asked, uint32(0)
 		if n == 0 {
 			n, extra = s.requested, 1

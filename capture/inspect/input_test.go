@@ -4,11 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/inspect"
@@ -112,6 +119,42 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	if _, err := inspect.Open([]string{one}, nil); fault.ClassOf(err) != fault.NotFound {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSameReport: the same capture gives the same report, whatever the order of tables in memory.
+func TestSameReport(t *testing.T) {
+	s := hostileScene(t)
+	for i, test := range scenes {
+		test.make(s)
+		s.after(time.Duration(i) * time.Second)
+	}
+	for i := range 20 {
+		mac := slices.Clone(macA)
+		mac[5] = byte(i)
+		m := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: uint32(i), ClientHWAddr: mac, Options: layers.DHCPOptions{
+			layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{1}), layers.NewDHCPOption(layers.DHCPOptEnd, nil),
+		}}
+		for range 2 {
+			s.udp("0.0.0.0", 68, "255.255.255.255", 67, s.frame(m))
+		}
+		e, l := s.ip(fmt.Sprintf("10.9.0.%d", i), serverIP, layers.IPProtocolUDP)
+		l.(*layers.IPv4).Flags = layers.IPv4MoreFragments
+		s.add(s.frame(e, l, gopacket.Payload(make([]byte, 1480))))
+	}
+	s.after(5*time.Second).udp(clientIP, 1, serverIP, 2, nil)
+	var first []byte
+	for range 5 {
+		text, err := json.Marshal(reportOf(t, s.file(), inspect.Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = text
+		}
+		if diff := cmp.Diff(string(first), string(text)); diff != "" {
+			t.Fatal(diff)
+		}
 	}
 }
 

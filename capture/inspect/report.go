@@ -166,7 +166,7 @@ type Service struct {
 	Server string `json:"server"` // address:port
 	// Through is the tunnel or VLAN that the packets come in, outermost first; "" for none.
 	Through string   `json:"through,omitempty"`
-	Names   []string `json:"names,omitempty"` // by which clients asked for it: TLS SNI, HTTP Host, DNS; at most 8
+	Names   []string `json:"names,omitempty"` // by which clients asked for it: TLS SNI, HTTP Host; at most 8
 	TCPCounts
 	Clients  int       `json:"clients"` // different client addresses, counted up to 64
 	ToServer Direction `json:"toServer"`

@@ -14,8 +14,8 @@ func (e *Engine) Report() *Report {
 	e.endDNS()
 	e.endNeighbours()
 	e.endDHCP()
-	for k, f := range e.frags.index {
-		e.endFragments(&k, f)
+	for _, k := range inOrder(e.frags.index, func(f *fragments) uint64 { return f.first.no }) {
+		e.endFragments(&k, e.frags.index[k])
 	}
 	e.endServices()
 	r := &Report{SchemaVersion: SchemaVersion, Packets: e.totals, Input: Input{Files: []InputFile{}}}
@@ -203,6 +203,12 @@ func (e *Engine) reportHTTP() HTTP {
 	})
 	r.Hosts = r.Hosts[:min(len(r.Hosts), e.o.Top)]
 	return r
+}
+
+// inOrder are the keys of a table in the order in which packets made its entries, so that the
+// same capture gives the same report.
+func inOrder[K comparable, V any](m map[K]V, number func(V) uint64) []K {
+	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Compare(number(m[a]), number(m[b])) })
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -28,21 +28,36 @@ type side struct {
 	lastAck  uint32
 	ackAt    int64
 	base     uint32
-	baseSet  bool
 	window   uint32 // as in the last header, not scaled
-	scale    int8
 	dupAcks  int32
 	marks    Marks // of the last packet
-	firstAck bool  // the next ACK is the first after SYN; its window is not scaled yet
-	syn      bool  // a SYN of this side was seen
+	scale    int8
+	baseSet  bool
+	firstAck bool // the next ACK is the first after SYN; its window is not scaled yet
+	syn      bool // a SYN of this side was seen
 	fin      bool
 	finAcked bool
 	zero     bool // the window is closed
 	gapOpen  bool
 
+	// What every packet looks at stands together: a connection is in no cache when its
+	// next packet comes.
 	payload     uint64
 	dataPackets uint64
-	mss         uint16 // offered, 0 is not known
+	asked       int    // keep-alives since the peer's last packet
+	bigSeq      uint32 // of the largest segment that is not yet acknowledged
+	stuckSeq    uint32 // of the segment that is sent again and again
+	bigLen      int
+	ackedLen    int // the largest one that was acknowledged
+	largest     int
+	stuckCount  int
+	// For what limits the throughput: data packets that were sent when nothing was
+	// under way, and those with which the window was nearly full.
+	sentIdle, sentFull uint64
+	app                appSide
+	order              order
+
+	mss uint16 // offered, 0 is not known
 
 	retransmissions, fast, spurious, outOfOrder, dupCount uint32
 	lost, ackLost, zeroWindows, probes, probeAcks         uint32
@@ -51,17 +66,9 @@ type side struct {
 	zeroSince, zeroTotal int64
 	zeroFirst, zeroLast  sighting
 
-	// What is sent again and again: the segment at stuckSeq.
-	stuckSeq   uint32
 	stuckLen   int
-	stuckCount int
 	stuckFirst sighting
 	stuckLast  sighting
-
-	bigSeq   uint32 // of the largest segment that is not yet acknowledged
-	bigLen   int
-	ackedLen int // the largest one that was
-	largest  int
 
 	gapSeq   uint32 // of bytes that are missing
 	gapLen   uint32
@@ -69,16 +76,8 @@ type side struct {
 
 	finAt      sighting
 	finAgain   int
-	asked      int // keep-alives since the peer's last packet
 	askedFirst sighting
 	askedLast  sighting
-	order      order
-
-	// For what limits the throughput: data packets that were sent when nothing was
-	// under way, and those with which the window was nearly full.
-	sentIdle, sentFull uint64
-
-	app appSide
 }
 
 // sighting is when, and in which packet, something was seen.
@@ -89,10 +88,24 @@ type sighting struct {
 
 // connection is a TCP connection, or an attempt at one.
 type connection struct {
-	side   [2]side
-	begun  bool // the analysis has seen a packet
-	client int8 // direction from the client, -1 unknown
-	joined bool // no SYN was seen at first
+	begun            bool // the analysis has seen a packet
+	client           int8 // direction from the client, -1 unknown
+	joined           bool // no SYN was seen at first
+	established      bool
+	refused          bool
+	reset            bool
+	resetDir         int8
+	resetAfterFIN    bool
+	finSeen, rstSeen bool
+	syns, synAcks    uint32
+	resets, reused   uint32
+
+	packets      uint64
+	lastAt       int64
+	lastFromPeer [2]int64 // time of the last packet of each side
+	app          app
+
+	side [2]side
 
 	synAt    int64 // of the last SYN, for the round-trip time
 	synAckAt int64
@@ -102,30 +115,14 @@ type connection struct {
 	serverRTT    int64
 	clientRTT    int64
 
-	syns, synAcks       uint32
-	firstSYN, lastSYN   sighting
-	lastSynAck          sighting
-	established         bool
-	refused             bool
-	reset               bool
-	resetDir            int8
-	resets              uint32
-	resetAt             sighting
-	resetIdle           int64 // since the packet before
-	resetAfterFIN       bool
-	finSeen, rstSeen    bool
-	reused              uint32
-	packets             uint64
-	lastAt              int64
-	firstPacket         sighting
-	app                 app
-	windowFullFirst     sighting
-	windowFullLast      sighting
-	lastFromPeer        [2]int64 // time of the last packet of each side
-	retransmittedSynAck bool
+	firstSYN, lastSYN sighting
+	lastSynAck        sighting
+	resetAt           sighting
+	resetIdle         int64 // since the packet before
+	firstPacket       sighting
 }
 
-// reset makes the connection a new one.
+// init makes the connection a new one.
 func (c *connection) init() {
 	*c = connection{client: -1}
 	for i := range c.side {

@@ -108,9 +108,6 @@ func (e *Engine) life(c *connection, s *segment, dir int, here sighting, duplica
 		if c.client < 0 {
 			c.client = int8(1 - dir)
 		}
-		if c.synAcks > 0 {
-			c.retransmittedSynAck = true
-		}
 		if !duplicate {
 			c.synAcks++
 		}
@@ -267,12 +264,6 @@ func (e *Engine) countMarks(p *packet, c *connection, s *segment, dir int, m Mar
 		me.ackLost++
 		e.tcp.AckLostSegments++
 		e.ackLost.count(p)
-	}
-	if m&WindowFull != 0 {
-		if c.windowFullFirst.no == 0 {
-			c.windowFullFirst = here
-		}
-		c.windowFullLast = here
 	}
 	for _, n := range [...]struct {
 		mark  Marks
