@@ -199,14 +199,15 @@ func (e *Engine) endServices() {
 			}
 			return p
 		}
-		// Of more overtaken than resent segments the latter are a consequence: three duplicate
-		// ACKs make the sender repeat what is only late.
-		if all := s.toSeq + s.backSeq; s.resent >= lossFrom && s.resent >= s.overtaken && float64(s.resent) >= float64(all)*lossPercent/100 {
-			p := get(kindRetransmissions, s.retransAt, s.retransLast, s.resent)
-			p.of = all
-		}
-		if all := s.toSeq + s.backSeq; s.overtaken >= outOfOrderFrom && float64(s.overtaken) >= float64(all)*lossPercent/100 {
+		all := s.toSeq + s.backSeq
+		overtaken := s.overtaken >= outOfOrderFrom && float64(s.overtaken) >= float64(all)*lossPercent/100
+		if overtaken {
 			get(kindOutOfOrder, s.oooAt, s.oooLast, s.overtaken).of = all
+		}
+		// Three duplicate ACKs make the sender repeat what is only late. So with not more than two
+		// that were sent again for each that was overtaken, these are the cause.
+		if s.resent >= lossFrom && float64(s.resent) >= float64(all)*lossPercent/100 && (!overtaken || s.resent >= 2*s.overtaken) {
+			get(kindRetransmissions, s.retransAt, s.retransLast, s.resent).of = all
 		}
 		if s.ZeroWindows > 0 && s.zero >= zeroWindowFrom {
 			p := get(kindZeroWindow, s.zeroAt, s.zeroLast, s.ZeroWindows)
