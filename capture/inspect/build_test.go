@@ -94,7 +94,7 @@ func (s *scene) report() *inspect.Report { return reportOf(s.t, s.file(), inspec
 
 func reportOf(t testing.TB, file []byte, o inspect.Options) *inspect.Report {
 	t.Helper()
-	c, err := inspect.Open([]string{"-"}, struct{ io.Reader }{bytes.NewReader(file)})
+	c, err := inspect.Open([]string{"-"}, struct{ io.Reader }{bytes.NewReader(file)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

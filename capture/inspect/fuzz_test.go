@@ -80,7 +80,7 @@ func FuzzFile(f *testing.F) {
 	section = pcapfile.AppendInterface(section, &pcapfile.Interface{Name: "x", LinkType: pcapfile.SLL2})
 	f.Add(pcapfile.AppendStatistics(section, &pcapfile.Statistics{Dropped: 5, DroppedBySystem: 7}))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		c, err := Open([]string{"-"}, struct{ io.Reader }{bytes.NewReader(file)})
+		c, err := Open([]string{"-"}, struct{ io.Reader }{bytes.NewReader(file)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"sync/atomic"
 
@@ -20,13 +21,13 @@ type Captures struct {
 }
 
 // Open opens all files before any is read, so that nothing has to be opened once hostile
-// bytes are looked at. A path "-" is stdin.
+// bytes are looked at. A path "-" is stdin; open opens the others, nil for os.Open.
 //
 // Errors are *fault.Error: NotFound, Forbidden, Invalid (a folder), Failed.
-func Open(paths []string, stdin io.Reader) (*Captures, error) {
+func Open(paths []string, stdin io.Reader, open func(path string) (*os.File, error)) (*Captures, error) {
 	c := &Captures{paths: paths}
 	for _, path := range paths {
-		f, err := capfile.Open(capfile.Options{Path: path, Stdin: stdin})
+		f, err := capfile.Open(capfile.Options{Path: path, Stdin: stdin, Open: open})
 		if err != nil {
 			_ = c.Close()
 			return nil, err

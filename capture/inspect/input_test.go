@@ -44,7 +44,7 @@ func TestInterrupted(t *testing.T) {
 	s := newScene(t)
 	s.conn(clientIP, 4000, serverIP, 80).handshake().bytes(byClient, 100)
 	in := &stalled{bytes.NewReader(s.file()), make(chan struct{}), make(chan struct{})}
-	c, err := inspect.Open([]string{"-"}, in)
+	c, err := inspect.Open([]string{"-"}, in, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestInterrupted(t *testing.T) {
 	// Before anything has come.
 	in = &stalled{bytes.NewReader(nil), make(chan struct{}), make(chan struct{})}
 	defer close(in.end)
-	if c, err = inspect.Open([]string{"-"}, in); err != nil {
+	if c, err = inspect.Open([]string{"-"}, in, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
@@ -94,7 +94,7 @@ func TestSeveralFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	captures, err := inspect.Open([]string{one, two}, nil)
+	captures, err := inspect.Open([]string{one, two}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestSeveralFiles(t *testing.T) {
 	if read, size, packets := captures.Progress(); read != size || packets != 8 {
 		t.Errorf("progress: %d of %d, %d packets", read, size, packets)
 	}
-	if _, err := inspect.Open([]string{one}, nil); fault.ClassOf(err) != fault.NotFound {
+	if _, err := inspect.Open([]string{one}, nil, nil); fault.ClassOf(err) != fault.NotFound {
 		t.Errorf("%v", err)
 	}
 }

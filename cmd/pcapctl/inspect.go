@@ -19,6 +19,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/sandbox"
 	"pcapctl/capture/source/capfile"
 	"pcapctl/filter"
 )
@@ -135,16 +136,23 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	options.Lost = from.lost
 	ctx, stop := untilAnySignal(cmd.Context())
 	defer stop()
-	captures, err := inspect.Open(from.paths, a.in)
+	captures, err := inspect.Open(from.paths, a.in, from.opener(a.settings.openCapture))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = captures.Close() }() // they were only read
-	page, err := openPage(o.html)
+	page, err := a.openPage(o.html)
 	if err != nil {
 		return err
 	}
 	defer page.discard()
+	// Everything is open. From here on what others have chosen is read.
+	if err := a.giveUpRoot(); err != nil {
+		return err
+	}
+	if err := a.confineReader(page.folders()...); err != nil {
+		return err
+	}
 	report, err := a.readCaptures(ctx, captures, options)
 	if report == nil {
 		return err
@@ -196,6 +204,7 @@ func (a *app) readCaptures(ctx context.Context, captures *inspect.Captures, o in
 // inspected is what is to be read.
 type inspected struct {
 	paths   []string
+	whose   map[string]string // of the paths that come from a record: the session, for errors
 	lost    inspect.Losses
 	growing bool // a session that still captures
 }
@@ -257,7 +266,7 @@ func (a *app) filesOfSession(name string, in *inspected) error {
 		}
 		return fault.Errorf(fault.NotFound, "session %s has no file on this machine%s", s.Name, where)
 	}
-	in.add(st)
+	in.add(fmt.Sprintf("session %q", s.Name), st)
 	in.growing = in.growing || s.Alive
 	return nil
 }
@@ -278,13 +287,27 @@ func knownNames(reg *registry.Registry, name string) string {
 	return "; `pcapctl list` shows the sessions"
 }
 
-func (in *inspected) add(st *capture.Statistics) {
+func (in *inspected) add(whose string, st *capture.Statistics) {
+	if in.whose == nil {
+		in.whose = make(map[string]string)
+	}
 	for _, f := range st.Files {
 		in.paths = append(in.paths, f.Path)
+		in.whose[f.Path] = whose
 	}
 	in.lost.ByKernel += st.PacketsDroppedByKernel
 	in.lost.ByInterface += st.PacketsDroppedByInterface
 	in.lost.ByFile += st.PacketsNotWritten
+}
+
+// opener opens the files: those of a session as it has made them, others by given.
+func (in *inspected) opener(given func(path string) (*os.File, error)) func(path string) (*os.File, error) {
+	return func(path string) (*os.File, error) {
+		if whose, ok := in.whose[path]; ok {
+			return registry.OpenOwn(whose, path)
+		}
+		return given(path)
+	}
 }
 
 // page is the file of --html, the zero page none.
@@ -294,12 +317,21 @@ type page struct {
 }
 
 // openPage makes the file before anything of the capture is read. Nothing is overwritten, and
-// a link in its place is not followed.
-func openPage(path string) (*page, error) {
+// a link in its place is not followed. Under sudo it is the file of whoever called.
+func (a *app) openPage(path string) (_ *page, err error) {
 	if path == "" {
 		return &page{}, nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	var f *os.File
+	open := func() (err error) {
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		return err
+	}
+	if u := a.settings.caller; u != nil {
+		err = asCaller(u, u.Do(open))
+	} else {
+		err = open()
+	}
 	if err != nil {
 		class := fault.LocalFile
 		switch {
@@ -313,6 +345,14 @@ func openPage(path string) (*page, error) {
 		return nil, fault.Errorf(class, "--html: %w", err)
 	}
 	return &page{file: f}, nil
+}
+
+// folders are those that are needed to take the page away again.
+func (p *page) folders() []sandbox.Folder {
+	if p.file == nil {
+		return nil
+	}
+	return []sandbox.Folder{{Path: filepath.Dir(p.file.Name()), Changes: true}}
 }
 
 // write writes the report and closes the file.
@@ -387,12 +427,12 @@ func (a *app) printInspected(ctx context.Context, res *capture.Resource) error {
 func (a *app) inspectResult(ctx context.Context, res *capture.Resource) (*inspect.Report, error) {
 	var in inspected
 	if st := res.Properties.Statistics; st != nil {
-		in.add(st)
+		in.add("the capture", st)
 	}
 	if len(in.paths) == 0 {
 		return nil, errors.New("the capture has left no file on this machine")
 	}
-	captures, err := inspect.Open(in.paths, nil)
+	captures, err := inspect.Open(in.paths, nil, in.opener(nil))
 	if err != nil {
 		return nil, err
 	}

@@ -234,7 +234,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 	if err != nil {
 		return err
 	}
-	src, err := plan.Source.Prepare(func() error { return nil })
+	src, err := plan.Source.Prepare(func() error { return a.confineReader() })
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"pcapctl/capture"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
@@ -41,6 +42,26 @@ func (a *app) mayConfine(o *capture.Options, s sessionSettings) {
 	if a.ownProcess {
 		o.Confine = s.confine
 	}
+}
+
+// confineReader gives up everything but what is open and these folders, before a
+// command that only reads looks at what others have chosen.
+func (a *app) confineReader(folders ...sandbox.Folder) error {
+	if !a.ownProcess {
+		return nil
+	}
+	mode, err := setSandbox.value(&a.settings)
+	if err != nil {
+		return err
+	}
+	level, err := sandbox.Enter(sandbox.Policy{Off: mode == sandboxOff, Folders: folders})
+	if err != nil {
+		return fault.Errorf(fault.Internal, "%w", err)
+	}
+	if a.verbose || a.debug {
+		a.say("sandbox: %s", level)
+	}
+	return nil
 }
 
 // confine is capture.Options.Confine.
