@@ -262,6 +262,7 @@ rm -rf /var/captures /var/lib/pcapctl /etc/pcapctl
 printf '#!/bin/sh\nexec docs-pcapctl "$@"\n' >/usr/local/bin/pcapctl
 chmod 755 /usr/local/bin/pcapctl
 cd "$REPO"
+chmod o+w . # the reader's own folder, who calls sudo
 cp docs/examples/request.json request.json
 if [ -n "$BIG" ]; then # the reader's own large capture
   pcapctl create -q --time-limit 1 --file-path big.pcapng && mv /var/captures/big.pcapng .
