@@ -94,6 +94,9 @@ func (p *Policy) landlock() (version int, err error) {
 		for _, path := range p.Emptied {
 			err = errors.Join(err, allowPath(ruleset, path, unix.LANDLOCK_ACCESS_FS_REMOVE_DIR))
 		}
+		for _, path := range p.Discards {
+			err = errors.Join(err, allowPath(ruleset, path, unix.LANDLOCK_ACCESS_FS_REMOVE_FILE))
+		}
 		readable := append([]string{"/proc/self"}, p.Readable...)
 		if len(p.Ports) > 0 {
 			readable = append(readable, networkFiles()...)

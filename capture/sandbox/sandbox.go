@@ -21,6 +21,8 @@ type Policy struct {
 	Folders []Folder
 	// Emptied are folders out of which empty folders are removed.
 	Emptied []string
+	// Discards are folders out of which files are removed, with all below.
+	Discards []string
 	// Readable are further files and folders that are read. What does not exist is
 	// passed over.
 	Readable []string

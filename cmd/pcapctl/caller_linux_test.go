@@ -182,6 +182,16 @@ func TestSudoReadsNoFileOfOthers(t *testing.T) {
 		if o.code != 3 || strings.Contains(o.out+o.err, secretText) || !strings.Contains(o.err, "permission denied") {
 			t.Errorf("upload %s: %+v", file, o)
 		}
+		o = runCmd(t, s.sudo("inspect", file))
+		if o.code != 3 || strings.Contains(o.out+o.err, secretText) || !strings.Contains(o.err, "permission denied") {
+			t.Errorf("inspect %s: %+v", file, o)
+		}
+	}
+	// Nor does a page come where only root may write.
+	o := runCmd(t, s.sudo("inspect", s.path("in.cap"), "--html", s.path("private/page.html")))
+	o.want(t, 3, "permission denied")
+	if _, err := os.Lstat(s.path("private/page.html")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the page is there: %v", err)
 	}
 	// The same as root that nobody else has called reads them, and says what is wrong.
 	runCmd(t, s.program("validate", "-f", s.secret)).want(t, 2, secretText)
@@ -377,6 +387,7 @@ func TestReadingVerbsGiveUpRoot(t *testing.T) {
 		"validate":             {"validate", "-f", "-", "-i", "lo"},
 		"validate --filters":   {"validate", "--filters", "@-", "-i", "lo"},
 		"validate --read-file": {"validate", "--read-file", "-"},
+		"inspect":              {"inspect", "-"},
 	} {
 		cmd := s.sudo(args...)
 		in, err := cmd.StdinPipe()

@@ -19,7 +19,6 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/registry"
-	"pcapctl/capture/sandbox"
 	"pcapctl/capture/source/capfile"
 	"pcapctl/filter"
 )
@@ -348,11 +347,11 @@ func (a *app) openPage(path string) (_ *page, err error) {
 }
 
 // folders are those that are needed to take the page away again.
-func (p *page) folders() []sandbox.Folder {
+func (p *page) folders() []string {
 	if p.file == nil {
 		return nil
 	}
-	return []sandbox.Folder{{Path: filepath.Dir(p.file.Name()), Changes: true}}
+	return []string{filepath.Dir(p.file.Name())}
 }
 
 // write writes the report and closes the file.

@@ -44,9 +44,9 @@ func (a *app) mayConfine(o *capture.Options, s sessionSettings) {
 	}
 }
 
-// confineReader gives up everything but what is open and these folders, before a
-// command that only reads looks at what others have chosen.
-func (a *app) confineReader(folders ...sandbox.Folder) error {
+// confineReader gives up everything but what is open, before a command that only reads
+// looks at what others have chosen. Of the folders it may remove a file that it has made.
+func (a *app) confineReader(folders ...string) error {
 	if !a.ownProcess {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (a *app) confineReader(folders ...sandbox.Folder) error {
 	if err != nil {
 		return err
 	}
-	level, err := sandbox.Enter(sandbox.Policy{Off: mode == sandboxOff, Folders: folders})
+	level, err := sandbox.Enter(sandbox.Policy{Off: mode == sandboxOff, Discards: folders})
 	if err != nil {
 		return fault.Errorf(fault.Internal, "%w", err)
 	}

@@ -496,6 +496,35 @@ func TestReadFileIsConfined(t *testing.T) {
 	}
 }
 
+// inspect and validate read a capture when they have given up everything.
+func TestReadersAreConfined(t *testing.T) {
+	h := newProbedHost(t)
+	for name, args := range map[string][]string{"inspect": {"inspect", "-", "--html", h.path("captures/page.html")}, "validate": {"validate", "--read-file", "-"}} {
+		t.Run(name, func(t *testing.T) {
+			in, feed, err := os.Pipe()
+			must(t, err)
+			defer func() { _, _ = in.Close(), feed.Close() }()
+			cmd := h.probing(h.command(args...), name)
+			cmd.Stdin = in
+			var errs lockedBuffer
+			cmd.Stderr = &errs
+			must(t, cmd.Start())
+			pid := cmd.Process.Pid
+			until(t, "the process to give up its rights", func() bool { return statusOf(t, pid)[0]["Seccomp"] == "2" })
+			confined{noNewPrivs: "1", seccomp: "2"}.checkAll(t, pid)
+			h.ask(t, name, pid)
+			_, err = feed.WriteString("this is no capture, however much of it is read")
+			must(t, errors.Join(err, feed.Close()))
+			if err := cmd.Wait(); err == nil || !strings.Contains(errs.String(), "neither a pcap nor a pcapng file") {
+				t.Errorf("%v: %s", err, &errs)
+			}
+		})
+	}
+	if _, err := os.Lstat(h.path("captures/page.html")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a page was left behind: ", err)
+	}
+}
+
 // A capture to a blob connects to the service and to nobody else, while it runs and while it sends the rest.
 func TestBlobCaptureIsConfined(t *testing.T) {
 	needSandbox(t)
