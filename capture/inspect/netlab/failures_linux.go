@@ -127,6 +127,7 @@ func unreachable() []*Scene {
 		}),
 		scene("redirected", "a router knows a better one", "icmp-redirect", []string{"icmp.type=5"}, func(l *Lab) {
 			l.routed("10.9.0.0/24 via 10.1.0.3 dev eth0")
+			l.Server.batch("neigh add 10.1.0.3 lladdr 02:00:00:00:00:03 dev eth0 nud permanent") // else it asks in vain
 			l.Server.sysctl("ipv4/conf/all/send_redirects", "1")
 			l.Server.sysctl("ipv4/conf/eth0/send_redirects", "1")
 			c := l.Client.Packets(l.Client.Addr(9001))
