@@ -97,7 +97,8 @@ func runVerbs(t *testing.T, dir string) {
 				t.Error(leak)
 			}
 			after := openFiles(t)
-			for !slices.Equal(before, after) && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			for !slices.Equal(before, after) && time.Now().Before(deadline) {
+				time.Sleep(5 * time.Millisecond)
 				after = openFiles(t)
 			}
 			if !slices.Equal(before, after) {
