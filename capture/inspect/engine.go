@@ -53,7 +53,7 @@ func NewEngine(o Options) *Engine {
 		o.MaxFlows = DefaultMaxFlows
 	}
 	e := &Engine{
-		o: o, dec: newDecoder(), vias: vias{index: make(map[viaKey]uint32)}, frags: fragmentTable{index: make(map[fragmentKey]*fragments)},
+		o: o, dec: new(decoder), vias: vias{index: make(map[viaKey]uint32)}, frags: fragmentTable{index: make(map[fragmentKey]*fragments)},
 		problems: problemTable{index: make(map[problemKey]*problem)}, hosts: newNames(maxHosts), dns: newDNSTable(),
 		neighbours: make(map[neighbourKey]*neighbour), askers: make(map[addr]struct{}), dhcps: make(map[dhcpKey]*dhcpState),
 		services: make(map[serviceKey]*service), talk: newTalkers(),
@@ -160,10 +160,8 @@ func (e *Engine) look(p *packet) (m Marks) {
 		m |= e.segment(p, f, dir)
 	case transportUDP:
 		m |= e.datagram(p, via)
-	case transportICMP4:
-		e.icmp(p, via, e.dec.ic4.TypeCode.Type(), e.dec.ic4.TypeCode.Code())
-	case transportICMP6:
-		e.icmp(p, via, e.dec.ic6.TypeCode.Type(), e.dec.ic6.TypeCode.Code())
+	case transportICMP4, transportICMP6:
+		e.icmp(p, via, e.dec.icmp.kind, e.dec.icmp.code)
 	case noTransport:
 	}
 	return m

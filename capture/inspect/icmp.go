@@ -74,7 +74,7 @@ func (e *Engine) icmp(p *packet, via uint32, kindByte, code uint8) {
 		case 3:
 			what = unreachable4(code)
 			// RFC 1191: the MTU of the next hop. Routers before it left it at zero.
-			mtu = uint32(e.dec.ic4.Seq)
+			mtu = uint32(e.dec.icmp.low)
 		case 5:
 			e.redirect(p, via, extra)
 			return

@@ -1,10 +1,6 @@
 package inspect
 
-import (
-	"encoding/binary"
-
-	"github.com/google/gopacket/layers"
-)
+import "encoding/binary"
 
 // A segment that comes behind what follows it was overtaken on the way, or it is there
 // again because what replaced it was lost, or nothing was. Wireshark decides by time
@@ -34,7 +30,7 @@ const (
 
 // late decides what a segment is that Wireshark marks as retransmitted or out of order, and
 // remembers the order of all others.
-func (o *order) late(p *packet, t *layers.TCP, m Marks, here sighting) {
+func (o *order) late(p *packet, t *tcpHeader, m Marks, here sighting) {
 	if p.duplicate {
 		return // captured twice, or doubled by the network: nothing was late
 	}
@@ -80,11 +76,10 @@ func note(first, last *sighting, here sighting) {
 }
 
 // timestamp is the TSval of a segment.
-func timestamp(t *layers.TCP) (value uint32, ok bool) {
-	for i := range t.Options {
-		if o := &t.Options[i]; o.OptionType == layers.TCPOptionKindTimestamps && len(o.OptionData) == 8 {
-			return binary.BigEndian.Uint32(o.OptionData), true
-		}
+func timestamp(t *tcpHeader) (value uint32, ok bool) {
+	const size = 8 // TSval and TSecr
+	if b := t.option(optionTimestamps, size); b != nil {
+		return binary.BigEndian.Uint32(b), true
 	}
 	return 0, false
 }

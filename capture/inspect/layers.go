@@ -1,106 +1,73 @@
 package inspect
 
-import (
-	"encoding/binary"
-	"errors"
+import "encoding/binary"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-)
-
-// errShort is what own layers give for bytes that end before their header does. It is
-// one value, as making errors for hostile packets would cost more than the packets.
-var errShort = errors.New("the header is not all there")
-
-// errGarbage is for a header that cannot be one.
-var errGarbage = errors.New("the header is not valid")
-
-type ethernetLayer struct {
-	layers.Ethernet
-	d *decoder
-}
-
-func (l *ethernetLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if err := l.Ethernet.DecodeFromBytes(b, df); err != nil {
-		return err
+// ethernet is the header of Ethernet II. What stands there below 0x600 is a length (IEEE
+// 802.3), and no EtherType.
+func ethernet(d *decoder, b []byte) (layer, []byte) {
+	const header, leastType = 14, 0x600
+	if len(b) < header {
+		return nil, nil
 	}
-	if p := &l.d.p; !p.hasIP {
-		p.etherType = uint16(l.EthernetType)
+	etherType := binary.BigEndian.Uint16(b[12:])
+	if etherType < leastType {
+		etherType = 0
+	}
+	if p := &d.p; !p.hasIP {
+		p.etherType = etherType
 		p.hasMAC = true
-		copy(p.srcMAC[:], l.SrcMAC)
+		copy(p.srcMAC[:], b[6:])
 	}
-	return nil
+	return layerOf(etherType), b[header:]
 }
 
-func (l *ethernetLayer) NextLayerType() gopacket.LayerType { return layerOf(uint16(l.EthernetType)) }
-
-// tagLayer is a VLAN tag of 802.1Q or 802.1ad.
-type tagLayer struct {
-	layers.Dot1Q
-	d *decoder
-}
-
-func (l *tagLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if err := l.Dot1Q.DecodeFromBytes(b, df); err != nil {
-		return err
+// vlanTag is a tag of 802.1Q or 802.1ad.
+func vlanTag(d *decoder, b []byte) (layer, []byte) {
+	const header, idMask = 4, 0xfff
+	if len(b) < header {
+		return nil, nil
 	}
-	p := &l.d.p
+	p, etherType := &d.p, binary.BigEndian.Uint16(b[2:])
 	if !p.hasIP {
-		p.etherType = uint16(l.Type)
+		p.etherType = etherType
 	}
 	// A priority tag (VLAN 0) is not a VLAN.
-	if l.VLANIdentifier != 0 && !p.add(encap{kind: encapVLAN, id: uint32(l.VLANIdentifier)}) {
-		return errGarbage
+	if id := binary.BigEndian.Uint16(b) & idMask; id != 0 && !p.add(encap{kind: encapVLAN, id: uint32(id)}) {
+		return nil, nil
 	}
-	return nil
+	return layerOf(etherType), b[header:]
 }
 
-func (l *tagLayer) NextLayerType() gopacket.LayerType { return layerOf(uint16(l.Type)) }
-
-type ip4Layer struct {
-	layers.IPv4
-	d *decoder
-}
-
-func (l *ip4Layer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return errShort
+// ipv4 is RFC 791. Options are passed over, valid or not.
+func ipv4(d *decoder, b []byte) (layer, []byte) {
+	const least, moreFragments, offsetMask = 20, 0x2000, 0x1fff
+	if len(b) < least || b[0]>>4 != 4 {
+		return nil, nil
 	}
-	err := l.IPv4.DecodeFromBytes(b, df)
-	header := int(l.IHL) * 4
-	if l.IHL < 5 || header > len(b) {
-		return errGarbage
+	header := int(b[0]&0x0f) * 4
+	if header < least || header > len(b) {
+		return nil, nil
 	}
-	if err != nil { // options that are not valid; the rest may be
-		l.Payload = b[header:]
-	}
-	d := l.d
-	total := int(binary.BigEndian.Uint16(b[2:]))
-	rest := d.wireRest(b)
+	total, rest := int(binary.BigEndian.Uint16(b[2:])), d.wireRest(b)
 	if total == 0 { // segmentation offload of more than 64 KiB (BIG TCP), or on Windows
 		total = rest
-		l.Payload = b[header:]
 	}
 	if total < header || !d.enter(addr4(b[12:]), addr4(b[16:]), false, b[9]) {
-		return errGarbage
+		return nil, nil
 	}
 	p := &d.p
-	p.ttl, p.id = b[8], uint32(l.Id)
-	p.segment, p.segLen = l.Payload, min(total, rest)-header
+	p.ttl, p.id = b[8], uint32(binary.BigEndian.Uint16(b[4:]))
+	p.segment, p.segLen = b[header:], min(total, rest)-header
 	if len(p.segment) > p.segLen {
 		p.segment = p.segment[:max(0, p.segLen)]
 	}
-	p.offset, p.more = int(l.FragOffset)*8, l.Flags&layers.IPv4MoreFragments != 0
+	fragment := binary.BigEndian.Uint16(b[6:])
+	p.offset, p.more = int(fragment&offsetMask)*8, fragment&moreFragments != 0
 	p.fragment = p.more || p.offset > 0
-	return nil
-}
-
-// NextLayerType has the first fragment looked into, too; it has the ports.
-func (l *ip4Layer) NextLayerType() gopacket.LayerType {
-	if l.d.p.offset > 0 {
-		return gopacket.LayerTypeZero
+	if p.offset > 0 {
+		return nil, nil
 	}
-	return layerOfProtocol(l.d.p.proto, false)
+	return layerOfProtocol(p.proto, false), p.segment // the first fragment, too: it has the ports
 }
 
 // Numbers of protocols behind IP.
@@ -115,60 +82,41 @@ const (
 	protoMPLS   = 137
 )
 
-func layerOfProtocol(proto uint8, v6 bool) gopacket.LayerType {
+func layerOfProtocol(proto uint8, v6 bool) layer {
 	switch proto {
 	case protoTCP:
-		return layers.LayerTypeTCP
+		return tcp
 	case protoUDP:
-		return layers.LayerTypeUDP
+		return udp
 	case protoICMP:
 		if !v6 {
-			return layers.LayerTypeICMPv4
+			return icmpv4
 		}
 	case protoICMPv6:
 		if v6 {
-			return layers.LayerTypeICMPv6
+			return icmpv6
 		}
 	case protoIPv4:
-		return layers.LayerTypeIPv4
+		return ipv4
 	case protoIPv6:
-		return layers.LayerTypeIPv6
+		return ipv6
 	case protoGRE:
-		return layers.LayerTypeGRE
+		return gre
 	case protoMPLS:
-		return layers.LayerTypeMPLS
+		return mpls
 	}
-	return gopacket.LayerTypeZero
+	return nil
 }
-
-// ownLayer is what the layers have in common that do not stand on one of gopacket's.
-type ownLayer struct {
-	rest []byte
-	next gopacket.LayerType
-}
-
-func (l *ownLayer) NextLayerType() gopacket.LayerType { return l.next }
-func (l *ownLayer) LayerPayload() []byte              { return l.rest }
-
-// ip6Layer is IPv6 with its extension headers.
-type ip6Layer struct {
-	ownLayer
-	d *decoder
-}
-
-// CanDecode implements gopacket.DecodingLayer.
-func (*ip6Layer) CanDecode() gopacket.LayerClass { return layers.LayerTypeIPv6 }
 
 // maxExtensions is how many extension headers are passed over.
 const maxExtensions = 8
 
-// DecodeFromBytes implements gopacket.DecodingLayer.
-func (l *ip6Layer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
+// ipv6 is RFC 8200 with its extension headers.
+func ipv6(d *decoder, b []byte) (layer, []byte) {
 	const header = 40
 	if len(b) < header || b[0]>>4 != 6 {
-		return errShort
+		return nil, nil
 	}
-	d := l.d
 	length := int(binary.BigEndian.Uint16(b[4:]))
 	rest := d.wireRest(b) - header
 	if length == 0 { // a jumbogram, or segmentation offload
@@ -180,7 +128,7 @@ func (l *ip6Layer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
 		body = body[:max(0, length)]
 	}
 	if !d.enter(addr(b[8:24]), addr(b[24:40]), true, proto) {
-		return errGarbage
+		return nil, nil
 	}
 	p := &d.p
 	p.ttl = b[7]
@@ -216,58 +164,76 @@ func (l *ip6Layer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
 		}
 	}
 	p.proto, p.segment, p.segLen = proto, body, max(0, length)
-	l.rest, l.next = body, gopacket.LayerTypeZero
-	if p.offset == 0 {
-		l.next = layerOfProtocol(proto, true)
+	if p.offset > 0 {
+		return nil, nil
+	}
+	return layerOfProtocol(proto, true), body
+}
+
+// tcpHeader is the header of TCP, RFC 9293.
+type tcpHeader struct {
+	seq, ack uint32
+	window   uint16
+	flags    uint8
+	options  []byte // as far as they were captured
+}
+
+// Flags of TCP.
+const (
+	flagFIN = 0x01
+	flagSYN = 0x02
+	flagRST = 0x04
+	flagACK = 0x10
+)
+
+// Kinds of TCP options that are looked at, and the two that have no length.
+const (
+	optionEnd         = 0
+	optionNothing     = 1
+	optionMSS         = 2
+	optionWindowScale = 3
+	optionTimestamps  = 8
+)
+
+// option is the data of the first option of a kind that has this many bytes, nil for none.
+func (t *tcpHeader) option(kind uint8, size int) []byte {
+	for b := t.options; len(b) > 0; {
+		switch b[0] {
+		case optionEnd:
+			return nil
+		case optionNothing:
+			b = b[1:]
+			continue
+		}
+		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
+			return nil
+		}
+		if b[0] == kind && int(b[1]) == 2+size {
+			return b[2:b[1]]
+		}
+		b = b[b[1]:]
 	}
 	return nil
 }
 
-type tcpLayer struct {
-	*layers.TCP
-	d *decoder
-}
-
-func (l *tcpLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if len(b) < 20 {
-		return errShort
+// tcp ends the decoding: what is in TCP is looked at by flow.
+func tcp(d *decoder, b []byte) (layer, []byte) {
+	const least = 20
+	if len(b) < least {
+		return nil, nil
 	}
-	err := l.TCP.DecodeFromBytes(b, df)
-	header := int(l.DataOffset) * 4
-	p := &l.d.p
-	if l.DataOffset < 5 || header > p.segLen {
-		return errGarbage
+	p, header := &d.p, int(b[12]>>4)*4
+	if header < least || header > p.segLen {
+		return nil, nil
 	}
-	if err != nil && header <= len(b) { // options that are not valid
-		l.Payload = b[header:]
+	captured := min(header, len(b))
+	d.tcp = tcpHeader{
+		seq: binary.BigEndian.Uint32(b[4:]), ack: binary.BigEndian.Uint32(b[8:]), window: binary.BigEndian.Uint16(b[14:]),
+		flags: b[13], options: b[least:captured],
 	}
-	p.transport, p.sport, p.dport = transportTCP, uint16(l.SrcPort), uint16(l.DstPort)
-	p.payload, p.length = l.Payload, p.segLen-header
-	return nil
-}
-
-// NextLayerType ends the decoding: what is in TCP is looked at by flow.
-func (*tcpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
-
-// LayerPayload is empty for the same reason.
-func (*tcpLayer) LayerPayload() []byte { return nil }
-
-type udpLayer struct {
-	layers.UDP
-	d *decoder
-}
-
-func (l *udpLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if len(b) < 8 {
-		return errShort
-	}
-	if err := l.UDP.DecodeFromBytes(b, df); err != nil {
-		return err
-	}
-	p := &l.d.p
-	p.transport, p.sport, p.dport = transportUDP, uint16(l.SrcPort), uint16(l.DstPort)
-	p.payload, p.length = l.Payload, max(0, p.segLen-8)
-	return nil
+	p.transport, p.sport, p.dport = transportTCP, binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	p.payload, p.length = b[captured:], p.segLen-header
+	return nil, nil
 }
 
 // Ports of tunnels over UDP. 8472 is that of VXLAN on Linux before it had one of its own.
@@ -277,91 +243,84 @@ const (
 	portGeneve     = 6081
 )
 
-// NextLayerType looks at the destination only: the source of a tunnel is any port.
-func (l *udpLayer) NextLayerType() gopacket.LayerType {
-	switch uint16(l.DstPort) {
+// udp is RFC 768. A length of 0 is that of a jumbogram (RFC 2675). Of tunnels the
+// destination tells: the source is any port.
+func udp(d *decoder, b []byte) (layer, []byte) {
+	const header = 8
+	if len(b) < header {
+		return nil, nil
+	}
+	length := int(binary.BigEndian.Uint16(b[4:]))
+	if length == 0 {
+		length = len(b)
+	}
+	if length < header {
+		return nil, nil
+	}
+	p := &d.p
+	p.transport, p.sport, p.dport = transportUDP, binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	p.payload, p.length = b[header:min(length, len(b))], max(0, p.segLen-header)
+	switch p.dport {
 	case portVXLAN, portVXLANLinux:
-		return layers.LayerTypeVXLAN
+		return vxlan, p.payload
 	case portGeneve:
-		return layers.LayerTypeGeneve
+		return geneve, p.payload
 	}
-	return gopacket.LayerTypeZero
+	return nil, nil
 }
 
-type icmp4Layer struct {
-	*layers.ICMPv4
-	d *decoder
+// icmpHeader is the header of ICMP (RFC 792) or ICMPv6 (RFC 4443).
+type icmpHeader struct {
+	kind, code uint8
+	low        uint16 // the last two of the eight bytes of ICMP, which are the MTU of type 3, code 4
 }
 
-func (l *icmp4Layer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if len(b) < 8 {
-		return errShort
+func icmpv4(d *decoder, b []byte) (layer, []byte) {
+	const header = 8
+	if len(b) < header {
+		return nil, nil
 	}
-	if err := l.ICMPv4.DecodeFromBytes(b, df); err != nil {
-		return err
+	d.icmp = icmpHeader{b[0], b[1], binary.BigEndian.Uint16(b[6:])}
+	p := &d.p
+	p.transport, p.payload, p.length = transportICMP4, b[header:], max(0, p.segLen-header)
+	return nil, nil
+}
+
+func icmpv6(d *decoder, b []byte) (layer, []byte) {
+	const header = 4
+	if len(b) < header {
+		return nil, nil
 	}
-	p := &l.d.p
-	p.transport, p.payload, p.length = transportICMP4, l.Payload, max(0, p.segLen-8)
-	return nil
+	d.icmp = icmpHeader{kind: b[0], code: b[1]}
+	p := &d.p
+	p.transport, p.payload, p.length = transportICMP6, b[header:], max(0, p.segLen-header)
+	return nil, nil
 }
 
-func (*icmp4Layer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
-
-type icmp6Layer struct {
-	*layers.ICMPv6
-	d *decoder
+// arpHeader is a message of ARP (RFC 826) for IPv4 on Ethernet.
+type arpHeader struct {
+	operation      uint16
+	senderMAC      mac
+	sender, target addr
 }
 
-func (l *icmp6Layer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
+func arp(d *decoder, b []byte) (layer, []byte) {
+	const length = 28
+	if len(b) < length || b[4] != 6 || b[5] != 4 { // of the addresses
+		return nil, nil
+	}
+	d.arp = arpHeader{binary.BigEndian.Uint16(b[6:]), mac(b[8:14]), addr4(b[14:]), addr4(b[24:])}
+	d.p.isARP = !d.p.hasIP
+	return nil, nil
+}
+
+// gre is RFC 2784 and 2890. Version 1 is that of PPTP, which is not looked into.
+func gre(d *decoder, b []byte) (layer, []byte) {
 	if len(b) < 4 {
-		return errShort
-	}
-	if err := l.ICMPv6.DecodeFromBytes(b, df); err != nil {
-		return err
-	}
-	p := &l.d.p
-	p.transport, p.payload, p.length = transportICMP6, l.Payload, max(0, p.segLen-4)
-	return nil
-}
-
-func (*icmp6Layer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
-
-type arpLayer struct {
-	*layers.ARP
-	d *decoder
-}
-
-func (l *arpLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	// Lengths of addresses other than those of Ethernet and IPv4 overflow in gopacket.
-	if len(b) < 28 || b[4] != 6 || b[5] != 4 {
-		return errShort
-	}
-	if err := l.ARP.DecodeFromBytes(b, df); err != nil {
-		return err
-	}
-	l.d.p.isARP = !l.d.p.hasIP
-	return nil
-}
-
-// NextLayerType ends the decoding.
-func (*arpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
-
-// greLayer is RFC 2784 and 2890. Version 1 is that of PPTP, which is not looked into.
-type greLayer struct {
-	ownLayer
-	d *decoder
-}
-
-// CanDecode implements gopacket.DecodingLayer.
-func (*greLayer) CanDecode() gopacket.LayerClass { return layers.LayerTypeGRE }
-
-// DecodeFromBytes implements gopacket.DecodingLayer.
-func (l *greLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
-	if len(b) < 4 {
-		return errShort
+		return nil, nil
 	}
 	if b[1]&7 != 0 || b[0]&0x40 != 0 { // version, and source routes, which nobody sends
-		return errGarbage
+		return nil, nil
 	}
 	e := encap{kind: encapGRE}
 	at := 4
@@ -370,7 +329,7 @@ func (l *greLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
 	}
 	if b[0]&0x20 != 0 {
 		if len(b) < at+4 {
-			return errShort
+			return nil, nil
 		}
 		e.id = binary.BigEndian.Uint32(b[at:])
 		at += 4
@@ -379,100 +338,64 @@ func (l *greLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
 		at += 4
 	}
 	if len(b) < at {
-		return errShort
+		return nil, nil
 	}
-	l.d.pending = e
-	l.rest, l.next = b[at:], layerOf(binary.BigEndian.Uint16(b[2:]))
-	return nil
+	d.pending = e
+	return layerOf(binary.BigEndian.Uint16(b[2:])), b[at:]
 }
 
-type vxlanLayer struct {
-	layers.VXLAN
-	d *decoder
-}
-
-func (l *vxlanLayer) DecodeFromBytes(b []byte, df gopacket.DecodeFeedback) error {
-	if err := l.VXLAN.DecodeFromBytes(b, df); err != nil {
-		return err
-	}
-	l.d.pending = encap{kind: encapVXLAN, id: l.VNI}
-	return nil
-}
-
-func (*vxlanLayer) NextLayerType() gopacket.LayerType { return layers.LayerTypeEthernet }
-
-// geneveLayer is RFC 8926.
-type geneveLayer struct {
-	ownLayer
-	d *decoder
-}
-
-// CanDecode implements gopacket.DecodingLayer.
-func (*geneveLayer) CanDecode() gopacket.LayerClass { return layers.LayerTypeGeneve }
-
-// DecodeFromBytes implements gopacket.DecodingLayer.
-func (l *geneveLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
+// vxlan is RFC 7348.
+func vxlan(d *decoder, b []byte) (layer, []byte) {
 	const header = 8
 	if len(b) < header {
-		return errShort
+		return nil, nil
+	}
+	d.pending = encap{kind: encapVXLAN, id: binary.BigEndian.Uint32(b[4:]) >> 8}
+	return ethernet, b[header:]
+}
+
+// geneve is RFC 8926.
+func geneve(d *decoder, b []byte) (layer, []byte) {
+	const header = 8
+	if len(b) < header {
+		return nil, nil
 	}
 	at := header + 4*int(b[0]&0x3f)
 	if b[0]>>6 != 0 || len(b) < at {
-		return errGarbage
+		return nil, nil
 	}
-	l.d.pending = encap{kind: encapGeneve, id: binary.BigEndian.Uint32(b[4:]) >> 8}
-	l.rest, l.next = b[at:], layerOf(binary.BigEndian.Uint16(b[2:]))
-	return nil
+	d.pending = encap{kind: encapGeneve, id: binary.BigEndian.Uint32(b[4:]) >> 8}
+	return layerOf(binary.BigEndian.Uint16(b[2:])), b[at:]
 }
-
-// mplsLayer is a stack of labels. Nothing says what is behind it but its first four bits.
-type mplsLayer struct {
-	ownLayer
-	d *decoder
-}
-
-// CanDecode implements gopacket.DecodingLayer.
-func (*mplsLayer) CanDecode() gopacket.LayerClass { return layers.LayerTypeMPLS }
 
 // maxLabels is how many labels of a stack are passed over.
 const maxLabels = 16
 
-// DecodeFromBytes implements gopacket.DecodingLayer.
-func (l *mplsLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
+// mpls is a stack of labels. Nothing says what is behind it but its first four bits.
+func mpls(d *decoder, b []byte) (layer, []byte) {
 	for n := range maxLabels {
 		if len(b) < 4 {
-			return errShort
+			return nil, nil
 		}
-		if n == 0 && !l.d.p.add(encap{kind: encapMPLS, id: binary.BigEndian.Uint32(b) >> 12}) {
-			return errGarbage
+		if n == 0 && !d.p.add(encap{kind: encapMPLS, id: binary.BigEndian.Uint32(b) >> 12}) {
+			return nil, nil
 		}
 		bottom := b[2]&1 != 0
 		if b = b[4:]; bottom {
-			l.rest, l.next = b, layerOf(byVersion(b))
-			return nil
+			return layerOf(byVersion(b)), b
 		}
 	}
-	return errGarbage
+	return nil, nil
 }
 
-// pppoeLayer is a session of PPPoE with the PPP header behind it: RFC 2516.
-type pppoeLayer struct {
-	ownLayer
-	d *decoder
-}
-
-// CanDecode implements gopacket.DecodingLayer.
-func (*pppoeLayer) CanDecode() gopacket.LayerClass { return layers.LayerTypePPPoE }
-
-// DecodeFromBytes implements gopacket.DecodingLayer.
-func (l *pppoeLayer) DecodeFromBytes(b []byte, _ gopacket.DecodeFeedback) error {
+// pppoe is a session of PPPoE with the PPP header behind it: RFC 2516.
+func pppoe(d *decoder, b []byte) (layer, []byte) {
 	const header = 8 // with the protocol of PPP
 	if len(b) < header {
-		return errShort
+		return nil, nil
 	}
-	if !l.d.p.add(encap{kind: encapPPPoE, id: uint32(binary.BigEndian.Uint16(b[2:]))}) {
-		return errGarbage
+	if !d.p.add(encap{kind: encapPPPoE, id: uint32(binary.BigEndian.Uint16(b[2:]))}) {
+		return nil, nil
 	}
-	l.rest, l.next = b[header:], layerOf(byPPP(binary.BigEndian.Uint16(b[6:])))
-	return nil
+	return layerOf(byPPP(binary.BigEndian.Uint16(b[6:]))), b[header:]
 }

@@ -40,14 +40,14 @@ func (e *Engine) neighbour(a addr, via uint32) *neighbour {
 // arp looks at a request or reply. A request for the sender's own address, or from
 // nobody, is an announcement or a probe (RFC 5227): nobody should answer it.
 func (e *Engine) arp(p *packet, via uint32) {
+	const request = 1
 	a := &e.dec.arp
-	sender, target := addr4(a.SourceProtAddress), addr4(a.DstProtAddress)
 	here := sighting{p.at, p.number}
-	if !sender.isUnspecified() {
-		e.claims(sender, via, mac(a.SourceHwAddress), here)
+	if !a.sender.isUnspecified() {
+		e.claims(a.sender, via, a.senderMAC, here)
 	}
-	if a.Operation == 1 && !sender.isUnspecified() && sender != target {
-		e.asks(sender, target, via, here)
+	if a.operation == request && !a.sender.isUnspecified() && a.sender != a.target {
+		e.asks(a.sender, a.target, via, here)
 	}
 }
 

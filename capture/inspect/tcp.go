@@ -1,7 +1,5 @@
 package inspect
 
-import "github.com/google/gopacket/layers"
-
 // The marks of TCP are those of Wireshark's sequence analysis, as its User's Guide
 // describes it ("TCP Analysis") and as tshark 4.0 marks packets, so that a count here is
 // the count of the display filter. What is known of each direction for that is in side; the
@@ -141,24 +139,22 @@ type segment struct {
 }
 
 // read takes what is needed of the header.
-func (s *segment) read(t *layers.TCP, p *packet) {
+func (s *segment) read(t *tcpHeader, p *packet) {
 	*s = segment{
-		seq: t.Seq, ack: t.Ack, length: uint32(max(0, p.length)), window: uint32(t.Window),
-		syn: t.SYN, fin: t.FIN, rst: t.RST, isAck: t.ACK, scale: scaleUnknown,
+		seq: t.seq, ack: t.ack, length: uint32(max(0, p.length)), window: uint32(t.window),
+		syn: t.flags&flagSYN != 0, fin: t.flags&flagFIN != 0, rst: t.flags&flagRST != 0, isAck: t.flags&flagACK != 0, scale: scaleUnknown,
 	}
 	if !s.isAck {
 		s.ack = 0
 	}
-	if !t.SYN {
+	if !s.syn {
 		return
 	}
-	for i := range t.Options {
-		switch o := &t.Options[i]; {
-		case o.OptionType == layers.TCPOptionKindMSS && len(o.OptionData) == 2:
-			s.mss = uint16(o.OptionData[0])<<8 | uint16(o.OptionData[1])
-		case o.OptionType == layers.TCPOptionKindWindowScale && len(o.OptionData) == 1:
-			s.scale = int8(min(o.OptionData[0], 14)) // RFC 7323: larger ones count as 14
-		}
+	if mss := t.option(optionMSS, 2); mss != nil {
+		s.mss = uint16(mss[0])<<8 | uint16(mss[1])
+	}
+	if scale := t.option(optionWindowScale, 1); scale != nil {
+		s.scale = int8(min(scale[0], 14)) // RFC 7323: larger ones count as 14
 	}
 }
 
