@@ -110,7 +110,7 @@ type Options struct {
 	// stay in a rotation.
 	OnFile save.OnFile
 	// Tell is told at once, beside the packet loop, what goes wrong on the way. It stands in Result.Warnings or Result.Err
-	// as well. nil is nobody.
+	// as well. It must not wait, as the end of the capture would wait for it. nil is nobody.
 	Tell func(text string)
 	// Rights are those that the files are made and finished with, where the source is
 	// read with fewer.

@@ -7,10 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -171,17 +169,6 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		err = fault.Errorf(fault.Failed, "broken off: the report is of the %s that were read until then", plural(report.Packets.Count, "packet"))
 	}
 	return err
-}
-
-// untilAnySignal gives a context that a signal ends. What follows is short, so that further ones
-// change nothing: a page that was begun is written, or taken away.
-func untilAnySignal(parent context.Context) (context.Context, func()) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
-		signals = append(signals, syscall.SIGHUP)
-	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
-	return signal.NotifyContext(parent, signals...)
 }
 
 // readCaptures reads what is open. Everything that comes from packets is handled between its
