@@ -49,6 +49,8 @@ func TestStoppedTerminalHoldsUpNoEnd(t *testing.T) {
 			cmd := h.create(test.name)
 			cmd.Stderr = inner
 			must(t, cmd.Start())
+			done := make(chan struct{})
+			go func() { _ = cmd.Wait(); close(done) }()
 			t.Cleanup(func() { _ = cmd.Process.Kill() }) // of a test that failed
 			var seen lockedBuffer
 			go func() { _, _ = io.Copy(&seen, outer) }()
@@ -62,7 +64,14 @@ func TestStoppedTerminalHoldsUpNoEnd(t *testing.T) {
 				numbers(t, h.path("captures/"+test.name+".cap"), 3)
 				must(t, unix.IoctlSetInt(int(inner.Fd()), unix.TCXONC, outputOn))
 			}
-			_ = cmd.Wait()
+			until(t, "the process to end", func() bool {
+				select {
+				case <-done:
+					return true
+				default:
+					return false
+				}
+			})
 			if code := cmd.ProcessState.ExitCode(); code != test.code {
 				t.Errorf("exit code %d, want %d: %s", code, test.code, &seen)
 			}
