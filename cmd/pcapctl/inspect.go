@@ -281,7 +281,7 @@ func (in *inspected) add(whose string, st *capture.Statistics) {
 		in.paths = append(in.paths, f.Path)
 		in.whose[f.Path] = whose
 	}
-	in.lost.ByKernel += st.PacketsDroppedByKernel
+	in.lost.ByKernel += st.PacketsDroppedByKernel + st.PacketsDroppedAroundLimit
 	in.lost.ByInterface += st.PacketsDroppedByInterface
 	in.lost.ByFile += st.PacketsNotWritten
 }
