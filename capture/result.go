@@ -68,9 +68,15 @@ func Seconds(d time.Duration) float64 {
 	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
 }
 
-// duration is the inverse of Seconds.
-func (st *Statistics) duration() time.Duration {
+// Duration is that of the capture, to the millisecond.
+func (st *Statistics) Duration() time.Duration {
 	return time.Duration(st.DurationInSeconds * float64(time.Second)).Round(time.Millisecond)
+}
+
+// Dropped is the number of packets lost, by whomever; those that may have come too late
+// are among them, as in Drops.Total.
+func (st *Statistics) Dropped() uint64 {
+	return st.PacketsDroppedByKernel + st.PacketsDroppedByInterface + st.PacketsNotWritten + st.PacketsDroppedAroundLimit
 }
 
 // Provisioning states of a resource, as the API names them.
@@ -357,10 +363,10 @@ func (r *Resource) Metadata() map[string]string {
 	m.Filters = filter.NewSet(filters...).String()
 	if st := p.Statistics; st != nil {
 		if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
-			m.EndTime = start.Add(st.duration()).Format(time.RFC3339Nano)
+			m.EndTime = start.Add(st.Duration()).Format(time.RFC3339Nano)
 		}
 		m.Packets, m.PacketBytes, m.LinkType = st.PacketsCaptured, st.BytesCaptured, st.LinkType
-		m.Dropped = st.PacketsDroppedByKernel + st.PacketsDroppedByInterface + st.PacketsNotWritten + st.PacketsDroppedAroundLimit
+		m.Dropped = st.Dropped()
 	}
 	return m.Map()
 }

@@ -110,7 +110,7 @@ type Options struct {
 	// stay in a rotation.
 	OnFile save.OnFile
 	// Tell is told at once, beside the packet loop, what goes wrong on the way. It stands in Result.Warnings or Result.Err
-	// as well. nil is nobody.
+	// as well. It must not wait, as the end of the capture would wait for it. nil is nobody.
 	Tell func(text string)
 	// Rights are those that the files are made and finished with, where the source is
 	// read with fewer.
@@ -183,44 +183,18 @@ func (unwatched) File(save.File) {}
 // (the file exists), NotFound (its folder does not), Forbidden, LocalFile,
 // Internal.
 func Start(p *Plan, o Options) (_ *Session, err error) {
-	if o.Watcher == nil {
-		o.Watcher = unwatched{}
-	}
-	if o.Delivery == nil {
-		o.Delivery = deliver.None{}
-	}
-	if o.Tell == nil {
-		o.Tell = func(string) {}
-	}
-	s := &Session{
-		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
-		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(o.OnFile),
-	}
 	if err := save.CheckMinFree(o.MinFree); err != nil {
 		return nil, err
 	}
+	s := newSession(p, o)
 	defer func() {
 		if err != nil {
-			s.guard.Close()
-			s.commands.runner.Close()
-			s.unmakeFolder()
+			s.undo()
 		}
 	}()
 	if s.src, err = p.Source.Prepare(s.confine); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = o.Rights.make(func() error {
-				s.sink.Discard()
-				if s.folder != nil {
-					s.folder.Discard()
-				}
-				return nil
-			})
-			_ = s.src.Close()
-		}
-	}()
 	encoder := save.NewEncoder(p.Config, s.src)
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
@@ -254,6 +228,41 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	s.beginTelling()
 	s.beat.Go(func() { s.reserve.Watch(s.ended, &s.counters, s.src.Wake) })
 	return s, nil
+}
+
+// newSession is a session of which nothing is open.
+func newSession(p *Plan, o Options) *Session {
+	if o.Watcher == nil {
+		o.Watcher = unwatched{}
+	}
+	if o.Delivery == nil {
+		o.Delivery = deliver.None{}
+	}
+	if o.Tell == nil {
+		o.Tell = func(string) {}
+	}
+	return &Session{
+		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
+		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(o.OnFile),
+	}
+}
+
+// undo takes back what was made for a session that could not start. What was made with
+// the rights to do so is removed with them.
+func (s *Session) undo() {
+	_ = s.options.Rights.make(func() error {
+		s.sink.Discard()
+		if s.folder != nil {
+			s.folder.Discard()
+		}
+		s.unmakeFolder()
+		return nil
+	})
+	if s.src != nil {
+		_ = s.src.Close()
+	}
+	s.guard.Close()
+	s.commands.runner.Close()
 }
 
 // openFiles makes the file that is written first, with its header.

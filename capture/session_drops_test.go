@@ -61,7 +61,7 @@ func TestSecondsAreWrittenAsMeant(t *testing.T) {
 			t.Errorf("%v is %v, want %v", test.d, got, test.want)
 		}
 		st := Statistics{DurationInSeconds: Seconds(test.d)}
-		if got := st.duration(); got != test.d.Round(time.Millisecond) {
+		if got := st.Duration(); got != test.d.Round(time.Millisecond) {
 			t.Errorf("%v comes back as %v", test.d, got)
 		}
 	}

@@ -126,12 +126,21 @@ func (w *walk) last(name, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), w.path), nil
 }
 
-// openAt is openat(2), and opens again when a signal interrupts it, as package os does.
-func openAt(at int, name string, flags int) (int, error) {
+// openAt is openat(2).
+func openAt(at int, name string, flags int) (fd int, err error) {
+	err = uninterrupted(func() (err error) {
+		fd, err = unix.Openat(at, name, flags|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// uninterrupted calls fn again for as long as a signal interrupts it, as package os does: the file may lie on a file system
+// of a network or in user space.
+func uninterrupted(fn func() error) error {
 	for {
-		fd, err := unix.Openat(at, name, flags|unix.O_CLOEXEC, 0)
-		if !errors.Is(err, unix.EINTR) {
-			return fd, err
+		if err := fn(); !errors.Is(err, unix.EINTR) {
+			return err
 		}
 	}
 }
@@ -139,11 +148,7 @@ func openAt(at int, name string, flags int) (int, error) {
 // check says what fd is, if nobody else can have written to it.
 func (w *walk) check(fd int, path string) (kind uint32, err error) {
 	var st unix.Stat_t
-	err = unix.EINTR
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Fstat(fd, &st)
-	}
-	if err != nil {
+	if err := uninterrupted(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return 0, w.fail(err)
 	}
 	kind = st.Mode & unix.S_IFMT
@@ -164,7 +169,11 @@ func (w *walk) target(fd int) (string, error) {
 		return "", w.fail(unix.ELOOP)
 	}
 	text := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", text)
+	var n int
+	err := uninterrupted(func() (err error) {
+		n, err = unix.Readlinkat(fd, "", text)
+		return err
+	})
 	if err != nil {
 		return "", w.fail(err)
 	}

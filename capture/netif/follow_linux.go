@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
@@ -87,6 +88,9 @@ func IsFollower() bool { return len(os.Args) == 4 && os.Args[0] == followName }
 // FollowMain is the process that Follow starts. It looks until the namespace has
 // been deleted or the other side is closed.
 func FollowMain() {
+	// A service manager signals every process of a unit. This one ends when the capture
+	// does; before, that would be told as its failure.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	device, err1 := strconv.ParseUint(os.Args[2], 10, 64)
 	inode, err2 := strconv.ParseUint(os.Args[3], 10, 64)
 	if err1 != nil || err2 != nil {

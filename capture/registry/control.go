@@ -71,8 +71,6 @@ func (f *folder) checkHolder(p process) error {
 	switch {
 	case errors.Is(err, os.ErrProcessDone):
 		return err
-	case errors.Is(err, os.ErrNotExist) && !p.exists():
-		return os.ErrProcessDone
 	case err != nil:
 		return fault.Errorf(fault.Internal, "session %q: /proc does not tell what process %d is, which holds it: %w", f.name, p.pid, err)
 	}

@@ -39,7 +39,6 @@ func holdingProcess(*os.File) (_ process, _ bool, _ error) { return process{}, f
 func changer(*os.File) int                                 { return 0 }
 func holdsSomeSession(int) bool                            { return false }
 func (process) facts() (facts, error)                      { return facts{}, ErrUnsupported }
-func (process) exists() bool                               { return false }
 func (process) terminate() error                           { return ErrUnsupported }
 func (process) pollable() bool                             { return false }
 func (process) waitExit(time.Duration)                     {}

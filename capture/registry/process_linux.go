@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"pcapctl/storage"
 )
 
 // process is a process by its descriptor, which never means a later process that
@@ -104,21 +106,16 @@ type facts struct {
 	state   string // such as "S (sleeping)" or "T (stopped)"
 }
 
-// facts asks for them. That the process has ended is an error.
+// facts asks for them. The error is os.ErrProcessDone when the process has ended.
 func (p process) facts() (facts, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.pid))
-	if err != nil {
-		return facts{}, err
-	}
-	defer func() { _ = file.Close() }()
-	const most = 64 << 10 // a name, some fifty numbers, a bit for each processor
-	text, err := io.ReadAll(io.LimitReader(file, most))
-	if err != nil {
-		return facts{}, err
-	}
-	// The id could be that of a later process: not if this one is there still.
+	text, err := p.status()
+	// The id could be that of a later process: not if this one is there still. Of one
+	// that ends meanwhile the file is missing, or cannot be read (ESRCH).
 	if !p.exists() {
 		return facts{}, os.ErrProcessDone
+	}
+	if err != nil {
+		return facts{}, err
 	}
 	f := facts{inner: p.pid}
 	for line := range bytes.Lines(text) {
@@ -149,13 +146,29 @@ func (p process) facts() (facts, error) {
 	return f, nil
 }
 
-// exists tells whether the process has not ended.
+func (p process) status() ([]byte, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	const most = 64 << 10 // a name, some fifty numbers, a bit for each processor
+	return io.ReadAll(io.LimitReader(file, most))
+}
+
+// exists tells whether the process has not ended. When that cannot be asked, it is
+// taken to be there: who stops it would else wait for an end that nobody told it of.
 func (p process) exists() bool {
 	if p.fd < 0 {
-		err := unix.Kill(p.pid, 0)
-		return err == nil || errors.Is(err, unix.EPERM)
+		return !errors.Is(unix.Kill(p.pid, 0), unix.ESRCH)
 	}
 	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 0
+	var n int
+	// A signal interrupts a poll that does not wait, too (do_poll), and the Go runtime
+	// sends them all the time.
+	err := storage.Uninterrupted(func() (err error) {
+		n, err = unix.Poll(fds, 0)
+		return err
+	})
+	return err != nil || n == 0
 }

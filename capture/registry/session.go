@@ -120,7 +120,7 @@ func (f *folder) session() *Session {
 	}
 	p := &s.Record.Resource.Properties
 	s.Start, _ = time.Parse(time.RFC3339, p.CaptureStartTime)
-	s.Elapsed = time.Duration(p.Statistics.DurationInSeconds * float64(time.Second)).Round(time.Millisecond)
+	s.Elapsed = p.Statistics.Duration()
 	return s
 }
 

@@ -9,4 +9,4 @@ const (
 	otherNumbers = 0 // there is one set of numbers
 )
 
-var forbiddenHere []uint32
+var forbiddenHere, forbiddenAloneHere []uint32

@@ -7,4 +7,4 @@ const (
 	otherNumbers = 0
 )
 
-var forbiddenHere []uint32
+var forbiddenHere, forbiddenAloneHere []uint32

@@ -153,7 +153,7 @@ func (f *Folder) suffices() bool {
 	if f.Changes {
 		mode |= unix.W_OK
 	}
-	err := unix.Faccessat2(unix.AT_FDCWD, f.Path, mode, unix.AT_EACCESS)
+	err := uninterrupted(func() error { return unix.Faccessat2(unix.AT_FDCWD, f.Path, mode, unix.AT_EACCESS) })
 	// A folder on a disk that is read only is no better with a capability.
 	return err == nil || !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOSYS)
 }

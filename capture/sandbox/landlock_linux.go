@@ -120,10 +120,10 @@ func (p *Policy) landlock() (version int, err error) {
 // allowPath gives rights to a file or to a folder with all that is below it.
 func allowPath(ruleset uintptr, path string, rights uint64) error {
 	var fd int
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
+	err := uninterrupted(func() (err error) {
 		fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-	}
+		return err
+	})
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES):
 		return nil // what is not there now, or cannot be reached by this user, needs no rule
@@ -133,7 +133,7 @@ func allowPath(ruleset uintptr, path string, rights uint64) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := uninterrupted(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -163,11 +163,12 @@ func networkFiles() []string {
 		list = append(list, file)
 	}
 	list = append(list, filepath.SplitList(os.Getenv("SSL_CERT_DIR"))...)
-	// A rule is for the file that is there now. These are replaced while a machine
-	// runs, by a rename: so the folder, where it has nothing else in it.
-	for _, name := range []string{"/etc/resolv.conf"} {
-		if target, err := filepath.EvalSymlinks(name); err == nil && target != name && filepath.Dir(target) != "/etc" {
-			list = append(list, filepath.Dir(target))
+	// A rule is for the file that is there now. This one is replaced while a machine
+	// runs, by a rename: so the folder that it is in, where that is a service's own, as
+	// /run/systemd/resolve. /run or /etc would be too much.
+	if target, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
+		if folder := filepath.Dir(target); filepath.Dir(folder) != "/" {
+			list = append(list, folder)
 		}
 	}
 	return list

@@ -110,6 +110,16 @@ func allThreads(name string, call, a, b uintptr) error {
 	return nil
 }
 
+// uninterrupted calls fn again for as long as a signal interrupts it, as package os
+// does: file systems of a network or in user space give EINTR.
+func uninterrupted(fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
 // canReachThreads tells whether allThreads works in this build.
 func canReachThreads() bool {
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0)

@@ -146,6 +146,12 @@ func (t try) do() string {
 		}
 	case "udp":
 		_, err = net.Dial("udp", t.At)
+	case "unix":
+		kind := map[string]int{"stream": unix.SOCK_STREAM, "datagram": unix.SOCK_DGRAM}[t.At]
+		var fd int
+		if fd, err = unix.Socket(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0); err == nil {
+			_ = unix.Close(fd)
+		}
 	case "exec":
 		err = start(t.At, 0)
 	case "signal":
@@ -153,7 +159,7 @@ func (t try) do() string {
 		err = syscall.Kill(pid, 0)
 	case "call":
 		number, _ := strconv.Atoi(t.At)
-		if _, _, errno := syscall.RawSyscall(uintptr(number), 0, 0, 0); errno != 0 {
+		if _, _, errno := syscall.RawSyscall(uintptr(number), ^uintptr(0), 0, 0); errno != 0 { // no descriptor, and no address
 			err = errno
 		}
 	case "type":
@@ -292,6 +298,12 @@ func TestEnter(t *testing.T) {
 			{"call", number(unix.SYS_SETNS)}: refused, {"call", number(unix.SYS_UNSHARE)}: refused, {"call", number(unix.SYS_IO_URING_SETUP)}: refused,
 			{"call", number(unix.SYS_CLONE3)}: "function not implemented", {"call", number(unix.SYS_GETPID)}: "",
 			{"namespace", ""}: refused, {"type", ""}: refused,
+			// Who owns a file could open it to everybody, and Landlock does not look at that.
+			{"call", number(unix.SYS_FCHMOD)}: refused, {"call", number(unix.SYS_FCHMODAT)}: refused, {"call", number(unix.SYS_FCHMODAT2)}: refused,
+			{"call", number(unix.SYS_FCHOWN)}: refused, {"call", number(unix.SYS_FCHOWNAT)}: refused, {"call", number(unix.SYS_SETXATTR)}: refused,
+			{"call", number(unix.SYS_FSETXATTR)}: refused, {"call", number(unix.SYS_REMOVEXATTR)}: refused,
+			// Services of the machine, of which some obey root.
+			{"unix", "stream"}: refused, {"unix", "datagram"}: refused,
 		}},
 		{"a folder", sandbox.Policy{Folders: []sandbox.Folder{{Path: inside, Changes: true}, {Path: dir + "/absent"}}}, map[try]string{
 			{"write", filepath.Join(inside, "x")}: "", {"read", inside}: "", {"read", filepath.Join(inside, "link")}: denied,
@@ -332,6 +344,18 @@ func TestEnter(t *testing.T) {
 				t.Errorf("%+v", l)
 			}
 		})
+	}
+}
+
+// Only a service manager is told something, by datagrams.
+func TestServiceManagerIsTold(t *testing.T) {
+	needLandlock(t)
+	for _, socket := range []string{"/run/systemd/notify", "@notify"} {
+		r := &role{Kind: "enter", Tries: []try{{"unix", "datagram"}, {"unix", "stream"}, {"udp", "127.0.0.1:9"}}}
+		out := play(t, r, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket) })
+		if out.Tries[0] != "" || out.Tries[1] == "" || out.Tries[2] == "" {
+			t.Errorf("%s: %q", socket, out.Tries)
+		}
 	}
 }
 

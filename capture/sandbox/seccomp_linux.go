@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -15,12 +16,13 @@ import (
 // What would be of no use without a capability is there, too: a kernel has faults.
 var forbidden = slices.Concat([]uint32{
 	// Other processes.
-	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_KCMP, unix.SYS_PIDFD_GETFD,
+	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_KCMP, unix.SYS_PIDFD_GETFD,
+	unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 	// Other users and namespaces. clone(2) is looked at by its flags.
 	unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETREUID, unix.SYS_SETREGID,
 	unix.SYS_SETFSUID, unix.SYS_SETFSGID, unix.SYS_SETGROUPS, unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_PERSONALITY,
 	// Mounts.
-	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN,
+	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_OPEN_TREE, unix.SYS_OPEN_TREE_ATTR, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN,
 	unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_SWAPON, unix.SYS_SWAPOFF,
 	unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_FANOTIFY_INIT, unix.SYS_MKNODAT,
 	// The kernel itself.
@@ -34,12 +36,17 @@ var forbidden = slices.Concat([]uint32{
 
 // forbiddenAlone are those of a process that starts no other program and is
 // connected to by nobody.
-var forbiddenAlone = []uint32{
+var forbiddenAlone = slices.Concat([]uint32{
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4,
 	// Signals go to the process itself, and by pidfd_send_signal(2) to processes that
 	// it has started before.
 	unix.SYS_PIDFD_OPEN, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
-}
+	// Who owns a file needs no capability to open it to others, or to have it run as its
+	// owner, and Landlock does not look at that. landlock(7), "Current limitations".
+	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
+	unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+	unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR, unix.SYS_REMOVEXATTRAT, unix.SYS_FILE_SETATTR,
+}, forbiddenAloneHere)
 
 // signalsToItself are calls whose first argument must be the process' own id.
 var signalsToItself = []uint32{unix.SYS_KILL, unix.SYS_TGKILL}
@@ -65,23 +72,46 @@ const (
 	dataSecondArgument = 24
 )
 
+// socketKind is the part of the second argument of socket(2) that is not flags,
+// SOCK_TYPE_MASK.
+const socketKind = 0xf
+
 var allowed = bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
 
 func answer(errno unix.Errno) bpf.RetConstant {
 	return bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(errno)}
 }
 
-// families are the kinds of socket that may be opened, beside those of this
-// machine alone.
-func (p *Policy) families() []uint32 {
-	list := []uint32{unix.AF_UNIX} // of the service manager
+// families are the kinds of socket that may be opened, of any type.
+func (p *Policy) families() (list []uint32) {
 	if len(p.Ports) > 0 {
 		list = append(list, unix.AF_INET, unix.AF_INET6)
 	}
 	if p.Programs {
-		list = append(list, unix.AF_NETLINK) // getaddrinfo(3) of glibc
+		list = append(list, unix.AF_UNIX, unix.AF_NETLINK) // getaddrinfo(3) of glibc
 	}
 	return list
+}
+
+// sockets is the part of the program that looks at socket(2).
+func (p *Policy) sockets(denied bpf.Instruction) []bpf.Instruction {
+	list := []bpf.Instruction{bpf.LoadAbsolute{Off: dataArgument, Size: 4}}
+	for _, family := range p.families() {
+		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: family, SkipFalse: 1}, allowed)
+	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		// The service manager is told by datagrams (sd_notify(3)). Other services of this
+		// machine, of which some do for root whatever it asks, have stream sockets, and
+		// Landlock does not look at those that have a path.
+		list = append(list,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_UNIX, SkipFalse: 4},
+			bpf.LoadAbsolute{Off: dataSecondArgument, Size: 4},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: socketKind},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SOCK_DGRAM, SkipFalse: 1},
+			allowed,
+		)
+	}
+	return append(list, denied)
 }
 
 // filter is the seccomp program: everything is allowed but what is listed.
@@ -134,14 +164,10 @@ func (p *Policy) filter() []bpf.Instruction {
 			)
 		}
 	}
-	families := p.families()
-	list = append(list,
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(1 + 2*len(families) + 1)},
-		bpf.LoadAbsolute{Off: dataArgument, Size: 4})
-	for _, family := range families {
-		list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: family, SkipFalse: 1}, allowed)
-	}
-	return append(list, denied, allowed)
+	sockets := p.sockets(denied)
+	list = append(list, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(len(sockets))})
+	list = append(list, sockets...)
+	return append(list, allowed)
 }
 
 // haveSeccomp tells whether the kernel filters system calls. seccomp(2).
@@ -174,10 +200,13 @@ func (p Policy) seccomp() error {
 		return os.NewSyscallError("prctl PR_SET_NO_NEW_PRIVS", err)
 	}
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))) //nolint:gosec // G103: the call's argument
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))) //nolint:gosec // G103: the call's argument
 	runtime.KeepAlive(program)
-	if errno != 0 {
+	switch {
+	case errno != 0:
 		return os.NewSyscallError("seccomp", errno)
+	case thread != 0: // which has a filter of its own: nothing was changed. seccomp(2), SECCOMP_FILTER_FLAG_TSYNC.
+		return fmt.Errorf("seccomp: the filter cannot be that of thread %d", thread)
 	}
 	return nil
 }

@@ -460,6 +460,13 @@ func TestReadFileGivesUpRoot(t *testing.T) {
 	if left != nil {
 		t.Errorf("%q is left", left)
 	}
+	cmd = s.sudo("create", "--read-file", "-", "--captures-dir", s.path("made/for it"))
+	must(t, os.Mkdir(s.path("made"), 0o755))
+	cmd.Stdin = strings.NewReader("this is no capture")
+	runCmd(t, cmd).want(t, 2, "neither a pcap nor a pcapng file")
+	if _, err := os.Stat(s.path("made/for it")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the captures folder was left behind: ", err)
+	}
 }
 
 // Another process of the same user can neither look into the memory of pcapctl nor

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
@@ -185,7 +184,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 
 	bar, endStatus := a.startProgress(session), keepStatus(session)
 	result, err := session.Run(ctx)
-	bar.stop()
+	patiently(bar.stop)
 	endStatus()
 	err = a.endSession(keeper, result, err, ord)
 	if perr := a.printResult(ctx, result.Resource()); err == nil {
@@ -239,13 +238,18 @@ func (a *app) startSession(ctx context.Context, ord *order, plan *livePlan, keep
 // endSession writes down and says what came of a session, and gives the error
 // that it ends with.
 func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error, ord *order) error {
-	if err == nil && ord.FailOnDrops && result.Dropped.Total() > 0 {
+	dropped := result.Dropped.Total() > 0
+	if err == nil && ord.FailOnDrops && dropped {
 		err = fault.Errorf(fault.Dropped, "%s; a larger --buffer-size, a narrower filter or a smaller --bytes-to-capture-per-packet may help",
 			lost(result.Dropped))
-	} else if result.Dropped.Total() > 0 {
-		a.warn(lost(result.Dropped))
+		dropped = false // it will be told as the error
 	}
-	a.warnOnce(result.Warnings)
+	patiently(func() {
+		if dropped {
+			a.warn(lost(result.Dropped))
+		}
+		a.warnOnce(result.Warnings)
+	})
 	if cerr := keeper.End(result, err); cerr != nil {
 		a.warn(cerr.Error())
 	}
@@ -298,72 +302,6 @@ func guardProgram() string {
 		return "/proc/self/exe"
 	}
 	return ""
-}
-
-// sameInterrupt is the time within which several SIGINT are one: timeout(1) sends
-// the signal to its child, and at once to the whole process group as well.
-const sameInterrupt = 200 * time.Millisecond
-
-// untilSignal gives a context that the first signal ends. A second Ctrl-C, or
-// SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
-// last packet that was written whole. A second SIGTERM does nothing: two who
-// stop a session at the same time must not break it.
-func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 2)
-	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
-	// 2, the code of an invalid request.
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) asks that it stays so
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	// A reader who has left, as in `2>&1 | head`, must not end the capture:
-	// writing to him fails instead. os/signal, on SIGPIPE.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	done := make(chan struct{})
-	go func() {
-		var last time.Time // SIGINT
-		for first := true; ; first = false {
-			var sig os.Signal
-			select {
-			case <-done:
-				return
-			case sig = <-signals:
-			}
-			atOnce := sig == syscall.SIGQUIT
-			if sig == os.Interrupt {
-				again := time.Since(last) < sameInterrupt
-				if last = time.Now(); again {
-					continue
-				}
-				atOnce = !first
-			}
-			switch {
-			case atOnce && a.abandonUpload():
-				a.say("leaving the upload as it is")
-			case atOnce && a.abandonInspect():
-				a.say("breaking off --inspect; the capture is complete")
-			case atOnce && a.abandonCommand():
-				a.say("breaking off --on-file; the capture is complete")
-			case atOnce:
-				a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
-				a.aside() // what was drawn in between
-				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
-			case sig == os.Interrupt && a.hasEnded():
-				a.say("the capture has ended already; once more breaks off what it waits for")
-			case sig == os.Interrupt:
-				a.say("stopping; once more to leave at once")
-			case first:
-				a.say("stopping")
-			}
-			cancel()
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel()
-	}
 }
 
 // announce says in words what is being captured and when it ends, at the latest

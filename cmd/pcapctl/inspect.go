@@ -7,10 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -173,17 +171,6 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	return err
 }
 
-// untilAnySignal gives a context that a signal ends. What follows is short, so that further ones
-// change nothing: a page that was begun is written, or taken away.
-func untilAnySignal(parent context.Context) (context.Context, func()) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
-		signals = append(signals, syscall.SIGHUP)
-	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
-	return signal.NotifyContext(parent, signals...)
-}
-
 // readCaptures reads what is open. Everything that comes from packets is handled between its
 // first line and its last: no file is opened, and none is written, in between.
 func (a *app) readCaptures(ctx context.Context, captures *inspect.Captures, o inspect.Options) (*inspect.Report, error) {
@@ -294,7 +281,7 @@ func (in *inspected) add(whose string, st *capture.Statistics) {
 		in.paths = append(in.paths, f.Path)
 		in.whose[f.Path] = whose
 	}
-	in.lost.ByKernel += st.PacketsDroppedByKernel
+	in.lost.ByKernel += st.PacketsDroppedByKernel + st.PacketsDroppedAroundLimit
 	in.lost.ByInterface += st.PacketsDroppedByInterface
 	in.lost.ByFile += st.PacketsNotWritten
 }

@@ -14,7 +14,7 @@ import (
 // that has some.
 func explainNothing(p *capture.ResourceProperties, source live.Options) string {
 	st := p.Statistics
-	if st == nil || st.PacketsCaptured > 0 || st.PacketsDroppedByKernel+st.PacketsNotWritten > 0 {
+	if st == nil || st.PacketsCaptured > 0 || st.PacketsDroppedByKernel+st.PacketsDroppedAroundLimit+st.PacketsNotWritten > 0 {
 		return ""
 	}
 	looked, loopback := lookedAt(st, source)

@@ -172,7 +172,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	defer a.watchEnd(s)()
 	bar := a.startReadProgress(s)
 	result, err := s.Run(ctx)
-	bar.stop()
+	patiently(bar.stop)
 	a.warnOnce(result.Warnings)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))

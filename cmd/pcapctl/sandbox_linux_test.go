@@ -653,6 +653,28 @@ func TestConfinedCaptureFollowsInterfaces(t *testing.T) {
 	}
 }
 
+// A service manager tells every process of a unit to end (systemd.kill(5)): the helpers stay for as long as the capture
+// needs them, and nothing is told as wrong.
+func TestEveryProcessIsToldToEnd(t *testing.T) {
+	h := newProbedHost(t)
+	ns := "pcapctl-term-" + strconv.Itoa(os.Getpid())
+	must(t, exec.Command("ip", "netns", "add", ns).Run())
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
+	must(t, exec.Command("ip", "-n", ns, "link", "set", "lo", "up").Run())
+	f := startForeground(t, h.command("create", "-n", "unit", "-i", "lo", "--netns", ns, "--file-path", h.path("captures/unit.cap")), "capturing on")
+	for _, name := range []string{"pcap-guard", "pcap-netns"} {
+		pid := helper(t, f.cmd.Process.Pid, name)
+		until(t, name+" to ignore the signal", func() bool {
+			ignored, err := strconv.ParseUint(statusOf(t, pid)[0]["SigIgn"], 16, 64)
+			return err == nil && ignored&(1<<(syscall.SIGTERM-1)) != 0
+		})
+		must(t, syscall.Kill(pid, syscall.SIGTERM))
+	}
+	if said := f.end(t, 0); strings.Contains(said, "warning") {
+		t.Error(said)
+	}
+}
+
 // The end of a namespace is found by a process that may look at others; one that somebody else is in has not ended.
 func TestConfinedCaptureInANamespace(t *testing.T) {
 	h := newProbedHost(t)

@@ -52,10 +52,10 @@ func resourceRow(r *capture.Resource) []string {
 	}
 	if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
 		row[colStarted] = showTime(start)
-		row[colDuration] = time.Duration(st.DurationInSeconds * float64(time.Second)).Round(time.Second).String()
+		row[colDuration] = st.Duration().Round(time.Second).String()
 	}
 	row[colPackets] = strconv.FormatUint(st.PacketsCaptured, 10)
-	row[colDropped] = strconv.FormatUint(st.PacketsDroppedByKernel+st.PacketsDroppedByInterface+st.PacketsNotWritten, 10)
+	row[colDropped] = strconv.FormatUint(st.Dropped(), 10)
 	row[colSize] = sizeText(savedSize(st))
 	row[colSaved] = savedIn(st)
 	return row

@@ -36,6 +36,16 @@ func TestSavedSizeAndPlace(t *testing.T) {
 	}
 }
 
+// Every packet that was lost is in the column, whoever lost it.
+func TestDroppedInAList(t *testing.T) {
+	t.Parallel()
+	st := capture.Statistics{PacketsDroppedByKernel: 1, PacketsDroppedByInterface: 20, PacketsNotWritten: 300, PacketsDroppedAroundLimit: 4000}
+	row := resourceRow(&capture.Resource{Properties: capture.ResourceProperties{Statistics: &st}})
+	if row[colDropped] != "4321" {
+		t.Error(row[colDropped])
+	}
+}
+
 // A list fits the terminal, whatever the names are; names and paths stay whole.
 func TestNarrowList(t *testing.T) {
 	t.Parallel()

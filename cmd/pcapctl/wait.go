@@ -53,18 +53,25 @@ func waitTime(text string) (time.Duration, error) {
 	return d, nil
 }
 
-func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
-	ctx := cmd.Context()
-	var timeout time.Duration
-	if cmd.Flags().Changed("timeout") {
-		var err error
-		if timeout, err = waitTime(atMost); err != nil {
-			return err
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+// waiting is the context of cmd, which ends after --timeout where that was given.
+func waiting(cmd *cobra.Command, timeout string) (context.Context, context.CancelFunc, error) {
+	if !cmd.Flags().Changed("timeout") {
+		return cmd.Context(), func() {}, nil
 	}
+	atMost, err := waitTime(timeout)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), atMost)
+	return ctx, cancel, nil
+}
+
+func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
+	ctx, cancel, err := waiting(cmd, atMost)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	reg, err := a.registry()
 	if err != nil {
 		return err
@@ -96,6 +103,7 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		}
 	}
 	if err == nil && going != nil {
+		timeout, _ := waitTime(atMost) // which has passed
 		err = fault.Errorf(fault.TimedOut, "%s had not ended after %s; wait again, or stop it", strings.Join(going, ", "), timeout)
 	}
 	return err

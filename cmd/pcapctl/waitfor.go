@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
@@ -124,16 +123,11 @@ func (a *app) waitFor(cmd *cobra.Command, names []string, w *waitFlags, c waitCo
 			return &fault.Error{Class: fault.Invalid, Target: "--interval", Message: notAllowed(w.interval, "a number of seconds, or a duration such as 500ms").Error()}
 		}
 	}
-	ctx := cmd.Context()
-	if cmd.Flags().Changed("timeout") {
-		timeout, err := waitTime(atMost)
-		if err != nil {
-			return err
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+	ctx, cancel, err := waiting(cmd, atMost)
+	if err != nil {
+		return err
 	}
+	defer cancel()
 	reg, err := a.registry()
 	if err != nil {
 		return err

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"pcapctl/capture/fault"
+)
+
+// sameInterrupt is the time within which several SIGINT are one: timeout(1) sends
+// the signal to its child, and at once to the whole process group as well.
+const sameInterrupt = 200 * time.Millisecond
+
+// untilSignal gives a context that the first signal ends. A second Ctrl-C, or
+// SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
+// last packet that was written whole. A second SIGTERM does nothing: two who
+// stop a session at the same time must not break it.
+func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
+	// 2, the code of an invalid request.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) asks that it stays so
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	// A reader who has left, as in `2>&1 | head`, must not end the capture:
+	// writing to him fails instead. os/signal, on SIGPIPE.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		var last time.Time // SIGINT
+		for first := true; ; first = false {
+			var sig os.Signal
+			select {
+			case <-done:
+				return
+			case sig = <-signals:
+			}
+			atOnce := sig == syscall.SIGQUIT
+			if sig == os.Interrupt {
+				again := time.Since(last) < sameInterrupt
+				if last = time.Now(); again {
+					continue
+				}
+				atOnce = !first
+			}
+			if !atOnce {
+				patiently(func() { a.sayStopping(sig, first) })
+			} else if !a.abandon() {
+				patiently(func() {
+					a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
+					a.aside() // what was drawn in between
+				})
+				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
+			}
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+// sayStopping says what a signal does that does not end the process at once.
+func (a *app) sayStopping(sig os.Signal, first bool) {
+	switch {
+	case sig == os.Interrupt && a.hasEnded():
+		a.say("the capture has ended already; once more breaks off what it waits for")
+	case sig == os.Interrupt:
+		a.say("stopping; once more to leave at once")
+	case first:
+		a.say("stopping")
+	}
+}
+
+// abandon breaks off what the end of a capture waits for. It is false when there is
+// nothing that could be.
+func (a *app) abandon() bool {
+	var text string
+	switch {
+	case a.abandonUpload():
+		text = "leaving the upload as it is"
+	case a.abandonInspect():
+		text = "breaking off --inspect; the capture is complete"
+	case a.abandonCommand():
+		text = "breaking off --on-file; the capture is complete"
+	default:
+		return false
+	}
+	patiently(func() { a.say("%s", text) })
+	return true
+}
+
+// untilAnySignal gives a context that a signal ends. What follows is short, so that further ones
+// change nothing: a page that was begun is written, or taken away.
+func untilAnySignal(parent context.Context) (context.Context, func()) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
+		signals = append(signals, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
+	return signal.NotifyContext(parent, signals...)
+}
+
+// sayPatience is how long words may hold up what they are about.
+const sayPatience = time.Second
+
+// patiently calls do, which writes to stderr, and goes on without it where nobody takes that: a terminal may be stopped
+// (Ctrl-S) or its connection hang, and a pipe be full.
+func patiently(do func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	late := time.NewTimer(sayPatience)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
+}
