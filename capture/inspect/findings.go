@@ -40,6 +40,7 @@ const (
 	kindDead
 	kindReset
 	kindHTTP5xx
+	kindNoReply
 	kindFragments
 	kindReassembly
 	kindDNSNXDomain
@@ -82,14 +83,16 @@ var abouts = [kinds]about{
 		"the MTU along the path (tunnels, VPN), `ping -M do -s 1472`, and whether ICMP is let through; MSS clamping is a remedy"},
 	kindTooBig: {"icmp-too-big", Warning, "packet", "a packet was larger than an MTU on the way; the sender should send smaller ones from then on",
 		"whether the sender does: if the same sizes are sent again, it does not get the message"},
-	kindSYNSilent:       {"tcp-syn-unanswered", Error, "connection", "a firewall drops the packets, the host is down, or the way back is missing", "firewall rules on both sides, whether the host is up, and the route back; capture at the server to see whether the SYNs arrive"},
-	kindRefused:         {"tcp-refused", Error, "connection", "nothing listens at the port, or a firewall rejects", "whether the service runs and at which address and port it listens (`ss -ltn`)"},
-	kindHalfOpen:        {"tcp-half-open", Error, "connection", "the server's SYN/ACK does not reach the client, or the client's ACK is lost: one way is broken", "asymmetric routes and stateful firewalls on the way; capture at the other end"},
-	kindTLSAlert:        {"tls-alert", Error, "alert", "one end broke off TLS", "the certificate, its names and its chain, and the versions that both ends allow"},
-	kindTLSSilent:       {"tls-no-answer", Error, "connection", "the server accepts connections and does not answer TLS: it hangs, or does not speak TLS at this port", "the log and load of the server, and whether the port is one of TLS"},
-	kindDead:            {"tcp-unacknowledged", Error, "connection", "the other end vanished in mid-connection, or a firewall has dropped the connection's state", "whether the host is up, and the idle timeout of firewalls and load balancers on the way"},
-	kindReset:           {"tcp-reset", Error, "connection", "one end, or a device in between, broke off the connection: a crash, a timeout, or a full queue", "the log of the end that sent the RST; an idle time of whole minutes speaks for a timeout"},
-	kindHTTP5xx:         {"http-5xx", Error, "response", "the server, or a proxy before it, failed", "the log of the server"},
+	kindSYNSilent: {"tcp-syn-unanswered", Error, "connection", "a firewall drops the packets, the host is down, or it has no route back", "firewall rules on both sides, whether the host is up, and the route back; capture at the server to see whether the SYNs arrive"},
+	kindRefused:   {"tcp-refused", Error, "connection", "nothing listens at the port, or a firewall rejects", "whether the service runs and at which address and port it listens (`ss -ltn`)"},
+	kindHalfOpen:  {"tcp-half-open", Error, "connection", "the server's SYN/ACK does not reach the client, or the client's ACK is lost: one way is broken", "asymmetric routes and stateful firewalls on the way; capture at the other end"},
+	kindTLSAlert:  {"tls-alert", Error, "alert", "one end ended TLS with an error", "the certificate, its names and its chain, and the versions that both ends allow"},
+	kindTLSSilent: {"tls-no-answer", Error, "connection", "the server accepts connections and does not answer TLS: it hangs, or does not speak TLS at this port", "the log and load of the server, and whether the port is one of TLS"},
+	kindDead:      {"tcp-unacknowledged", Error, "connection", "the other end vanished in mid-connection, or a firewall has dropped the connection's state", "whether the host is up, and the idle timeout of firewalls and load balancers on the way"},
+	kindReset:     {"tcp-reset", Error, "connection", "one end, or a device in between, aborted the connection: a crash, a timeout, or a full queue", "the log of the end that sent the RST; an idle time of whole minutes points to a timeout"},
+	kindHTTP5xx:   {"http-5xx", Error, "response", "the server, or a proxy before it, failed", "the log of the server"},
+	kindNoReply: {"tcp-no-reply", Warning, "connection", "the program at the server hangs or waits for something, as a lock or another server; or its reply is lost on the way, as large packets are behind a smaller MTU. Protocols without replies, as syslog, look the same",
+		"the log and load of the server; capture there: if it does send a reply, and sends it again and again, that is lost on the way"},
 	kindFragments:       {"fragments-incomplete", Warning, "packet", "fragments are lost or dropped, so that the whole packet is", "firewalls that drop fragments, and the MTU; smaller datagrams are a remedy"},
 	kindReassembly:      {"icmp-reassembly-exceeded", Warning, "packet", "a host did not get all fragments of a packet", "firewalls that drop fragments, and the MTU"},
 	kindDNSNXDomain:     {"dns-nxdomain", Warning, "answer", "the names do not exist: misspelt, or search domains that are tried one after the other", "the spelling of the names, and the search list (resolv.conf, ndots)"},
@@ -205,7 +208,7 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 	}
 	switch p.key.kind {
 	case kindSYNSilent:
-		return fmt.Sprintf("no answer to SYN from %s: %s, %s over %s", at, n, plural(p.packets, "SYN"), duration(p.last.at-p.first.at)),
+		return fmt.Sprintf("%s does not answer SYNs: %s, %s over %s", at, n, plural(p.packets, "SYN"), duration(p.last.at-p.first.at)),
 			values{"syns": float64(p.packets), "longestTrySeconds": seconds(p.most)}
 	case kindRefused:
 		return fmt.Sprintf("%s refuses connections: %s got a RST for the SYN", at, n), values{"syns": float64(p.packets)}
@@ -219,6 +222,9 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 		return fmt.Sprintf("%s reset %s with %s in mid-stream, after %s of payload on average and up to %s idle", side, n, at,
 				plural(uint64(p.sum)/max(p.count, 1), "byte"), duration(p.most)),
 			values{"payloadBytes": float64(p.sum), "longestIdleSeconds": seconds(p.most), "byServer": float64(p.key.extra)}
+	case kindNoReply:
+		return fmt.Sprintf("%s accepts requests and sends no reply: %s, on which nothing came for up to %s", at, n, duration(p.most)),
+			values{"longestWaitSeconds": seconds(p.most), "requestBytes": float64(p.sum)}
 	case kindDead:
 		what := "data of the %s is not acknowledged any more: %s with %s, sent again %d times over up to %s"
 		if p.sum > 0 && uint64(p.sum) == p.packets {
@@ -258,13 +264,13 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 	case kindDNSSlow:
 		return fmt.Sprintf("the DNS server %s is slow: half of %s took over %s, 1%% over %s", server, n, duration(p.sum), duration(p.most)), values{"p50Seconds": seconds(p.sum), "p99Seconds": seconds(p.most)}
 	case kindTLSSilent:
-		return fmt.Sprintf("no answer to the TLS ClientHello from %s: %s", at, n), nil
+		return fmt.Sprintf("%s does not answer the TLS ClientHello: %s", at, n), nil
 	case kindTLSAlert:
 		by := "clients"
 		if p.of*2 > p.count {
 			by = "the server"
 		}
-		return fmt.Sprintf("TLS with %s breaks off: %s %q (%d), sent by %s", at, n, alertText(uint8(p.key.extra)), p.key.extra, by), values{"code": float64(p.key.extra), "byServer": float64(p.of)}
+		return fmt.Sprintf("TLS with %s fails: %s %q (%d), sent by %s", at, n, alertText(uint8(p.key.extra)), p.key.extra, by), values{"code": float64(p.key.extra), "byServer": float64(p.of)}
 	case kindHTTP5xx, kindHTTP4xx:
 		return fmt.Sprintf("%s answers %s with HTTP %d", at, plural(p.count, "request"), p.key.extra), values{"status": float64(p.key.extra)}
 	case kindARPSilent:
@@ -295,7 +301,7 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 func icmpText(k kind) string {
 	switch k {
 	case kindProhibited:
-		return "is closed off by a firewall"
+		return "is blocked by a firewall"
 	case kindNetUnreachable:
 		return "cannot be reached: no route to its network"
 	case kindHostUnreachable:
@@ -354,6 +360,8 @@ func (p *problem) displayFilter() string {
 			side = from
 		}
 		return "tcp.flags.reset==1 && !(tcp.completeness & 16) && " + side
+	case kindNoReply:
+		return "tcp.len>0 && " + to
 	case kindDead:
 		return "(tcp.analysis.retransmission || tcp.analysis.keep_alive) && " + both
 	case kindBlackHole:

@@ -237,6 +237,31 @@ var scenes = []struct {
 		s.after(3 * time.Second)
 		s.udp("10.0.0.53", 53, clientIP, 5000, dns(7, "example.com", true, 0))
 	}},
+	{"no reply to a request", "tcp-no-reply", "10.0.0.2:5432", func(s *scene) {
+		c := s.conn(clientIP, 4000, serverIP, 5432).handshake().bytes(byClient, 100)
+		s.after(4 * time.Second)
+		c.close()
+	}},
+	{"no reply to a request, of which the client waits still", "tcp-no-reply", "10.0.0.2:5432", func(s *scene) {
+		s.conn(clientIP, 4000, serverIP, 5432).handshake().bytes(byClient, 100)
+		s.after(6 * time.Second)
+		s.conn(clientIP, 4001, serverIP, 80).handshake().close()
+	}},
+	{"no reply to a request, after which the client resets", "tcp-no-reply", "10.0.0.2:5432", func(s *scene) {
+		c := s.conn(clientIP, 4000, serverIP, 5432).handshake().bytes(byClient, 100)
+		s.after(4 * time.Second)
+		c.send(byClient, flags{rst: true, ack: true}, nil)
+	}},
+	{"data that is sent without a reply, and the end behind it", "", "", func(s *scene) {
+		s.conn(clientIP, 4000, serverIP, 514).handshake().bytes(byClient, 100).bytes(byClient, 100).close()
+		s.after(10 * time.Second)
+		s.conn(clientIP, 4001, serverIP, 80).handshake().close()
+	}},
+	{"a reply, and a request that has none yet", "", "", func(s *scene) {
+		s.conn(clientIP, 4000, serverIP, 80).handshake().bytes(byClient, 100).bytes(byServer, 100).bytes(byClient, 100)
+		s.after(10 * time.Second)
+		s.conn(clientIP, 4001, serverIP, 80).handshake().bytes(byClient, 100)
+	}},
 	{"no answer to TLS", "tls-no-answer", "10.0.0.2:443", func(s *scene) {
 		s.conn(clientIP, 4000, serverIP, 443).handshake().data(byClient, clientHello("example.com"))
 		s.after(10 * time.Second)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pcapctl/capture/fault"
 )
 
 //go:embed report.css
@@ -21,7 +23,7 @@ var pageText string
 // page is the template, made when it is first needed.
 var page = sync.OnceValues(func() (*template.Template, error) {
 	return template.New("report").Funcs(template.FuncMap{
-		"visible": visible, "size": size, "short": short, "host": hostName, "clock": clock, "plural": plural,
+		"visible": visible, "line": fault.VisibleLine, "headline": (*Report).headline, "complete": (*Report).complete, "size": size, "short": short, "host": hostName, "clock": clock, "plural": plural,
 		"where":   func(f Finding) string { return f.where() },
 		"seconds": func(s float64) string { return duration(int64(s * 1e9)) },
 		"full":    func(t time.Time) string { return t.Format("2006-01-02 15:04:05.000 MST") },

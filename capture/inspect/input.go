@@ -99,6 +99,7 @@ func (c *Captures) Inspect(ctx context.Context, o Options) (*Report, error) {
 	}
 	r := e.Report()
 	r.Input = in
+	r.endedEarly(in)
 	if r.Input.Files == nil {
 		r.Input.Files = []InputFile{}
 	}

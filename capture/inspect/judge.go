@@ -23,6 +23,7 @@ const (
 	lossPercent     = 0.5                // of the packets with payload
 	outOfOrderFrom  = 3                  // packets
 	halfOpenSynAcks = 2                  // SYN/ACKs sent
+	noReplyOpen     = int64(5e9)         // waited for on a connection that is still open, in nanoseconds
 )
 
 // judge makes problems of a connection that has ended, or is given up. One that failed
@@ -80,6 +81,13 @@ func (e *Engine) judge(f *flow, c *connection) bool {
 	if e.dead(f, c, one) {
 		return true
 	}
+	if wait := e.unreplied(c, server); wait > 0 {
+		me := &c.side[client]
+		p := one(kindNoReply, me.dataAt, me.dataAt)
+		p.sum += int64(me.payload)
+		p.most = max(p.most, wait)
+		return false
+	}
 	if c.reset && !c.resetAfterFIN && !c.app.alerted {
 		p := e.problems.get(problemKey{kind: kindReset, at: at, via: via, extra: uint32(count(int(c.resetDir) == server))})
 		p.count++
@@ -103,6 +111,30 @@ func (e *Engine) judge(f *flow, c *connection) bool {
 		}
 	}
 	return false
+}
+
+// unreplied tells how long a client has waited for the first byte of a server that acknowledged
+// all it was sent, 0 where that is nothing strange. TLS has a finding of its own, and a server
+// that resets, too.
+func (e *Engine) unreplied(c *connection, server int) int64 {
+	me, peer := &c.side[1-server], &c.side[server]
+	if c.joined || !c.established || me.payload == 0 || peer.payload > 0 || c.app.kind == appTLS ||
+		after(me.nextSeq, peer.lastAck+1) || c.reset && int(c.resetDir) == server {
+		return 0
+	}
+	end, least := e.latest, noReplyOpen
+	for _, d := range c.side {
+		if d.fin {
+			end, least = min(end, d.finAt.at), answerWithin
+		}
+	}
+	if c.reset {
+		end, least = min(end, c.resetAt.at), answerWithin
+	}
+	if wait := end - me.dataAt.at; wait >= least {
+		return wait
+	}
+	return 0
 }
 
 // blackHole finds a direction in which large segments do not come through while small ones do.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Report says what the packets showed. The engine is of no use after it.
@@ -31,6 +32,37 @@ func (e *Engine) Report() *Report {
 	r.Limits.Dropped = e.left()
 	r.Verdict = verdict(r)
 	return r
+}
+
+// endedEarly notes that the files were not read to their end. A report of a part is not one of a
+// complete capture, whatever else is found.
+func (r *Report) endedEarly(in Input) {
+	f := Finding{Severity: Warning, Count: uint64(len(in.Files)), Unit: "file", Endpoints: []string{}, Meaning: "what follows is of the packets before that only"}
+	switch {
+	case in.Interrupted:
+		f.ID, f.Title, f.Next = "interrupted", "the capture was not read to its end: interrupted", "the same again, and let it finish"
+	case in.Error != "":
+		f.ID, f.Title, f.Next = "damaged", "the capture was not read to its end: a file is damaged or cut short", "the file where it was made; it may have been copied while it was written"
+	default:
+		return
+	}
+	r.Quality = slices.Insert(r.Quality, 0, f)
+}
+
+// headline is the verdict as the line that people read first.
+func (r *Report) headline() string {
+	if len(r.Failures) > 0 {
+		return "First failure: " + r.Verdict
+	}
+	return strings.ToUpper(r.Verdict[:1]) + r.Verdict[1:]
+}
+
+// complete answers whether the capture is, where no finding says that it is not.
+func (r *Report) complete() string {
+	if r.Packets.Count == 0 {
+		return "there are no packets to tell it by"
+	}
+	return "nothing shows that packets are missing"
 }
 
 func verdict(r *Report) string {
@@ -85,9 +117,13 @@ func (e *Engine) qualityFindings() []Finding {
 	// The session's record and its pcapng file tell the same losses; each of them may know more.
 	byInterface, bySystem := max(e.losses.byInterface, e.told.ByInterface), max(e.losses.bySystem, e.told.ByKernel+e.told.ByFile)
 	lost := max(byInterface+bySystem, e.losses.beforePacket)
+	unwritten, remedy := "", "a larger buffer, a narrower filter, or fewer bytes of each packet"
+	if n := e.told.ByFile; n > 0 {
+		unwritten, remedy = fmt.Sprintf(" (%d of them could not be written to the file)", n), "the space on the disk of the capture, and what became of its file (`pcapctl show`)"
+	}
 	add(tally{n: lost}, "capture-drops", Warning, "packet",
-		fmt.Sprintf("%s not captured: %d lost by the system that captured, %d by its interfaces", plural(lost, "packet"), bySystem, byInterface), "",
-		"what is missing below may be missing in the capture only", "a larger buffer, a narrower filter, or fewer bytes of each packet")
+		fmt.Sprintf("%s not captured: %d lost by the system that captured%s, %d by its interfaces", plural(lost, "packet"), bySystem, unwritten, byInterface), "",
+		"what is missing below may be missing in the capture only", remedy)
 	add(e.ackLost, "capture-gaps", Warning, "packet",
 		fmt.Sprintf("%s acknowledged data that is not in the capture", plural(e.ackLost.n, "packet")), "tcp.analysis.ack_lost_segment",
 		"the packets were on the wire, and the capture does not have them", "drops of the capture, and whether it sees both directions")
@@ -102,7 +138,7 @@ func (e *Engine) qualityFindings() []Finding {
 		list = append(list, one)
 	}
 	add(e.joined, "joined-in-the-middle", Note, "connection", fmt.Sprintf("%s had begun before the capture", plural(e.joined.n, "connection")),
-		"tcp && !(tcp.completeness & 3)", "their handshake is not known, and who is the server is guessed by the port", "")
+		"tcp && !(tcp.completeness & 3)", "their handshake is not in the capture; which end is the server is guessed from the port numbers", "")
 	add(e.back, "time-backwards", Warning, "packet", fmt.Sprintf("the time jumps back by up to %s", duration(e.back.most)), "frame.time_delta < -1",
 		"the clock was set, or files were joined in the wrong order; durations are wrong", "the clock of the machine that captured")
 	add(e.ahead, "time-gap", Note, "packet", fmt.Sprintf("the time jumps ahead by up to %s", duration(e.ahead.most)), "frame.time_delta > 3600",

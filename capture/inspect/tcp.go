@@ -42,9 +42,10 @@ type side struct {
 	// next packet comes.
 	payload     uint64
 	dataPackets uint64
-	asked       int    // keep-alives since the peer's last packet
-	bigSeq      uint32 // of the largest segment that is not yet acknowledged
-	stuckSeq    uint32 // of the segment that is sent again and again
+	dataAt      sighting // of the last packet with payload, keep-alives left out
+	asked       int      // keep-alives since the peer's last packet
+	bigSeq      uint32   // of the largest segment that is not yet acknowledged
+	stuckSeq    uint32   // of the segment that is sent again and again
 	bigLen      int
 	ackedLen    int // the largest one that was acknowledged
 	largest     int

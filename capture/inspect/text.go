@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/rivo/uniseg"
+
+	"pcapctl/capture/fault"
 )
 
 // Style says how a report is laid out as text.
@@ -29,7 +31,7 @@ func (r *Report) Text(s Style) []string {
 	p := &paper{Style: s}
 	p.Width = max(p.Width, minWidth)
 	p.header(r)
-	p.findings("Is the capture complete?", r.Quality, "as far as it tells, yes")
+	p.findings("Is the capture complete?", r.Quality, r.complete())
 	p.findings("Failures", r.Failures, "none found")
 	if n := r.Limits.FailuresCut; n > 0 {
 		p.wrap("  ", "  ", fmt.Sprintf("%d more are left out", n))
@@ -150,10 +152,10 @@ func (p *paper) header(r *Report) {
 	}
 	p.wrap("", "  ", text)
 	if r.Input.Interrupted {
-		p.wrapIn(yellow, "", "  ", "Broken off: this is what was seen so far, and not all of it.")
+		p.wrapIn(yellow, "", "  ", "Interrupted: this is what was read until then, not all of it.")
 	}
 	if r.Input.Error != "" {
-		p.wrapIn(red, "", "  ", "Not read to the end: "+visible(r.Input.Error))
+		p.wrapIn(red, "", "  ", "Not read to the end: "+fault.VisibleLine(r.Input.Error))
 	}
 	color := red
 	if len(r.Failures) == 0 {
@@ -161,7 +163,7 @@ func (p *paper) header(r *Report) {
 	} else if r.Failures[0].Severity != Error {
 		color = yellow
 	}
-	p.wrapIn(color, "", "  ", "First: "+r.Verdict)
+	p.wrapIn(color, "", "  ", r.headline())
 }
 
 func (s Severity) color() string {
@@ -211,14 +213,24 @@ func (p *paper) findings(heading string, list []Finding, none string) {
 // clock is the time of a packet for people.
 func clock(t time.Time) string { return t.Format("15:04:05.000") }
 
+// aboutService reports whether the first endpoint is a server, and the others its clients.
+func (f *Finding) aboutService() bool {
+	layer, _, _ := strings.Cut(f.ID, "-")
+	return layer == "tcp" || layer == "tls" || layer == "http"
+}
+
 // where says whom a finding concerns and when.
 func (f *Finding) where() string {
 	text := plural(f.Count, f.Unit)
-	if len(f.Endpoints) > 0 {
-		text += ", " + strings.Join(f.Endpoints, ", ")
-	}
+	more := ""
 	if f.More > 0 {
-		text += fmt.Sprintf(" and %d more", f.More)
+		more = fmt.Sprintf(" and %d more", f.More)
+	}
+	switch ends := f.Endpoints; {
+	case f.aboutService() && len(ends) > 1:
+		text += ", " + strings.Join(ends[1:], ", ") + more + " → " + ends[0]
+	case len(ends) > 0:
+		text += ", " + strings.Join(ends, ", ") + more
 	}
 	switch f.FirstPacket {
 	case 0:

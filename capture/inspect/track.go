@@ -157,6 +157,9 @@ func (e *Engine) follow(p *packet, c *connection, s *segment, dir int, m Marks, 
 	here := sighting{p.at, p.number}
 	if s.length > 0 {
 		me.sent(c, s, peer, before, m)
+		if m&KeepAlive == 0 {
+			me.dataAt = here
+		}
 	}
 	if s.isAck && peer.bigLen > 0 && !after(peer.bigSeq+uint32(peer.bigLen), s.ack) {
 		peer.ackedLen = max(peer.ackedLen, peer.bigLen)

@@ -334,6 +334,18 @@ func applications() []*Scene {
 			client.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 			handshake(l, server, client)
 		}),
+		scene("no-reply", "the server acknowledges a request, and the program behind it does nothing", "tcp-no-reply", []string{"tcp.len=100", "!tcp.analysis.retransmission"}, func(l *Lab) {
+			l.Server.Listen(l.Server.Addr(5432), silent)
+			c := l.Client.Dial(l.Server.Addr(5432))
+			_, err := c.Write(payload(100))
+			l.check(err)
+			l.check(c.SetReadDeadline(time.Now().Add(1500 * time.Millisecond)))
+			if n, err := c.Read(make([]byte, 1)); err == nil {
+				l.Fatalf("a reply of %d bytes", n)
+			}
+			l.check(c.Close())
+			l.marker()
+		}),
 		scene("tls-unanswered", "the server accepts the connection, and does not answer the ClientHello", "tls-no-answer", []string{"tls.handshake.type=1", "!tls.handshake.type=2"}, func(l *Lab) {
 			l.Server.Listen(l.Server.Addr(443), silent)
 			c := l.Client.Dial(l.Server.Addr(443))
