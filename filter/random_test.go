@@ -29,6 +29,15 @@ func propertyCases(t testing.TB, few int) int {
 	return n
 }
 
+// enough fails a test whose random cases are nearly all matches, or nearly none: it would not
+// test much. A few sets, as with -short, may well be so.
+func enough(t testing.TB, matched, cases int) {
+	t.Helper()
+	if !testing.Short() && (matched < cases/20 || matched > cases-cases/20) {
+		t.Errorf("%d of %d cases matched: the random cases do not test much", matched, cases)
+	}
+}
+
 // random makes filters and packets out of few addresses and ports, so that they often meet.
 type random struct {
 	*rand.Rand
