@@ -131,13 +131,14 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		return err
 	}
 	options.Lost = from.lost
-	ctx, stop := untilAnySignal(cmd.Context())
-	defer stop()
+	// A signal ends the process as long as nothing is made: a named pipe may have nobody who writes into it.
 	captures, err := inspect.Open(from.paths, a.in, from.opener(a.settings.openCapture))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = captures.Close() }() // they were only read
+	ctx, stop := untilAnySignal(cmd.Context())
+	defer stop()
 	page, err := a.openPage(o.html)
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +26,35 @@ func pseudoTerminal(t *testing.T) (outer, inner *os.File) {
 	must(t, err)
 	t.Cleanup(func() { _ = inner.Close() })
 	return outer, inner
+}
+
+// Ctrl-C ends inspect while it waits for somebody to write into a named pipe.
+func TestInspectOfAPipeWithoutWriterEnds(t *testing.T) {
+	h := newHost(t)
+	must(t, unix.Mkfifo(h.path("pipe"), 0o600))
+	cmd := h.command("inspect", h.path("pipe"))
+	must(t, cmd.Start())
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // of a test that failed
+	until(t, "it to open the pipe", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", cmd.Process.Pid))
+		return slices.ContainsFunc(tasks, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && strings.HasPrefix(string(text), fmt.Sprintf("%d ", unix.SYS_OPENAT))
+		})
+	})
+	must(t, cmd.Process.Signal(os.Interrupt))
+	until(t, "the process to end", func() bool { return isClosed(done) })
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // What TCXONC asks for: TCOOFF and TCOON, ioctl_tty(2).
@@ -64,14 +95,7 @@ func TestStoppedTerminalHoldsUpNoEnd(t *testing.T) {
 				numbers(t, h.path("captures/"+test.name+".cap"), 3)
 				must(t, unix.IoctlSetInt(int(inner.Fd()), unix.TCXONC, outputOn))
 			}
-			until(t, "the process to end", func() bool {
-				select {
-				case <-done:
-					return true
-				default:
-					return false
-				}
-			})
+			until(t, "the process to end", func() bool { return isClosed(done) })
 			if code := cmd.ProcessState.ExitCode(); code != test.code {
 				t.Errorf("exit code %d, want %d: %s", code, test.code, &seen)
 			}
