@@ -342,15 +342,15 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			case atOnce && a.abandonUpload():
 				a.say("leaving the upload as it is")
 			case atOnce && a.abandonInspect():
-				a.say("breaking off --inspect; the capture is complete")
+				a.say("ending --inspect; the capture is complete")
 			case atOnce && a.abandonCommand():
-				a.say("breaking off --on-file; the capture is complete")
+				a.say("ending the command of --on-file; the capture is complete")
 			case atOnce:
 				a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
 				a.aside() // what was drawn in between
 				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
 			case sig == os.Interrupt && a.hasEnded():
-				a.say("the capture has ended already; once more breaks off what it waits for")
+				a.say("the capture has ended already; once more ends what it waits for")
 			case sig == os.Interrupt:
 				a.say("stopping; once more to leave at once")
 			case first:
