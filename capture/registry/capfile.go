@@ -30,7 +30,7 @@ func OpenOwn(whose, path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|openSafely, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.Errorf(fault.NotFound, "%s: %w", whose, err)
+		return nil, fault.Errorf(fault.NotFound, "%s: its file was moved or removed: %w", whose, err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fault.Errorf(fault.Forbidden, "%s: %w", whose, err)
 	case errors.Is(err, syscall.ELOOP):

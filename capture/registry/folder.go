@@ -134,9 +134,9 @@ func (f *folder) alive() (bool, error) {
 
 // foreign is the error of a session that belongs to another user.
 func foreign(name string, owner int) error {
-	hint := ""
+	hint := ": run pcapctl as that user"
 	if os.Geteuid() == 0 {
-		hint = "; nothing that others wrote is believed: run pcapctl as that user, or end it by stop or delete"
+		hint = "; root does not trust what other users wrote: run pcapctl as that user; stop and delete work as root"
 	}
 	return fault.Errorf(fault.Forbidden, "%q: %w user (%s)%s", name, ErrForeign, userName(owner), hint)
 }

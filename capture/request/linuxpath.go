@@ -28,7 +28,7 @@ func (linuxRules) foreign(given, dir string) string {
 
 func (linuxRules) under(given, dir string, o Output) (string, string) {
 	if !path.IsAbs(dir) {
-		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path; set captures-dir to one", fault.Quote(dir))
 	}
 	if !path.IsAbs(given) {
 		switch {

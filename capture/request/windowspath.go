@@ -32,7 +32,7 @@ func (windowsRules) foreign(given, dir string) string {
 
 func (windowsRules) under(given, dir string, o Output) (string, string) {
 	if !windowsAbsolute(dir) {
-		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path", fault.Quote(dir))
+		return "", fmt.Sprintf("the captures folder of this host's settings, %s, is not an absolute path; set captures-dir to one", fault.Quote(dir))
 	}
 	if !windowsAbsolute(given) && !drive().MatchString(given) {
 		given = strings.TrimSuffix(dir, `\`) + `\` + given

@@ -122,6 +122,7 @@ func nameOfID(text string) (name string, ok bool) {
 func (a *app) flagError(cmd *cobra.Command, err error) error {
 	// The output flags may not have been read yet when another is wrong.
 	a.output.peek(cmd.Flags())
+	a.output.peekAhead(a.args)
 	var faults []fault.Detail
 	if _, unknown := errors.AsType[*pflag.NotExistError](err); unknown {
 		for _, word := range unknownFlags(cmd.Flags(), a.args) {
@@ -134,12 +135,31 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 			}
 		}
 	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return wrongFlag(wrong)
+	}
 	if len(faults) < 2 {
 		return fault.Errorf(fault.Invalid, "%w%s", err, seeHelp(cmd, nearestFlag(cmd, err)))
 	}
 	return &fault.Error{
 		Class: fault.Invalid, Details: faults[:min(len(faults), fault.MaxFaults)],
 		Message: fmt.Sprintf("%d flags are not known%s", len(faults), seeHelp(cmd, "")),
+	}
+}
+
+// wrongFlag is the error of a flag whose value has not its type: pflag's own has the words of Go's
+// parser in it.
+func wrongFlag(wrong *pflag.InvalidValueError) error {
+	allowed := "a value of type " + wrong.GetFlag().Value.Type()
+	switch wrong.GetFlag().Value.Type() {
+	case "int":
+		allowed = "a whole number"
+	case "bool":
+		allowed = "true, false"
+	}
+	return &fault.Error{
+		Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + wrong.GetFlag().Name,
+		Message: notAllowed(fault.Mask(wrong.GetValue()), "%s", allowed).Error(), Err: wrong,
 	}
 }
 

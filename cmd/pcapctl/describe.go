@@ -17,7 +17,7 @@ import (
 func describeEnd(s *registry.Session) string {
 	switch {
 	case s.State == registry.Foreign:
-		return " of another user (" + s.Owner + ")"
+		return ", a session of another user (" + s.Owner + ")"
 	case s.Record == nil:
 		return "; its record cannot be read"
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -93,12 +94,21 @@ func (o *inspectOptions) options() (inspect.Options, error) {
 	parse := func(target string, spec filter.Spec) {
 		f, wrong := filter.Parse(spec)
 		for _, w := range wrong {
-			add(target, w.Field+": "+w.Reason)
+			f := fault.Detail{Code: fault.CodeInvalidValue, Target: target, Message: w.Field + ": " + w.Reason}
+			if target == "" { // --host and --port stand for several members, which nobody has written
+				f.Target, f.Message = "--"+flagPort, w.Reason
+				if w.Field == "localIPAddress" {
+					f.Target = "--" + flagHost
+				}
+			}
+			if !slices.Contains(faults, f) {
+				faults = append(faults, f)
+			}
 		}
 		filters = append(filters, f)
 	}
 	for _, spec := range o.ends.filters() {
-		parse("--host, --port", spec)
+		parse("", spec)
 	}
 	for i, text := range o.filter {
 		target := fmt.Sprintf("--filter #%d", i+1)
@@ -126,17 +136,15 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	if err != nil {
 		return err
 	}
-	from, err := a.capturesOf(args)
-	if err != nil {
-		return err
-	}
-	options.Lost = from.lost
 	// A signal ends the process as long as nothing is made: a named pipe may have nobody who writes into it.
-	captures, err := inspect.Open(from.paths, a.in, from.opener(a.settings.openCapture))
+	from, captures, err := openAll(func() (inspected, error) { return a.capturesOf(args) }, func(in inspected) (*inspect.Captures, error) {
+		return inspect.Open(in.paths, a.in, in.opener(a.settings.openCapture))
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = captures.Close() }() // they were only read
+	options.Lost = from.lost
 	ctx, stop := untilAnySignal(cmd.Context())
 	defer stop()
 	page, err := a.openPage(o.html)
@@ -167,7 +175,7 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		return perr
 	}
 	if err == nil && report.Input.Interrupted {
-		err = fault.Errorf(fault.Failed, "broken off: the report is of the %s that were read until then", plural(report.Packets.Count, "packet"))
+		err = fault.Errorf(fault.Failed, "interrupted: the report is of the %s that were read until then", plural(report.Packets.Count, "packet"))
 	}
 	return err
 }
@@ -186,6 +194,24 @@ func (a *app) readCaptures(ctx context.Context, captures *inspect.Captures, o in
 	})
 	defer bar.stop()
 	return captures.Inspect(ctx, o)
+}
+
+// openTries is how often the files of a session that captures are looked for.
+const openTries = 5
+
+// openAll finds and opens what is to be read. A ring may remove its oldest file in between; then it
+// has another one.
+func openAll(find func() (inspected, error), open func(inspected) (*inspect.Captures, error)) (inspected, *inspect.Captures, error) {
+	for try := 1; ; try++ {
+		in, err := find()
+		if err != nil {
+			return in, nil, err
+		}
+		captures, err := open(in)
+		if err == nil || !in.growing || try == openTries || fault.ClassOf(err) != fault.NotFound {
+			return in, captures, err
+		}
+	}
 }
 
 // inspected is what is to be read.
@@ -323,7 +349,7 @@ func (a *app) openPage(path string) (_ *page, err error) {
 		class := fault.LocalFile
 		switch {
 		case errors.Is(err, fs.ErrExist):
-			return nil, fault.Errorf(fault.Conflict, "--html: %s exists already; name another file, or take it away", fault.Quote(path))
+			return nil, fault.Errorf(fault.Conflict, "--html: %s exists already; name another file, or remove it", fault.Quote(path))
 		case errors.Is(err, fs.ErrNotExist):
 			class = fault.NotFound
 		case errors.Is(err, fs.ErrPermission):
@@ -349,7 +375,7 @@ func (p *page) write(r *inspect.Report) error {
 	}
 	err := errors.Join(r.HTML(p.file), p.file.Close())
 	if err != nil {
-		return fault.Errorf(fault.LocalFile, "--html: %w; the page is taken away", err)
+		return fault.Errorf(fault.LocalFile, "--html: %w; the page was removed", err)
 	}
 	p.done = true
 	return nil

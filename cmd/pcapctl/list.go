@@ -91,7 +91,7 @@ func (a *app) sayOthers(reg *registry.Registry, found *registry.Listing, shown i
 		if len(names) < n {
 			names = append(names, "…")
 		}
-		a.say("%s of other users in %s are not shown: %s", plural(uint64(n), "session"), reg.Dir(), strings.Join(names, ", "))
+		a.say("not shown: %s of other users in %s: %s", plural(uint64(n), "session"), reg.Dir(), strings.Join(names, ", "))
 	}
 	if asRoot || setStateDir.text(&a.settings) != "" {
 		return

@@ -30,7 +30,7 @@ func (a *app) watchEnd(s *capture.Session) (end func()) {
 			case <-tick.C:
 			}
 			if c := s.Command(); c != nil && time.Since(c.Since) > commandPatience {
-				a.say("the capture has ended and is complete; waiting for --on-file for %s, at most %s; a second Ctrl-C breaks it off", c.File, c.Limit)
+				a.say("the capture has ended and is complete; waiting for --on-file for %s, at most %s; a second Ctrl-C ends the command", c.File, c.Limit)
 				return
 			}
 		}

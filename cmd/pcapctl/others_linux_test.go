@@ -169,11 +169,11 @@ func TestEveryVerbOnSessionsOfOthers(t *testing.T) {
 		},
 			says: [3]string{"exists already, with the same request", "of another user (user id 23001) exists", "of another user (user id 23001) exists"}},
 		{verb: "`stop NAME`", args: func(n string) []string { return []string{"stop", n} }, over: [3]bool{true, true, false},
-			says: [3]string{"stopped NAME (Manual)", "stopped NAME of another user (user id 23001)", "belongs to another user"}},
+			says: [3]string{"stopped NAME (Manual)", "stopped NAME, a session of another user (user id 23001)", "belongs to another user"}},
 		{verb: "`stop --all`", args: func(string) []string { return []string{"stop", "--all"} }, over: [3]bool{true, false, false},
 			says: [3]string{"stopped NAME (Manual)", "no session is capturing", "no session is capturing"}},
 		{verb: "`delete NAME`", ended: true, args: func(n string) []string { return []string{"delete", n} }, gone: [3]bool{true, true, false}, over: [3]bool{true, true, true},
-			says: [3]string{"deleted NAME", "deleted NAME of another user (user id 23001); its record was not read", "belongs to another user"}},
+			says: [3]string{"deleted NAME", "deleted NAME, a session of another user (user id 23001); its record was not read", "belongs to another user"}},
 		{verb: "`delete --ended`, `keep-ended`", ended: true, args: func(string) []string { return []string{"delete", "--ended"} }, gone: [3]bool{true, false, false}, over: [3]bool{true, true, true},
 			says: [3]string{"deleted NAME", "no session to delete", "no session to delete"}},
 		{verb: "completion", args: func(string) []string { return []string{"__complete", "show", ""} },
@@ -304,7 +304,7 @@ func (h *host) trap(uid int) {
 		}
 	}
 	h.run("upload", victim).want(t, 2, "no session knows")
-	h.run("stop", "trap").want(t, 0, "trap had ended before of another user")
+	h.run("stop", "trap").want(t, 0, "trap had already ended, a session of another user")
 	h.run("stop", "link").want(t, 3, "not one that pcapctl has made")
 	h.run("delete", "link").want(t, 3, "its owner can delete it")
 	h.run("show", "other").want(t, 4, "no such session")
@@ -325,7 +325,7 @@ func (h *host) trap(uid int) {
 	must(t, roots.Kill())
 	must(t, bobs.Kill())
 	until(t, "the locks to be free", func() bool {
-		return strings.Contains(h.run("stop", "pipe", "trap").err, "trap had ended before") && !strings.Contains(h.run("stop", "pipe").err, "stopped")
+		return strings.Contains(h.run("stop", "pipe", "trap").err, "trap had already ended") && !strings.Contains(h.run("stop", "pipe").err, "stopped")
 	})
 
 	h.run("delete", "trap", "pipe", "large").want(t, 0, "deleted pipe of another user (user id 23002)")

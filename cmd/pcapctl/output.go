@@ -46,6 +46,26 @@ func (o *output) peek(flags *pflag.FlagSet) {
 	}
 }
 
+// peekAhead takes the format from the command line where parsing has ended at a flag before it.
+func (o *output) peekAhead(args []string) {
+	if o.asked {
+		return
+	}
+	for i, word := range args {
+		format, found := strings.CutPrefix(word, "--output=")
+		if !found && (word == "-o" || word == "--output") && i+1 < len(args) {
+			format, found = args[i+1], true
+		}
+		if !found {
+			format, found = strings.CutPrefix(word, "-o")
+		}
+		if found && slices.Contains(outputFormats, format) {
+			o.format, o.asked = format, true
+			return
+		}
+	}
+}
+
 func (o *output) check() error {
 	if !slices.Contains(outputFormats, o.format) {
 		given := o.format

@@ -61,7 +61,7 @@ func describeCommand(s *capture.Session) []string {
 	}
 	return []string{
 		fmt.Sprintf("waiting for --on-file, %s of %s", time.Since(c.Since).Truncate(time.Second), c.Limit),
-		"Ctrl-C breaks it off", "file " + c.File,
+		"Ctrl-C ends it", "file " + c.File,
 	}
 }
 

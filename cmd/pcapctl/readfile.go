@@ -107,8 +107,8 @@ func (a *app) openRead(r *readFlags) (open func(string) (*os.File, error), done 
 }
 
 // planFile checks everything that can be checked before the file is opened, by open
-// (see capfile.Options).
-func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*os.File, error)) (*capture.Plan, capture.Options, error) {
+// (see capfile.Options); done ends the wait for it.
+func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*os.File, error), done <-chan struct{}) (*capture.Plan, capture.Options, error) {
 	local, flagErr := r.read.check(a, cmd.Flags(), r.file)
 	host := a.settings.host()
 	host.FromFile = true
@@ -126,7 +126,7 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*
 	if !icmpErrors {
 		config = config.WithoutICMPErrors()
 	}
-	spec, err := capfile.NewSpec(config, capfile.Options{Path: r.read.path, Stdin: a.in, Local: local, Open: open})
+	spec, err := capfile.NewSpec(config, capfile.Options{Path: r.read.path, Stdin: a.in, Local: local, Open: open, Done: done})
 	if err != nil {
 		return nil, o, err
 	}
@@ -146,7 +146,8 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 			return fault.Errorf(fault.Internal, "give up the rights of root: %w", err)
 		}
 	}
-	plan, options, err := a.planFile(cmd, &o.request, open)
+	left := make(chan struct{})
+	plan, options, err := a.planFile(cmd, &o.request, open, left)
 	if err != nil {
 		return err
 	}
@@ -155,6 +156,7 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	}
 	ctx, stop := a.untilSignal(cmd.Context())
 	defer stop()
+	context.AfterFunc(ctx, func() { close(left) })
 	options.Tell = a.tell
 	session, err := capture.Start(plan, options)
 	if err != nil {
@@ -223,7 +225,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 	if err := a.giveUpRoot(); err != nil {
 		return err
 	}
-	plan, _, err := a.planFile(cmd, &o.request, open)
+	plan, _, err := a.planFile(cmd, &o.request, open, nil)
 	if err != nil {
 		return err
 	}

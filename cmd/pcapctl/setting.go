@@ -52,6 +52,8 @@ type settingInfo struct {
 	// ofRequest marks a setting whose flag is a member of the request. Its flag
 	// goes before the body, and the body before the environment and the file.
 	ofRequest bool
+	// folder marks a path; that of a flag may be relative.
+	folder bool
 	// choices are the values that the shell completes; complete does it for
 	// values that depend on the machine.
 	choices  []string

@@ -53,6 +53,9 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 			return fault.Errorf(fault.Internal, "%w", err)
 		}
 		if f := flags.Lookup(info.key); f != nil && !info.ofRequest {
+			if info.folder && f.Changed {
+				fromHere(f)
+			}
 			if err := s.v.BindPFlag(info.key, f); err != nil {
 				return fault.Errorf(fault.Internal, "%w", err)
 			}
@@ -69,6 +72,19 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 		return err
 	}
 	return s.hold(flags)
+}
+
+// fromHere makes the relative path of a flag an absolute one: who types it means the folder that he is
+// in. A setting of the environment or a file has no such folder, and is refused. So is what looks
+// absolute to a shell or to another system.
+func fromHere(f *pflag.Flag) {
+	path := f.Value.String()
+	if path == "" || filepath.IsAbs(path) || strings.HasPrefix(path, "~") || strings.ContainsAny(path, `\:`) {
+		return
+	}
+	if abs, err := filepath.Abs(path); err == nil { // else what uses it says that it is relative
+		_ = f.Value.Set(abs) // a text takes any
+	}
 }
 
 // otherVariables are PCAPCTL_ names that are not settings: the configuration file,

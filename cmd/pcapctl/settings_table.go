@@ -20,12 +20,12 @@ const maxSize = 1 << 60
 // docs/commands.md describes them; a test compares both.
 var (
 	setCapturesDir = define(settingInfo{
-		key: "captures-dir", on: everyCommand,
+		key: "captures-dir", on: everyCommand, folder: true,
 		usage: "the captures folder, under which every capture file lies (default /var/captures)",
 	}, anyText)
 
 	setStateDir = define(settingInfo{
-		key: "state-dir", on: everyCommand,
+		key: "state-dir", on: everyCommand, folder: true,
 		usage: "the state folder, where sessions are kept (default /var/lib/pcapctl for root, pcapctl in $XDG_STATE_HOME for others)",
 	}, anyText)
 
@@ -137,7 +137,7 @@ var (
 	}, period("5m"))
 
 	setSpoolDir = define(settingInfo{
-		key: "spool-dir", on: captureCommands | uploadCommand,
+		key: "spool-dir", on: captureCommands | uploadCommand, folder: true,
 		usage: "`folder` for the file of a capture that goes to a blob only (default: .spool in the state folder)",
 	}, anyText)
 

@@ -71,7 +71,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 func (a *app) sayStopping(sig os.Signal, first bool) {
 	switch {
 	case sig == os.Interrupt && a.hasEnded():
-		a.say("the capture has ended already; once more breaks off what it waits for")
+		a.say("the capture has ended already; once more ends what it waits for")
 	case sig == os.Interrupt:
 		a.say("stopping; once more to leave at once")
 	case first:
@@ -87,9 +87,9 @@ func (a *app) abandon() bool {
 	case a.abandonUpload():
 		text = "leaving the upload as it is"
 	case a.abandonInspect():
-		text = "breaking off --inspect; the capture is complete"
+		text = "ending --inspect; the capture is complete"
 	case a.abandonCommand():
-		text = "breaking off --on-file; the capture is complete"
+		text = "ending the command of --on-file; the capture is complete"
 	default:
 		return false
 	}

@@ -73,7 +73,7 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool, timeout *endTim
 			a.say("stopped %s%s", e.session.Name, describeEnd(e.session))
 			a.sayNothing(e.session)
 		default:
-			a.say("%s had ended before%s", e.session.Name, describeEnd(e.session))
+			a.say("%s had already ended%s", e.session.Name, describeEnd(e.session))
 		}
 	}
 	if all && len(names) == 0 {

@@ -28,12 +28,34 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 		return ""
 	}
 	name := unknown.GetSpecifiedName()
-	if hint := synonym(flagSynonyms, name); hint != "" || len(name) < 2 {
-		return hint
+	if cmd.Name() == "inspect" {
+		if hint := synonym(flagsOfInspect, name); hint != "" {
+			return hint
+		}
+	}
+	if here := flagSynonyms[name]; here != "" && hasFlag(cmd, here) {
+		return synonym(flagSynonyms, name)
+	}
+	if len(name) < 2 {
+		return ""
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	return didYouMean(name, "--", known)
+}
+
+// hasFlag reports whether a command has the flag that a hint begins with, if it begins with one:
+// what only another command has leads nowhere.
+func hasFlag(cmd *cobra.Command, hint string) bool {
+	name, isFlag := strings.CutPrefix(hint, "--")
+	if !isFlag {
+		return true
+	}
+	end := strings.IndexFunc(name, func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
+	if end >= 0 {
+		name = name[:end]
+	}
+	return cmd.Flags().Lookup(name) != nil
 }
 
 // noArguments refuses arguments, and commands that do not exist with a hint at

@@ -7,7 +7,7 @@ var commandSynonyms = map[string]string{
 	"start": "create", "capture": "create", "run": "create", "record": "create", "new": "create", "sniff": "create",
 	"check": "validate", "test": "validate", "plan": "validate",
 	"ls": "list", "ps": "list", "sessions": "list",
-	"info": "show", "get": "show", "describe": "show", "inspect": "show",
+	"info": "show", "get": "show", "describe": "show",
 	"status": "show-status", "stats": "show-status", "progress": "show-status",
 	"kill": "stop", "end": "stop", "abort": "stop",
 	"rm": "delete", "remove": "delete", "del": "delete", "clean": "delete --ended", "prune": "delete --ended", "purge": "delete --ended",
@@ -32,6 +32,13 @@ var flagSynonyms = map[string]string{
 	"protocol": "--filter 'protocol=…'", "iface": "--interface", "dev": "--interface", "device": "--interface",
 	"background": "--no-wait", "detach": "--no-wait", "daemon": "--no-wait",
 	"silent": "--quiet", "force": "no flag: nothing is ever overwritten", "overwrite": "no flag: nothing is ever overwritten",
+}
+
+// flagsOfInspect are what else is written where inspect takes its files as arguments.
+var flagsOfInspect = map[string]string{
+	"r": "an argument: inspect FILE", "read": "an argument: inspect FILE", "read-file": "an argument: inspect FILE",
+	"f": "an argument: inspect FILE", "file": "an argument: inspect FILE", "n": "an argument: inspect NAME", "name": "an argument: inspect NAME",
+	"w": "--html, for a page", "write": "--html, for a page", "Y": "--filter", "c": "--top, for the entries of a table",
 }
 
 // synonym is a hint at what an unknown name is called here, "" when it is not known

@@ -34,7 +34,14 @@ func openInput(o Options) (*input, error) {
 		if open == nil {
 			open = os.Open
 		}
-		opened, err := open(o.Path)
+		var opened *os.File
+		err := until(o.Done, func() error {
+			f, err := open(o.Path)
+			if err == nil {
+				opened = f
+			}
+			return err
+		})
 		if err != nil {
 			return nil, openInputError(err)
 		}

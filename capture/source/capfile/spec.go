@@ -29,6 +29,9 @@ type Options struct {
 	Stdin io.Reader // used with StandardInput only
 	// Open opens the file, nil for os.Open. It is called once.
 	Open func(path string) (*os.File, error)
+	// Done is closed when nobody waits for the file any more: a FIFO has nobody at its other end at
+	// first, and a pipe no bytes. nil is for whoever waits as long as it takes. Prepare then fails.
+	Done <-chan struct{}
 	// Local are the addresses of the local side. Without any, the direction
 	// that the file tells for a packet decides, and where it tells none, either
 	// end may be the local one.
@@ -102,18 +105,22 @@ func (s *Spec) Reads(path string) bool {
 // packet), NotFound, Forbidden, Failed.
 func (s *Spec) Prepare(reading func() error) (_ source.Source, err error) {
 	f := newSource(s)
-	if f.in, err = openInput(s.options); err != nil {
+	f.in, err = openInput(s.options)
+	switch {
+	case errors.Is(err, errInterrupted):
+		return nil, s.prepareError(errInterrupted)
+	case err != nil:
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && !errors.Is(err, errInterrupted) { // else a read of the file may still be waiting
 			_ = f.Close()
 		}
 	}()
 	if err := reading(); err != nil {
 		return nil, err
 	}
-	if err := f.begin(); err != nil {
+	if err := until(s.options.Done, f.begin); err != nil {
 		return nil, s.prepareError(err)
 	}
 	// Of a file with several link types, the packets that can be looked into are.
@@ -128,9 +135,25 @@ func (s *Spec) Prepare(reading func() error) (_ source.Source, err error) {
 	return f, nil
 }
 
+// until does something that nothing but what it waits for can end. If that does not come before
+// done is closed, it is left to itself, and the error is errInterrupted.
+func until(done <-chan struct{}, do func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- do() }()
+	select {
+	case err := <-result:
+		return err
+	case <-done:
+		return errInterrupted
+	}
+}
+
 // prepareError says what is wrong with the start of the file.
 func (s *Spec) prepareError(err error) error {
 	class := fault.Failed
+	if errors.Is(err, errInterrupted) {
+		err = fmt.Errorf("%w before its first packet came; no file was made", errInterrupted)
+	}
 	if _, ok := errors.AsType[*pcapfile.FormatError](err); ok {
 		class = fault.Invalid
 	}
