@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"pcapctl/capture/fault"
@@ -31,7 +32,7 @@ func TestDoneEndsPrepare(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			done := make(chan struct{})
-			options := o(func() { close(done) }) // once it waits, it is left
+			options := o(sync.OnceFunc(func() { close(done) })) // once it waits, it is left
 			options.Done = done
 			spec, err := NewSpec(&request.Config{CapturesDir: "/var/captures", FilePath: "/var/captures/x.cap"}, options)
 			if err != nil {
