@@ -43,7 +43,7 @@ func (d *Displaced) Error() string {
 		return fmt.Sprintf("the folder of %s was renamed while the file was being written: it is %s now", d.Path, d.Now)
 	case unmounted:
 		if d.memory {
-			return fmt.Sprintf("the file system of %s was unmounted while the file was being written: it was in memory, and the file is lost with it", d.Path)
+			return fmt.Sprintf("the file system of %s was unmounted while the file was being written: it was a file system in memory, and the file is lost", d.Path)
 		}
 		return fmt.Sprintf("the file system of %s was unmounted while the file was being written: the file is in it, and can be reached when it is mounted again", d.Path)
 	case covered:
@@ -114,7 +114,7 @@ func (f *File) rescue(d *Displaced) {
 	case d.what == folderRemoved && f.folder.top != f.folder:
 		to = f.folder.top
 	case d.what == folderRemoved:
-		d.failed = errors.New("its folder is the captures folder itself")
+		d.failed = errors.New("the folder that is gone is the captures folder itself")
 		return
 	default:
 		return

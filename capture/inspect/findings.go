@@ -91,8 +91,8 @@ var abouts = [kinds]about{
 	kindDead:      {"tcp-unacknowledged", Error, "connection", "the other end vanished in mid-connection, or a firewall has dropped the connection's state", "whether the host is up, and the idle timeout of firewalls and load balancers on the way"},
 	kindReset:     {"tcp-reset", Error, "connection", "one end, or a device in between, aborted the connection: a crash, a timeout, or a full queue", "the log of the end that sent the RST; an idle time of whole minutes points to a timeout"},
 	kindHTTP5xx:   {"http-5xx", Error, "response", "the server, or a proxy before it, failed", "the log of the server"},
-	kindNoReply: {"tcp-no-reply", Warning, "connection", "the program at the server hangs or waits for something, as a lock or another server; or its reply is lost on the way, as large packets are behind a smaller MTU. Protocols without replies, as syslog, look the same",
-		"the log and load of the server; capture there: if it does send a reply, and sends it again and again, that is lost on the way"},
+	kindNoReply: {"tcp-no-reply", Warning, "connection", "the program at the server hangs or waits for something (a lock, another server); or its reply is lost on the way, as large packets are where an MTU is smaller. Protocols without replies, such as syslog, look the same",
+		"the log and load of the server; a capture there: a reply that is sent again and again is lost on the way"},
 	kindFragments:       {"fragments-incomplete", Warning, "packet", "fragments are lost or dropped, so that the whole packet is", "firewalls that drop fragments, and the MTU; smaller datagrams are a remedy"},
 	kindReassembly:      {"icmp-reassembly-exceeded", Warning, "packet", "a host did not get all fragments of a packet", "firewalls that drop fragments, and the MTU"},
 	kindDNSNXDomain:     {"dns-nxdomain", Warning, "answer", "the names do not exist: misspelt, or search domains that are tried one after the other", "the spelling of the names, and the search list (resolv.conf, ndots)"},
@@ -223,7 +223,7 @@ func (e *Engine) title(p *problem, server string) (string, values) {
 				plural(uint64(p.sum)/max(p.count, 1), "byte"), duration(p.most)),
 			values{"payloadBytes": float64(p.sum), "longestIdleSeconds": seconds(p.most), "byServer": float64(p.key.extra)}
 	case kindNoReply:
-		return fmt.Sprintf("%s accepts requests and sends no reply: %s, on which nothing came for up to %s", at, n, duration(p.most)),
+		return fmt.Sprintf("%s acknowledges requests but sends no reply: %s, waited up to %s", at, n, duration(p.most)),
 			values{"longestWaitSeconds": seconds(p.most), "requestBytes": float64(p.sum)}
 	case kindDead:
 		what := "data of the %s is not acknowledged any more: %s with %s, sent again %d times over up to %s"

@@ -154,12 +154,12 @@ func Unguarded(err error) string {
 func FileError(c *request.Config, err error) error {
 	if d, ok := errors.AsType[*storage.Displaced](err); ok {
 		if d.Place() != "" {
-			return fault.Errorf(fault.LocalFile, "%w; see that nothing tidies up there while a capture runs, or name another folder with --captures-dir", err)
+			return fault.Errorf(fault.LocalFile, "%w; make sure that nothing moves or removes files there while a capture runs, or name another folder with --captures-dir", err)
 		}
 		return fault.Errorf(fault.LocalFile, "%w", err)
 	}
 	if errors.Is(err, storage.ErrTampered) {
-		return fault.Errorf(fault.LocalFile, "the capture file is not complete: %w; see that nothing tidies up there while a capture runs, or name another folder with --captures-dir", err)
+		return fault.Errorf(fault.LocalFile, "the capture file is not complete: %w; make sure that nothing moves or removes files there while a capture runs, or name another folder with --captures-dir", err)
 	}
 	hint := "what was written before is kept and readable"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {

@@ -157,7 +157,7 @@ func (a *app) delete(cmd *cobra.Command, names []string, o *deleteOptions) error
 		case e.err != nil:
 			a.printError(e.err)
 		case e.session.State == registry.Foreign:
-			a.say("deleted %s of another user (%s); its record was not read, and its capture file not touched", e.session.Name, e.session.Owner)
+			a.say("deleted %s, a session of another user (%s); its record was not read, and its capture file not touched", e.session.Name, e.session.Owner)
 		case e.session.Record == nil:
 			a.say("deleted %s; its record could not be read, and its capture file was not touched", e.session.Name)
 		default:

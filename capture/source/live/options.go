@@ -140,7 +140,7 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 		}
 	}
 	if missing != nil {
-		return nil, false, &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf("no interface %s on this machine; there are: %s",
+		return nil, false, &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf("there is no interface %s; there are: %s",
 			strings.Join(missing, ", "), describeAll(all))}
 	}
 	return chosen, false, nil
