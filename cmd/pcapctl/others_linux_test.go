@@ -328,7 +328,7 @@ func (h *host) trap(uid int) {
 		return strings.Contains(h.run("stop", "pipe", "trap").err, "trap had already ended") && !strings.Contains(h.run("stop", "pipe").err, "stopped")
 	})
 
-	h.run("delete", "trap", "pipe", "large").want(t, 0, "deleted pipe of another user (user id 23002)")
+	h.run("delete", "trap", "pipe", "large").want(t, 0, "deleted pipe, a session of another user (user id 23002)")
 	h.run("delete", "full").want(t, 1, "there was more in its folder than pcapctl makes")
 	kept, err := filepath.Glob(h.path("state/.old-*/log/keep"))
 	must(t, err)
