@@ -238,6 +238,7 @@ func TestNewConfigFaults(t *testing.T) {
 		{"fragment", blob("https://pcstore.blob.core.windows.net/abc/x#y"), []string{loc + ".storagePath: a blob's URI has no fragment"}, fault.CodeInvalidValue},
 		{"query", blob("https://pcstore.blob.core.windows.net/abc/x?snapshot=1"), []string{loc + ".storagePath: the query behind the ? is not a valid shared access signature"}, fault.CodeInvalidValue},
 		{"signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig=AbCd"), []string{loc + ".storagePath: there is a signature in the blob's path"}, fault.CodeInvalidValue},
+		{"empty signature in the path", blob("https://pcstore.blob.core.windows.net/abc/x&sig="), []string{loc + ".storagePath: there is a signature in the blob's path"}, fault.CodeInvalidValue},
 		{"no URI", blob("pcstore/abc/x"), []string{loc + ".storagePath: \"pcstore/abc/x\" is not a valid URI of a blob; allowed: https://<account>.blob.core.windows.net/<container>/<blob>"}, fault.CodeInvalidValue},
 		{"bad escape", blob("https://pcstore.blob.core.windows.net/abc/%zz"), []string{loc + ".storagePath: …is not a valid URI"}, fault.CodeInvalidValue},
 		{"no blob", blob("https://pcstore.blob.core.windows.net/abc/"), []string{loc + ".storagePath: a blob's name is missing behind the container: write …/abc/x.cap"}, fault.CodeInvalidValue},
