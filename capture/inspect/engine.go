@@ -27,11 +27,11 @@ type Engine struct {
 	tls      struct {
 		hellos, answers, silence, alerts uint64
 		versions                         [6]Count
-		names                            map[tlsKey]*tlsName
+		names                            map[nameKey]*tlsName
 	}
 	http struct {
 		requests, responses, c4, c5 uint64
-		hosts                       map[httpKey]*httpHost
+		hosts                       map[nameKey]*httpHost
 	}
 	neighbours map[neighbourKey]*neighbour
 	askers     map[addr]struct{}
@@ -58,7 +58,7 @@ func NewEngine(o Options) *Engine {
 		neighbours: make(map[neighbourKey]*neighbour), askers: make(map[addr]struct{}), dhcps: make(map[dhcpKey]*dhcpState),
 		services: make(map[serviceKey]*service), talk: newTalkers(),
 	}
-	e.tls.names, e.http.hosts = make(map[tlsKey]*tlsName), make(map[httpKey]*httpHost)
+	e.tls.names, e.http.hosts = make(map[nameKey]*tlsName), make(map[nameKey]*httpHost)
 	e.flows, e.told = newFlowTable(o.MaxFlows, e.endFlow), o.Lost
 	return e
 }

@@ -75,20 +75,11 @@ type httpHost struct {
 	unnamed                     bool
 }
 
-type httpKey struct {
-	name   uint32
-	server endpoint
-}
-
 // maxHTTPHosts bounds the table.
 const maxHTTPHosts = 2048
 
 func (e *Engine) httpHost(f *flow, c *connection) *httpHost {
-	k := httpKey{name: c.app.name}
-	server := e.serverOf(f, c)
-	if k.name == 0 {
-		k.server = server
-	}
+	k, server := e.nameKey(f, c)
 	h := e.http.hosts[k]
 	if h == nil {
 		if len(e.http.hosts) == maxHTTPHosts {

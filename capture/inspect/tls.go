@@ -234,16 +234,28 @@ func (e *Engine) tlsVersion(p *packet, f *flow, c *connection, v uint16) {
 	}
 }
 
+// nameKey is what counts by name stand under: the name that the client asked for, or
+// else the server.
+type nameKey struct {
+	name   uint32
+	server endpoint
+}
+
+// nameKey is that of a connection, and its server.
+func (e *Engine) nameKey(f *flow, c *connection) (k nameKey, server endpoint) {
+	k.name, server = c.app.name, e.serverOf(f, c)
+	if k.name == 0 {
+		k.server = server
+	}
+	return k, server
+}
+
 // maxTLSNames bounds the table of server names.
 const maxTLSNames = 4096
 
 // tlsName is where a connection's name is counted: with the name, or else the server.
 func (e *Engine) tlsName(f *flow, c *connection) *tlsName {
-	k := tlsKey{name: c.app.name}
-	server := e.serverOf(f, c)
-	if k.name == 0 {
-		k.server = server
-	}
+	k, server := e.nameKey(f, c)
 	n := e.tls.names[k]
 	if n == nil {
 		if len(e.tls.names) == maxTLSNames {
@@ -254,11 +266,6 @@ func (e *Engine) tlsName(f *flow, c *connection) *tlsName {
 		e.tls.names[k] = n
 	}
 	return n
-}
-
-type tlsKey struct {
-	name   uint32
-	server endpoint
 }
 
 // alert is a readable alert that says that something failed.

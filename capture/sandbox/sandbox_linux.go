@@ -19,11 +19,7 @@ var allOfThem = []string{"ALL"}
 // system calls only: the kernel brings a filter to all threads by itself.
 func Enter(p Policy) (Level, error) {
 	l := Level{Capabilities: allOfThem, Programs: p.Programs}
-	p.Settle()
-	var keep capabilities
-	if p.override {
-		keep = setOf(unix.CAP_DAC_OVERRIDE)
-	}
+	keep := p.kept()
 	switch err := giveUp(keep); {
 	case errors.Is(err, errors.ErrUnsupported):
 	case err != nil:
@@ -49,15 +45,21 @@ func (p *Policy) Settle() {
 	}
 }
 
+// kept are the capabilities that the process goes on with.
+func (p *Policy) kept() capabilities {
+	p.Settle()
+	if p.override {
+		return setOf(unix.CAP_DAC_OVERRIDE)
+	}
+	return 0
+}
+
 // Expect is the Level that Enter would reach now. It changes nothing.
 func Expect(p Policy) Level {
 	l := Level{Capabilities: allOfThem, Programs: p.Programs}
 	threads := canReachThreads()
 	if threads {
-		l.Capabilities = capabilities(0).names()
-		if p.needsOverride() {
-			l.Capabilities = setOf(unix.CAP_DAC_OVERRIDE).names()
-		}
+		l.Capabilities = p.kept().names()
 	}
 	if !p.Off {
 		l.Seccomp = haveSeccomp()
