@@ -145,6 +145,8 @@ type Statistics struct {
 	Upload                    *deliver.Status   `json:"upload,omitempty"`
 	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
+	// Container is whose interfaces were captured on: its name, its runtime and its id.
+	Container string `json:"container,omitempty"`
 	// Sandbox is what the process that captured had given up.
 	Sandbox *sandbox.Level `json:"sandbox,omitempty"`
 }
@@ -314,6 +316,7 @@ func (r *Result) statistics() *Statistics {
 		Upload:                    r.Upload,
 		Warnings:                  r.Warnings,
 		Sandbox:                   r.Sandbox,
+		Container:                 r.Source.Container,
 	}
 	if r.Source.File.Path != "" {
 		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}

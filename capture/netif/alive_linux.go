@@ -144,16 +144,26 @@ func descends(pid, from string) bool {
 	return false
 }
 
-// parentOf is the parent of a process, proc_pid_stat(5): the name of its program
-// stands in brackets and may hold any character.
-func parentOf(pid string) string {
+// Fields of proc_pid_stat(5).
+const (
+	parentField = 4
+	startField  = 22
+)
+
+// parentOf is the parent of a process.
+func parentOf(pid string) string { return statField(pid, parentField) }
+
+// statField is a field of proc_pid_stat(5), "" for a process that is not there: the name
+// of its program stands in brackets and may hold any character.
+func statField(pid string, field int) string {
 	b, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
 	if err != nil {
 		return ""
 	}
+	const behindName = 3
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 2 {
+	if len(f) <= field-behindName {
 		return ""
 	}
-	return f[1]
+	return f[field-behindName]
 }

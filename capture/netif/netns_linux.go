@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // In calls fn in the network namespace ns: sockets that fn opens stay in it,
-// files are those of this process as ever. ns is the id of a process, the name
-// of a namespace as ip-netns(8) makes them, or the path of one; "" is the
-// namespace of the calling thread.
+// files are those of this process as ever. ns is the id of a process, also as
+// ID@START with the clock tick at which it began, the name of a namespace as
+// ip-netns(8) makes them, or the path of one; "" is the namespace of the calling
+// thread.
 //
 // Errors, for errors.Is: fs.ErrNotExist (no such process or namespace) and
 // fs.ErrPermission (CAP_SYS_ADMIN is missing); other errors are fn's own.
@@ -60,11 +62,22 @@ func inThrowawayThread(fn func()) {
 	runtime.UnlockOSThread()
 }
 
+// processOf takes the id of a process apart. start is when it began, in clock ticks
+// since the boot, or "" when that was not given.
+func processOf(ns string) (pid, start string, ok bool) {
+	pid, start, timed := strings.Cut(ns, "@")
+	_, err := strconv.ParseUint(pid, 10, 31)
+	if timed && err == nil {
+		_, err = strconv.ParseUint(start, 10, 64)
+	}
+	return pid, start, err == nil
+}
+
 // namespacePath is the file that stands for the namespace ns.
 func namespacePath(ns string) string {
-	switch _, err := strconv.ParseUint(ns, 10, 31); {
-	case err == nil:
-		return filepath.Join("/proc", ns, "ns", "net")
+	switch pid, _, ok := processOf(ns); {
+	case ok:
+		return filepath.Join("/proc", pid, "ns", "net")
 	case !filepath.IsAbs(ns):
 		return filepath.Join("/run/netns", ns)
 	}
@@ -80,6 +93,10 @@ func openNamespace(ns string) (int, error) {
 	// Entering anything else would fail with an error that says less.
 	if kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
 		return -1, errors.Join(fmt.Errorf("enter the network namespace %s: %s is not a network namespace: %w", ns, path, fs.ErrNotExist), unix.Close(fd))
+	}
+	// Whose namespace is open now: an id that went to another process is seen.
+	if pid, start, ok := processOf(ns); ok && start != "" && statField(pid, startField) != start {
+		return -1, errors.Join(fmt.Errorf("enter the network namespace %s: the process has ended: %w", ns, fs.ErrNotExist), unix.Close(fd))
 	}
 	return fd, nil
 }

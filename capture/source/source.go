@@ -122,6 +122,7 @@ type Report struct {
 	Links        []Link
 	Warnings     []string // what went wrong without harm to the packets
 	File         File     // zero for interfaces
+	Container    string   // whose interfaces they are, in words; "" for no container
 	// Absent says why there was nothing to capture on, at the end or at any time:
 	// ErrGone, ErrNamespaceGone or ErrNoInterface; else nil.
 	Absent error

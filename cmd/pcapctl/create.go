@@ -273,6 +273,11 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 	if err := checkCapturesDir(config); err != nil {
 		return nil, nil, err
 	}
+	in, err := a.settings.network() // looks at this machine
+	if err != nil {
+		return nil, nil, err
+	}
+	ord.Source.Netns, ord.Source.Container = in.Netns, in.Container
 	ord.setConfig(config, given)
 	ord.Source.EitherEnd = a.typed.ofEnds
 	plan, err := ord.plan(config)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"pcapctl/capture/container"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
@@ -84,8 +85,30 @@ func (s *settings) source() (live.Options, error) {
 	cooked, err5 := setCooked.value(s)
 	return live.Options{
 		Interfaces: interfaces, Promiscuous: promiscuous, NoICMPErrors: !icmpErrors,
-		Netns: setNetns.text(s), BufferSize: int(size), Cooked: cooked,
+		BufferSize: int(size), Cooked: cooked,
 	}, fault.Join(err1, err2, err3, err4, err5)
+}
+
+// network is the network namespace to capture in: Netns and Container of the options.
+// Error classes: those of container.Find.
+func (s *settings) network() (o live.Options, err error) {
+	o.Netns = setNetns.text(s)
+	name := setContainer.text(s)
+	switch {
+	case name == "":
+		return o, nil
+	case o.Netns != "":
+		return o, &fault.Error{
+			Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setContainer.key,
+			Message: "not together with --" + setNetns.key + ": both say which network namespace it is",
+		}
+	}
+	c, err := container.Find(name, container.ThisMachine())
+	if err != nil {
+		return o, err
+	}
+	o.Netns, o.Container = c.Netns(), c.String()
+	return o, nil
 }
 
 // limits fills the members of the request that neither body nor flags gave.

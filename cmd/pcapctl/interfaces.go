@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pcapctl/capture/container"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/source/live"
 )
@@ -17,7 +18,11 @@ func (a *app) interfacesCommand() *cobra.Command {
 		Short: "List the network interfaces and which of them are captured on by default",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			all, err := live.Interfaces(setNetns.text(&a.settings))
+			in, err := a.settings.network()
+			if err != nil {
+				return err
+			}
+			all, err := live.Interfaces(in.Netns)
 			if err != nil {
 				return err
 			}
@@ -109,6 +114,13 @@ func (l interfaceList) narrow() (head []string, rows []narrowRow) {
 
 func completeInterfaces(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	netns, _ := cmd.Flags().GetString(setNetns.key)
+	if name, _ := cmd.Flags().GetString(setContainer.key); name != "" {
+		c, err := container.Find(name, container.ThisMachine())
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		netns = c.Netns()
+	}
 	all, err := live.Interfaces(netns)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

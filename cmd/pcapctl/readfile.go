@@ -45,6 +45,7 @@ var notWithFile = []struct{ name, why string }{
 	{setInterface.key, "packets come either from interfaces or from a file"},
 	{setPromiscuous.key, "there is no interface"},
 	{setNetns.key, "there is no interface"},
+	{setContainer.key, "there is no interface"},
 	{setBufferSize.key, "there is no packet ring"},
 	{setCooked.key, "packets keep the header that they have in the file"},
 	{"no-wait", "a file is read in the foreground"},

@@ -74,6 +74,11 @@ var (
 		usage: "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same",
 	}, anyText)
 
+	setContainer = define(settingInfo{
+		key: "container", on: captureCommands | interfacesCommand,
+		usage: "container to capture in, by its `name` or the beginning of its id (docker, containerd, podman, CRI-O); files are written here all the same",
+	}, anyText)
+
 	setCooked = define(settingInfo{
 		key: "cooked", on: captureCommands, choices: []string{cookedSLL2, cookedSLL},
 		usage: "cooked header of packets of several interfaces: sll2, which tells the interface, or sll for tools that do not know it (default sll2)",

@@ -157,7 +157,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		}
 		return err
 	}
-	if setNetns.text(&a.settings) == "" { // only root may look into another network namespace
+	if setNetns.text(&a.settings) == "" && setContainer.text(&a.settings) == "" { // only root may look into another network namespace
 		if err := a.giveUpRoot(); err != nil {
 			return err
 		}

@@ -45,6 +45,8 @@ type Options struct {
 	// Netns is the network namespace to capture in, as netif.In takes it; "" is
 	// this process's own.
 	Netns string
+	// Container is whose that namespace is, in words; "" for no container.
+	Container string `json:",omitempty"`
 	// EitherEnd is how many of the first filters name a local address that may as
 	// well be the remote one: that this machine does not have it is no mistake.
 	EitherEnd int `json:",omitempty"`

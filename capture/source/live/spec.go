@@ -36,6 +36,7 @@ type Spec struct {
 	warnings    []string
 	promiscuous bool
 	netns       string
+	container   string
 	blockSize   int // bytes
 	blocks      int
 }
@@ -45,7 +46,7 @@ type Spec struct {
 // Error classes: NotFound for interfaces and namespaces, Forbidden for
 // namespaces, Invalid for options.
 func NewSpec(c *request.Config, o Options) (*Spec, error) {
-	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, cooked: o.cookedLink()}
+	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, container: o.Container, cooked: o.cookedLink()}
 	var err error
 	if s.blockSize, s.blocks, err = ringSize(o.BufferSize, c.SnapLen); err != nil {
 		return nil, err
@@ -208,6 +209,13 @@ func (s *Spec) Warnings() []string { return slices.Clone(s.warnings) }
 
 // Name names the interfaces, for people.
 func (s *Spec) Name() string {
+	if s.container != "" {
+		return s.interfaceNames() + " in the container " + s.container
+	}
+	return s.interfaceNames()
+}
+
+func (s *Spec) interfaceNames() string {
 	if s.Any {
 		return "any interface"
 	}
@@ -230,7 +238,7 @@ func (s *Spec) Name() string {
 
 // Report implements source.Spec.
 func (s *Spec) Report() source.Report {
-	r := source.Report{LinkType: s.LinkType, FilterMode: s.FilterMode(), PerInterface: s.perInterface() && (s.Any || len(s.Interfaces) > 1) && s.LinkType == s.cooked}
+	r := source.Report{LinkType: s.LinkType, FilterMode: s.FilterMode(), Container: s.container, PerInterface: s.perInterface() && (s.Any || len(s.Interfaces) > 1) && s.LinkType == s.cooked}
 	for _, i := range s.Interfaces {
 		r.Links = append(r.Links, source.Link{Name: i.Name, Index: i.Index})
 	}
