@@ -117,6 +117,7 @@ type Resource struct {
 type ResourceProperties struct {
 	ProvisioningState string `json:"provisioningState"`
 	request.Properties
+	request.Limits
 	CaptureStartTime    string      `json:"captureStartTime,omitempty"`
 	PacketCaptureStatus string      `json:"packetCaptureStatus"`
 	StopReason          StopReason  `json:"stopReason,omitempty"`
@@ -243,7 +244,7 @@ func (p *Plan) Resource() *Resource {
 }
 
 func newResource(c *request.Config, started time.Time, p ResourceProperties) *Resource {
-	p.Properties = c.Properties()
+	p.Properties, p.Limits = c.Properties(), c.Limits()
 	res := &Resource{
 		Name: c.Name,
 		ID: "/subscriptions/" + c.Target.Subscription + "/resourceGroups/" + c.Target.ResourceGroup +
@@ -396,12 +397,8 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Files:      s.sink.Files(),
 		Sandbox:    s.level,
 	}
-	if s.left.number > 0 { // in the middle of what had been read
-		r.Read, r.Received = s.left.number, n.Packets+n.Lost+1
-		if s.left.apart {
-			r.Read--
-			r.Received--
-		}
+	if s.limit.ofFile { // in the middle of what had been read
+		r.Read, r.Received = s.limit.read, n.Packets+n.Lost+s.limit.refused
 	}
 	return r
 }

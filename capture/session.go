@@ -20,19 +20,25 @@ import (
 // these are all that pcapctl uses.
 type StopReason string
 
-// The stop reasons. The first five end a complete capture, unless there was never
+// The stop reasons. The first six end a complete capture, unless there was never
 // an interface to capture on; the others one that failed.
 const (
-	TimeExceeded     StopReason = "TimeExceeded"     // timeLimitInSeconds
-	SizeExceeded     StopReason = "SizeExceeded"     // totalBytesPerSession
-	Manual           StopReason = "Manual"           // a signal, or stop
-	EndOfFile        StopReason = "EndOfFile"        // the file that packets are read from has come to its end
-	MinFreeReached   StopReason = "MinFreeReached"   // the disk would have less free space than --min-free
-	InterfaceRemoved StopReason = "InterfaceRemoved" // every interface captured on is gone
-	NamespaceRemoved StopReason = "NamespaceRemoved" // the network namespace captured in was deleted
-	FileFailed       StopReason = "LocalFileFailed"  // the disk did not take the packets
-	CaptureBroken    StopReason = "CaptureFailed"    // the kernel's socket failed
+	TimeExceeded       StopReason = "TimeExceeded"       // timeLimitInSeconds
+	SizeExceeded       StopReason = "SizeExceeded"       // totalBytesPerSession
+	PacketLimitReached StopReason = "PacketLimitReached" // as many packets are recorded as --packet-limit says
+	Manual             StopReason = "Manual"             // a signal, or stop
+	EndOfFile          StopReason = "EndOfFile"          // the file that packets are read from has come to its end
+	MinFreeReached     StopReason = "MinFreeReached"     // the disk would have less free space than --min-free
+	InterfaceRemoved   StopReason = "InterfaceRemoved"   // every interface captured on is gone
+	NamespaceRemoved   StopReason = "NamespaceRemoved"   // the network namespace captured in was deleted
+	FileFailed         StopReason = "LocalFileFailed"    // the disk did not take the packets
+	CaptureBroken      StopReason = "CaptureFailed"      // the kernel's socket failed
 )
+
+// takesNoMore reports whether a capture that ends so has no place for the packets that are in the source still.
+func (r StopReason) takesNoMore() bool {
+	return r == SizeExceeded || r == PacketLimitReached || r == MinFreeReached
+}
 
 // Session is a capture that is under way.
 type Session struct {
@@ -66,7 +72,7 @@ type Session struct {
 	reason StopReason // when the files are brought to their end
 	stats  source.Stats
 	asked  time.Duration // when stats were asked for by the packet loop
-	left   leftPacket    // what the byte limit ended the capture at
+	limit  limitPacket   // what the byte or the packet limit ended the capture at
 
 	beat      sync.WaitGroup
 	ended     chan struct{} // closed when the capture has ended
@@ -74,12 +80,29 @@ type Session struct {
 	delivered chan struct{} // closed when the delivery has
 }
 
-// leftPacket is the packet, or the block apart, that the byte limit has no room for.
-// The zero value is none.
-type leftPacket struct {
-	number uint64    // of a file, else 0
-	apart  bool      // a block before the packet of that number
-	came   time.Time // of an interface, else zero
+// limitPacket is where the byte limit, or the packet limit, ended a capture. The zero value is nowhere.
+type limitPacket struct {
+	came time.Time // of a packet of an interface, else zero
+	// Of a file that is read, which is read ahead:
+	ofFile  bool
+	read    uint64 // packets that were looked at
+	refused uint64 // of these, how many have no room
+}
+
+// limitAt is the end at what the byte limit has no room for.
+func limitAt(left *source.Packet) limitPacket {
+	switch {
+	case left.Number == 0:
+		return limitPacket{came: time.Unix(left.Sec, int64(left.Nsec))}
+	case left.Apart:
+		return limitPacket{ofFile: true, read: left.Number - 1}
+	}
+	return limitPacket{ofFile: true, read: left.Number, refused: 1}
+}
+
+// limitBehind is the end behind the packet that reached the packet limit.
+func limitBehind(last save.Last) limitPacket {
+	return limitPacket{came: last.Came, ofFile: last.Number > 0, read: last.Number}
 }
 
 // Options are what a session needs besides its plan.
@@ -290,6 +313,12 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	s.notes.clear()
 	s.sink = sink
 	s.rec = save.NewRecorder(e, sink, &s.counters, c.MaxBytes, len(o.Header))
+	if c.MaxPackets > 0 {
+		s.rec.LimitPackets(c.MaxPackets)
+	}
+	if every := c.RotateEvery(); every > 0 {
+		s.rec.RotateEvery(every, time.Now())
+	}
 	return s.reserve.Open(s.folder, s.options.MinFree)
 }
 

@@ -54,8 +54,8 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	case err != nil:
 	case reason == TimeExceeded && limit > 0:
 		s.drops.endAt(limit)
-	case reason == SizeExceeded && !s.left.came.IsZero():
-		s.drops.endAt(s.left.came.Sub(s.Started))
+	case reason.takesNoMore() && !s.limit.came.IsZero():
+		s.drops.endAt(s.limit.came.Sub(s.Started))
 	}
 	if s.rec.Failed() {
 		s.countLost()
@@ -126,10 +126,33 @@ func (s *Session) loop(ctx context.Context, limit time.Duration) (StopReason, er
 		if got {
 			continue
 		}
+		if every := s.Plan.Config.RotateEvery(); every > 0 {
+			now := time.Now().Add(-turnBehind)
+			if err := s.rec.Turn(now); err != nil {
+				return s.fileReason(err)
+			}
+			if next := untilTurn(now, every); wait < 0 || wait > next {
+				wait = next
+			}
+		}
 		if reason, err := s.wait(wait); reason != "" || err != nil {
 			return reason, err
 		}
 	}
+}
+
+const (
+	// lookAtClock is how often a ring of files by time looks at the clock while no packet comes. A timer would not do: the
+	// clock may be set, and timers stand still while the machine sleeps.
+	lookAtClock = time.Second
+	// turnBehind is how long behind a boundary such a ring goes on to the next file without a packet. Those that came
+	// before it may be in a block of the kernel's ring that is not full.
+	turnBehind = time.Second
+)
+
+// untilTurn is how long to wait at the most for the next boundary of the clock.
+func untilTurn(now time.Time, every time.Duration) time.Duration {
+	return min(every-time.Duration(now.UnixNano()%int64(every)), lookAtClock)
 }
 
 // take records what the source hands over together. got is false when there was
@@ -155,12 +178,13 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 	case err != nil:
 		reason, err = s.fileReason(err)
 	case left != nil:
-		reason, s.left = SizeExceeded, leftPacket{number: left.Number, apart: left.Apart}
-		if left.Number == 0 {
-			s.left.came = time.Unix(left.Sec, int64(left.Nsec))
+		reason, s.limit = SizeExceeded, limitAt(left)
+	default:
+		if last, reached := s.rec.Reached(); reached {
+			reason, s.limit = PacketLimitReached, limitBehind(last)
 		}
 	}
-	if (reason == SizeExceeded || reason == MinFreeReached) && s.src.Timeline() == source.RealTime {
+	if reason.takesNoMore() && s.src.Timeline() == source.RealTime {
 		s.rec.Late(left, batch)
 	}
 	return true, reason, err
@@ -207,12 +231,12 @@ func (s *Session) drain(reason StopReason) (StopReason, error) {
 	if err := s.src.Detach(); err != nil {
 		return CaptureBroken, err
 	}
-	if reason == SizeExceeded || reason == MinFreeReached {
-		return reason, s.countLate() // there is no room for more
+	if reason.takesNoMore() {
+		return reason, s.countLate()
 	}
 	for {
 		got, now, err := s.take()
-		if err == nil && (now == SizeExceeded || now == MinFreeReached) {
+		if err == nil && now.takesNoMore() {
 			err = s.countLate()
 		}
 		if now != "" || err != nil {

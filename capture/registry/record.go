@@ -32,6 +32,7 @@ type Record struct {
 	BootID      string         `json:"bootId"`
 	Source      live.Options   `json:"source"`
 	Output      request.Output `json:"output,omitzero"`
+	Limits      request.Limits `json:"limits,omitzero"`
 	FailOnDrops bool           `json:"failOnDrops,omitempty"`
 	// Resource is as the session was made, and once there is an Outcome, as the
 	// session ended. Its files and blobs are in the statistics.

@@ -18,9 +18,10 @@ type Config struct {
 	Target      ResourceID
 	TargetType  string // "AzureVM"
 
-	SnapLen  uint32        // bytes recorded of each packet, 0 = whole
-	MaxBytes int64         // of one file, its header included; 0 = no limit
-	MaxTime  time.Duration // of the session; 0 = no limit
+	SnapLen    uint32        // bytes recorded of each packet, 0 = whole
+	MaxBytes   int64         // of one file, its header included; 0 = no limit
+	MaxTime    time.Duration // of the session; 0 = no limit
+	MaxPackets uint64        // recorded by the session; 0 = no limit
 
 	CapturesDir string // the captures folder, clean and absolute
 	FilePath    string // clean absolute path under the captures folder, "" when none
@@ -41,6 +42,9 @@ type Continuous struct {
 	Rotate    bool  // true: the oldest file goes once there are FileCount; false: one file, and the session ends when it is full
 	FileCount int   // 1 to 10000
 	FileSize  int64 // bytes, 102400 to 4294967295; 0 = no limit, for packets of a file only
+	// Every ends a file of a ring at each boundary of the clock as well: whole seconds that divide a day of 24 hours, in
+	// UTC. 0 is by size alone.
+	Every time.Duration
 }
 
 // NewConfig validates a request and fills in its defaults. The error is a
@@ -63,6 +67,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	v.scope(p.Scope)
 	c.SnapLen = uint32(v.number("properties.bytesToCapturePerPacket", p.BytesToCapturePerPacket, boundsPerPacket))
 	v.limits(c, p)
+	v.ownLimits(c)
 	if req.Properties != nil {
 		v.destination(c, p)
 	}
@@ -85,3 +90,11 @@ func (c *Config) WithoutICMPErrors() *Config {
 
 // Rotates reports whether the capture goes from file to file and keeps the newest.
 func (c *Config) Rotates() bool { return c.Continuous != nil && c.Continuous.Rotate }
+
+// RotateEvery is how often a ring begins a file by the clock, 0 for never and for a capture that is none.
+func (c *Config) RotateEvery() time.Duration {
+	if !c.Rotates() {
+		return 0
+	}
+	return c.Continuous.Every
+}

@@ -100,3 +100,32 @@ func (v *validator) limits(c *Config, p *Properties) {
 func (v *validator) wrongMode(path, reason string) {
 	v.coded(fault.CodeWrongMode, path, "%s", lastMember(path)+" "+reason)
 }
+
+// Limits are those that the API's request has no member for. Like the interfaces they are settings of the host.
+type Limits struct {
+	// Packets is how many packets a session records, 0 for any number.
+	Packets uint64 `json:"packetLimit,omitempty"`
+	// RotateEverySeconds is how many seconds a file of a ring is for at the most, 0 for any: a part of a day.
+	RotateEverySeconds int64 `json:"rotateEveryInSeconds,omitempty"`
+}
+
+const secondsOfDay = 24 * 60 * 60
+
+// ownLimits settles the limits of the host. That of a ring's files says nothing for a capture that is none.
+func (v *validator) ownLimits(c *Config) {
+	l := v.host.Limits
+	c.MaxPackets = l.Packets
+	every := l.RotateEverySeconds
+	if every < 0 || every > secondsOfDay || every > 0 && secondsOfDay%every != 0 {
+		v.fault("rotate-every", "%d seconds given; allowed: a part of a day, as 10s, 5m, 1h, 24h, so that the files of each day begin at the same times", every)
+		return
+	}
+	if c.Rotates() {
+		c.Continuous.Every = time.Duration(every) * time.Second
+	}
+}
+
+// Limits are the limits that are no part of the request, of this session.
+func (c *Config) Limits() Limits {
+	return Limits{Packets: c.MaxPackets, RotateEverySeconds: int64(c.RotateEvery() / time.Second)}
+}

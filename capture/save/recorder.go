@@ -25,6 +25,7 @@ type Recorder struct {
 	shortened uint64 // packets that were cut as they have no room in any file
 
 	until time.Time // packets after this moment came too late; zero for none
+	gate  gate      // of the packet limit, and of files that end by the clock
 }
 
 // NewRecorder makes the recorder of a sink whose first file begins with header
@@ -37,6 +38,28 @@ func NewRecorder(e Encoder, s Sink, c *Counters, limit int64, header int) *Recor
 
 // Until makes every packet that comes after t too late to be recorded.
 func (r *Recorder) Until(t time.Time) { r.until = t }
+
+// LimitPackets ends the capture behind n packets, which are counted from here on.
+func (r *Recorder) LimitPackets(n uint64) { r.gate.limited, r.gate.left = true, n }
+
+// RotateEvery goes on to another file at each boundary of the clock: where the time since 1970, in UTC, is a multiple of
+// every, in whole seconds. What counts for a packet is its own time. now is the time at which the first file begins.
+func (r *Recorder) RotateEvery(every time.Duration, now time.Time) {
+	r.gate.every = int64(every / time.Second)
+	r.gate.turns(now.Unix())
+}
+
+// Turn goes on to another file if the clock, which shows now, has come to a boundary, though no packet has. Where the
+// next file is not there yet, it does nothing. The errors are those of Add.
+func (r *Recorder) Turn(now time.Time) error {
+	if r.gate.every == 0 || r.failed || !r.sink.Ready() || !r.gate.turns(now.Unix()) {
+		return nil
+	}
+	return r.turn()
+}
+
+// Reached tells the packet that has reached the packet limit.
+func (r *Recorder) Reached() (Last, bool) { return r.gate.last, r.gate.closed() }
 
 // inTime are the packets of a batch that came up to a moment. The others are
 // counted.
@@ -83,10 +106,38 @@ func countAll(p *source.Packet, batch source.Batch) (n uint64) {
 // its limit, that is left, and the capture is at its end. When the disk fails,
 // that packet and those behind it are counted as lost. The error is ErrSpent, or
 // one of the disk.
+//
+// At the packet limit (see Reached) the rest of the batch is not asked for.
 func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
 	if !r.until.IsZero() {
 		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond()), r.counters}
 	}
+	if !r.gate.limited && r.gate.every == 0 {
+		return r.add(nil, batch)
+	}
+	r.gate.Batch = batch
+	for {
+		more, aerr := r.add(r.gate.release(), &r.gate)
+		if left = more; aerr != nil {
+			err = aerr
+		}
+		if r.gate.held == nil {
+			break
+		}
+		if terr := r.turn(); terr != nil {
+			if err = terr; !r.failed {
+				return r.gate.release(), err
+			}
+		}
+	}
+	if r.failed && r.gate.closed() {
+		r.Late(nil, batch)
+	}
+	return left, err
+}
+
+// add is Add for a packet, if it is not nil, and those of a batch.
+func (r *Recorder) add(left *source.Packet, batch source.Batch) (_ *source.Packet, err error) {
 	soft, hard := r.sink.Marks()
 	for {
 		if r.failed {
@@ -148,15 +199,23 @@ func (r *Recorder) makeRoom(p *source.Packet) (more bool, err error) {
 		}
 		return more, nil
 	}
+	return true, r.turn()
+}
+
+// turn goes on to the next file.
+func (r *Recorder) turn() error {
+	if r.failed {
+		return nil
+	}
 	// All of the file is written before the next one is begun.
 	if err := r.put(); err != nil {
-		return false, err
+		return err
 	}
 	full := r.full()
 	r.sink.Rotate(full)
 	r.header = int64(len(full.Header))
 	r.size = r.header
-	return true, nil
+	return nil
 }
 
 // full says what is in the file, and what the next one begins with.

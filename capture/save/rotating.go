@@ -33,7 +33,8 @@ type rotating struct {
 
 	// Of the packet loop.
 	now     *rotated
-	waiting bool // the file that comes next is not there yet
+	waiting bool  // the file that comes next is not there yet
+	broken  error // it never will be
 
 	fulls  chan Full
 	ready  chan next
@@ -231,11 +232,12 @@ func (r *rotating) Put(c Chunk) ([]byte, error) {
 // await waits for the next file, if there is one to come.
 func (r *rotating) await() error {
 	if !r.waiting {
-		return nil
+		return r.broken
 	}
 	n := <-r.ready
 	r.waiting = false
 	if n.err != nil {
+		r.broken = n.err
 		return n.err
 	}
 	r.now = n.file
@@ -246,9 +248,13 @@ func (r *rotating) await() error {
 // Rotates implements Sink.
 func (*rotating) Rotates() bool { return true }
 
-// Rotate implements Sink. The file has packets, so that it is not waited for.
+// Rotate implements Sink. A file that has packets is there: Put has waited for it. One without, which ends by the clock,
+// may have to be waited for; an error is told by the next Put, or in the end.
 func (r *rotating) Rotate(f Full) {
-	r.fulls <- f // one at a time: Put has waited for the file before
+	if r.await() != nil {
+		return
+	}
+	r.fulls <- f // one at a time
 	r.waiting = true
 }
 

@@ -328,6 +328,9 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 	}
 	if c.Rotates() {
 		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
+		if every := c.RotateEvery(); every > 0 {
+			_, _ = fmt.Fprintf(&b, " or %s", every)
+		}
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
 	return b.String()
@@ -341,6 +344,9 @@ func limitsInWords(c *request.Config, ends ...string) []string {
 	}
 	if c.MaxBytes != 0 && !c.Rotates() {
 		until = append(until, sizeText(c.MaxBytes))
+	}
+	if c.MaxPackets != 0 {
+		until = append(until, plural(c.MaxPackets, "packet"))
 	}
 	return append(until, ends...)
 }

@@ -21,6 +21,7 @@ func (s *settings) host() request.Host {
 	if err != nil || name == "" {
 		name = "localhost"
 	}
+	limits, _ := s.ownLimits() // session tells what is wrong with them
 	return request.Host{
 		GOOS:          runtime.GOOS,
 		Name:          name,
@@ -29,8 +30,16 @@ func (s *settings) host() request.Host {
 		BlobEndpoint:  setBlobEndpoint.text(s),
 		Now:           time.Now(),
 		Output:        request.Output{Format: setFormat.text(s), Precision: setPrecision.text(s), Compress: setCompress.text(s)},
+		Limits:        limits,
 		Application:   buildVersion().Version,
 	}
+}
+
+// ownLimits are the limits that the request has no member for. Its error has all faults of their settings.
+func (s *settings) ownLimits() (request.Limits, error) {
+	packets, err1 := setPacketLimit.value(s)
+	every, err2 := setRotateEvery.value(s)
+	return request.Limits{Packets: packets, RotateEverySeconds: every}, fault.Join(err1, err2)
 }
 
 // stateDir is the state folder, as an absolute path.

@@ -54,7 +54,8 @@ type sessionSettings struct {
 
 // session reads the settings of a session. Its error has all their faults.
 func (s *settings) session() (o sessionSettings, err error) {
-	errs := make([]error, 3)
+	errs := make([]error, 4)
+	_, errs[3] = s.ownLimits()
 	o.Sandbox, errs[2] = setSandbox.value(s)
 	o.MinFree, errs[0] = setMinFree.value(s)
 	o.OnFile, errs[1] = s.onFile()
@@ -125,6 +126,7 @@ func (o *order) record(plan *livePlan) registry.Record {
 		Created:     o.Host.Now,
 		Source:      o.Source,
 		Output:      o.Host.Output,
+		Limits:      o.Host.Limits,
 		FailOnDrops: o.FailOnDrops,
 		Resource:    plan.Resource(),
 	}
@@ -143,7 +145,7 @@ func (o *order) same(rec *registry.Record) bool {
 	a, err1 := json.Marshal(config.Properties())
 	b, err2 := json.Marshal(rec.Resource.Properties.Properties)
 	return err1 == nil && err2 == nil && bytes.Equal(a, b) &&
-		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && sameSource(o.Source, rec.Source)
+		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && o.Host.Limits == rec.Limits && sameSource(o.Source, rec.Source)
 }
 
 func sameSource(a, b live.Options) bool {

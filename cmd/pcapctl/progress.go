@@ -172,6 +172,9 @@ func fraction(c *request.Config, now capture.Progress) float64 {
 	if c.MaxBytes > 0 && !c.Rotates() {
 		f = max(f, float64(now.Size)/float64(c.MaxBytes))
 	}
+	if c.MaxPackets > 0 {
+		f = max(f, float64(now.Packets)/float64(c.MaxPackets))
+	}
 	return min(f, 1)
 }
 

@@ -113,6 +113,9 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 	if err := fault.Join(bodyErr, flagErr, setErr, err); err != nil {
 		return nil, nil, err
 	}
+	if cmd.Flags().Changed(setRotateEvery.key) && !config.Rotates() {
+		return nil, nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setRotateEvery.key, Message: "this capture has one file: make it a ring of files with --" + flagContinuous}
+	}
 	return req, config, nil
 }
 

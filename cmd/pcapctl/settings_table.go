@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -90,6 +91,16 @@ var (
 	}, byteSize(live.MinBufferSize, live.MaxBufferSize,
 		"a size such as 8MiB, from "+sizeText(live.MinBufferSize)+" to "+sizeText(live.MaxBufferSize)))
 
+	setPacketLimit = define(settingInfo{
+		key: "packet-limit", on: captureCommands,
+		usage: "end the capture behind this `number` of packets; 0 is no limit",
+	}, packetCount)
+
+	setRotateEvery = define(settingInfo{
+		key: "rotate-every", on: captureCommands,
+		usage: "of a ring of files: begin the next file when this `time` is over, too, such as 15m, 1h, 24h, on the boundaries of the clock in UTC",
+	}, partOfDay)
+
 	setFormat = define(settingInfo{
 		key: "format", on: captureCommands, choices: []string{request.FormatPcap, request.FormatPcapng},
 		usage: "`format` of the file: pcap, pcapng (default: what the extension says, else pcap)",
@@ -166,6 +177,24 @@ func keepTime(text string) (time.Duration, error) {
 		return 0, notAllowed(text, "a duration such as 30d, or never for records that do not go by themselves")
 	}
 	return d, nil
+}
+
+// packetCount parses a number of packets, 0 for no limit.
+func packetCount(text string) (uint64, error) {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, notAllowed(text, "0 (no limit) or a number of packets")
+	}
+	return n, nil
+}
+
+// partOfDay parses a duration into seconds. Which are allowed the request knows.
+func partOfDay(text string) (seconds int64, err error) {
+	d, err := durationOf(text)
+	if err != nil || d < time.Second || d%time.Second != 0 {
+		return 0, notAllowed(text, "a part of a day, such as 15m, 1h or 24h")
+	}
+	return int64(d / time.Second), nil
 }
 
 const (

@@ -20,9 +20,9 @@ var commandSynonyms = map[string]string{
 var flagSynonyms = map[string]string{
 	"w": "--file-path", "write": "--file-path", "output-file": "--file-path", "out": "--file-path",
 	"r": "--read-file", "read": "--read-file",
-	"c": "--time-limit or --capture-limit (packets are not counted for a limit)", "count": "--time-limit or --capture-limit (packets are not counted for a limit)",
+	"c": "--packet-limit", "count": "--packet-limit", "packets": "--packet-limit", "limit": "--packet-limit",
 	"s": "--capture-size", "snaplen": "--capture-size", "snapshot-length": "--capture-size",
-	"G": "--time-limit", "duration": "--time-limit", "timeout": "--time-limit", "a": "--time-limit or --capture-limit",
+	"G": "--time-limit, or --rotate-every for a ring of files", "duration": "--time-limit", "timeout": "--time-limit", "a": "--time-limit or --capture-limit",
 	"C": "--capture-limit", "filesize": "--capture-limit", "size": "--capture-limit",
 	"W": "--continuous-capture with --capture-settings file-count=…", "b": "--continuous-capture with --capture-settings",
 	"z": "--on-file", "p": "--promiscuous=false", "D": "`pcapctl interfaces`", "list-interfaces": "`pcapctl interfaces`",
