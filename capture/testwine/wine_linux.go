@@ -1,7 +1,6 @@
 package testwine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,12 +63,8 @@ func Start(launch Launcher) (*Prefix, error) {
 			return nil, fmt.Errorf("%s (%w)", install, exec.ErrNotFound)
 		}
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := cacheFolder()
 	if err != nil {
-		return nil, err
-	}
-	cache = filepath.Join(cache, "pcapctl-testwine")
-	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return nil, err
 	}
 	p := &Prefix{launch: launch}
@@ -84,6 +79,16 @@ func Start(launch Launcher) (*Prefix, error) {
 		return nil, errors.Join(fmt.Errorf("start Wine: %w", err), p.Close())
 	}
 	return p, nil
+}
+
+// cacheFolder is where everything is that is kept.
+func cacheFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache = filepath.Join(cache, "pcapctl-testwine")
+	return cache, os.MkdirAll(cache, 0o700)
 }
 
 // claim makes the folder of a prefix, and the locked file beside it, and the template if there is none.
@@ -267,38 +272,4 @@ func copyTree(from, to string) error {
 		data, err := source.ReadFile(path)
 		return errors.Join(err, os.WriteFile(target, data, 0o600))
 	})
-}
-
-// Main runs a Windows program for `go test -exec`, in a prefix of its own, and returns its exit code: 125 when Wine
-// failed, 124 when the program was ended because it took longer than limit.
-func Main(ctx context.Context, limit time.Duration, args []string, stdin, stdout, stderr *os.File) (int, error) {
-	p, err := Start(exec.Command)
-	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") == "" {
-		_, err := fmt.Fprintf(stdout, "--- SKIP: %s (%s)\nPASS\n", filepath.Base(args[0]), install)
-		return 0, err
-	}
-	if err != nil {
-		return 125, err
-	}
-	cmd := p.Command(args[0], args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
-	if err := cmd.Start(); err != nil {
-		return 125, errors.Join(err, p.Close())
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	err = cmd.Wait()
-	intime := stop()
-	closed := p.Close()
-	exit := (*exec.ExitError)(nil)
-	switch {
-	case !intime:
-		return 124, errors.Join(fmt.Errorf("%s was ended after %v", args[0], limit), closed)
-	case errors.As(err, &exit):
-		return exit.ExitCode(), closed
-	case err != nil || closed != nil:
-		return 125, errors.Join(err, closed)
-	}
-	return 0, nil
 }

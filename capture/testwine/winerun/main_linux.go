@@ -1,4 +1,5 @@
-// Command winerun runs a test program for Windows by Wine, for `go test -exec`: see docs/contributing.md.
+// Command winerun runs a test program for Windows by Wine, for `go test -exec`, and ends with its exit code. Without arguments
+// it prints the flags that go test needs, itself among them: see docs/contributing.md.
 package main
 
 import (
@@ -19,8 +20,13 @@ func main() {
 
 func run(args []string, stdin, stdout, stderr *os.File) int {
 	if len(args) == 0 {
-		_, _ = fmt.Fprintln(stderr, "winerun: usage: winerun PROGRAM ARGS...")
-		return 2
+		flags, err := testwine.Flags()
+		if err != nil {
+			_, _ = fmt.Fprintln(stderr, "winerun:", err)
+			return 1
+		}
+		_, _ = fmt.Fprintln(stdout, strings.Join(flags, " "))
+		return 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	defer stop()
