@@ -1,6 +1,8 @@
 package capture_test
 
 import (
+	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +28,12 @@ func testRequest(t testing.TB, members string) *request.Request {
 		t.Fatalf("%s\n%v", members, err)
 	}
 	return req
+}
+
+// savedAs is the member that names a file in a folder.
+func savedAs(dir, name string) string {
+	path, _ := json.Marshal(filepath.Join(dir, name)) // a string always becomes JSON
+	return `"storageLocation":{"filePath":` + string(path) + `}`
 }
 
 func mustConfig(t testing.TB, members string, h request.Host) *request.Config {

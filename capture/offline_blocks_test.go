@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,8 +31,8 @@ func carveNG(t testing.TB, members string, file []byte) (*capture.Result, []byte
 func carveNGFrom(t testing.TB, members string, from capfile.Options) (*capture.Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
-	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.pcapng"}`,
-		request.Host{GOOS: "linux", Name: "thishost", CapturesDir: dir, Now: time.Now(), FromFile: true, Application: "9.9"})
+	c := mustConfig(t, members+`,`+savedAs(dir, "out.pcapng"),
+		request.Host{GOOS: runtime.GOOS, Name: "thishost", CapturesDir: dir, Now: time.Now(), FromFile: true, Application: "9.9"})
 	run, err := startFile(c, from)
 	if err != nil {
 		t.Fatal(err)

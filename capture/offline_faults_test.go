@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -102,7 +103,7 @@ func TestOfflineFormats(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			c, err := request.NewConfig(testRequest(t, `"filters":[{"protocol":"UDP"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`), request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), Output: test.output})
+			c, err := request.NewConfig(testRequest(t, `"filters":[{"protocol":"UDP"}],`+savedAs(dir, "out.cap")), request.Host{GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now(), Output: test.output})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +157,7 @@ func TestOfflineFiles(t *testing.T) {
 		{"a missing folder", in, "sub/x.cap", fault.NotFound, "captures folder"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := mustConfig(t, `"storageLocation":{"filePath":"`+filepath.Join(dir, test.out)+`"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+			c := mustConfig(t, savedAs(dir, test.out), request.Host{GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now()})
 			spec, err := capfile.NewSpec(c, capfile.Options{Path: test.in})
 			if err != nil {
 				t.Fatal(err)

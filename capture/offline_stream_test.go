@@ -23,7 +23,7 @@ import (
 // Ctrl-C breaks off the wait.
 func TestOfflineSlowPipe(t *testing.T) {
 	dir := t.TempDir()
-	c := mustConfig(t, `"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+	c := mustConfig(t, savedAs(dir, "out.cap"), request.Host{GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now()})
 	r, w := io.Pipe()
 	file := littlePcap.File(counted(make([]byte, 10), make([]byte, 10)), 101)
 	go func() { _, _ = w.Write(file) }()
@@ -94,7 +94,7 @@ func TestOfflineFlatMemory(t *testing.T) {
 		}
 		for _, s := range []capfile.Options{{Path: path}, {Path: capfile.StandardInput, Stdin: openStream(t, path)}} {
 			dir := t.TempDir()
-			c := mustConfig(t, `"filters":[{"remotePort":"2"}],"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+			c := mustConfig(t, `"filters":[{"remotePort":"2"}],`+savedAs(dir, "out.cap"), request.Host{GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now()})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			run, err := startFile(c, s)
@@ -144,7 +144,7 @@ func FuzzOffline(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, how byte) {
 		dir := t.TempDir()
-		c, err := request.NewConfig(testRequest(t, filters[how%4]+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`), request.Host{
+		c, err := request.NewConfig(testRequest(t, filters[how%4]+`,`+savedAs(dir, "out.cap")), request.Host{
 			CapturesDir: dir, Now: time.Now(), Output: []request.Output{{}, {Precision: request.PrecisionNano}, {Format: request.FormatPcapng}}[how>>3%3],
 		})
 		if err != nil {

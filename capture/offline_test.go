@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -83,7 +84,7 @@ func framed(link pcapfile.LinkType, outbound bool, order binary.ByteOrder, ip []
 func carve(t testing.TB, members string, s capfile.Options) (*capture.Result, []byte, error) {
 	t.Helper()
 	dir := t.TempDir()
-	c := mustConfig(t, members+`,"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now(), FromFile: true})
+	c := mustConfig(t, members+`,`+savedAs(dir, "out.cap"), request.Host{GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now(), FromFile: true})
 	run, err := startFile(c, s)
 	if err != nil {
 		noFiles(t, dir)

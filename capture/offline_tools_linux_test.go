@@ -104,7 +104,7 @@ func asTcpdump(t *testing.T, file []byte, filters, local, expr string) {
 		s.Local = []netip.Prefix{netip.MustParsePrefix(local)}
 	}
 	dir := t.TempDir()
-	c := mustConfig(t, `"timeLimitInSeconds":0,"filters":[`+filters+`],"storageLocation":{"filePath":"`+dir+`/out.cap"}`, request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
+	c := mustConfig(t, `"timeLimitInSeconds":0,"filters":[`+filters+`],`+savedAs(dir, "out.cap"), request.Host{GOOS: "linux", CapturesDir: dir, Now: time.Now()})
 	if expr == "" {
 		var ok bool
 		if expr, ok = c.Filters.Filters()[0].PcapExpression(); !ok {
