@@ -19,6 +19,9 @@ const maxSkip = 255 - 2
 type assembler struct {
 	code  []bpf.Instruction // last instruction first
 	limit int
+	// signed says that the program will run where numbers are compared as signed ones. Most comparisons are of
+	// small numbers; tree.search has those of any.
+	signed bool
 	// steps are the unconditional jumps written on the way to a label, by that label: only the newest counts,
 	// as it is the nearest.
 	steps map[label]label

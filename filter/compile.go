@@ -34,6 +34,11 @@ type Options struct {
 	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
 	MaxInstructions int
 
+	// Npcap makes a program for the driver of Npcap, as it captures on this adapter, and not for Linux. Framing is
+	// then one of Ethernet, RawIP and Null, and Interfaces and Exclude are nil: there each adapter has a program of
+	// its own, and it is never changed.
+	Npcap *Adapter
+
 	// Exclude are flows whose packets are not recorded, whatever the set says, at most MaxFlows. When it is not
 	// nil, room is kept for as many, so that Program.Exact is the same however many there are; where
 	// MaxInstructions is small, for as many as half of it holds. Set.Match knows
@@ -62,10 +67,13 @@ var (
 )
 
 // Compile makes the program for the set. When the set does not fit, the program is the finest coarser one that
-// does. Errors are ErrFraming, ErrTooManyInterfaces and ErrTooManyFlows.
+// does. Errors are ErrFraming, ErrTooManyInterfaces, ErrTooManyFlows and ErrNpcap.
 func (s Set) Compile(o Options) (*Program, error) {
-	if o.Framing > Mixed {
-		return nil, fmt.Errorf("compile filters: %w: %d", ErrFraming, o.Framing)
+	if err := o.checkFraming(); err != nil {
+		return nil, fmt.Errorf("compile filters: %w", err)
+	}
+	if o.Npcap != nil {
+		o.NoLoopback = !o.Npcap.EitherEnd
 	}
 	if o.SnapLen == 0 {
 		o.SnapLen = wholePacket
@@ -110,12 +118,14 @@ type compiler struct {
 	*assembler
 	accept, reject label
 	tooLarge       bool             // known before it was written
+	directed       bool             // the direction of the packet is asked for
 	decisions      map[string]label // those over ports only, which both IP versions can use
 }
 
 // compile reports false when the program would be too large.
 func (c *compiler) compile() ([]bpf.Instruction, bool) {
 	c.assembler = newAssembler(c.MaxInstructions)
+	c.signed = c.Npcap != nil
 	c.reject = c.ret(0)
 	c.accept = c.ret(c.SnapLen)
 	limit := c.MaxInstructions
@@ -165,7 +175,7 @@ const (
 
 // loopbackOnce rejects a packet being sent over loopback: the socket sees it again coming in.
 func (c *compiler) loopbackOnce(next label) label {
-	if c.NoLoopback {
+	if c.NoLoopback || c.Npcap != nil { // Npcap's loopback adapter gives each packet once.
 		return next
 	}
 	loopback := c.seq(c.test(bpf.JumpEqual, arphrdLoopback, c.reject, next), bpf.LoadExtension{Num: bpf.ExtLinkLayerType})
@@ -177,9 +187,14 @@ func (c *compiler) network(v4, v6 ipLabels) label {
 	if v4.fixed == c.reject && v6.fixed == c.reject {
 		return c.reject
 	}
+	if c.directed && c.Npcap != nil {
+		return c.npcapNetwork(v4, v6)
+	}
 	switch c.Framing {
 	case RawIP:
 		return c.rawVersion(v4, v6)
+	case Null:
+		return c.null(v4, v6)
 	case Cooked:
 		return c.cooked(v4, v6)
 	case Mixed:

@@ -15,6 +15,18 @@ const (
 	// Mixed is for programs only: one SOCK_RAW socket on interfaces of several kinds. Packets of Ethernet and
 	// loopback devices are Ethernet, those of all others Cooked; the device type, which the program reads from the kernel, decides.
 	Mixed
+	// Null data starts with the address family, four bytes in the order of little-endian machines, and then the IP
+	// header: Npcap's loopback adapter. Programs of it are for Npcap only.
+	Null
+)
+
+// nullLen is the length of what comes before the IP header with Null.
+const nullLen = 4
+
+// The address families of Windows, where Null comes from.
+const (
+	familyIPv4 = 2
+	familyIPv6 = 23
 )
 
 // Direction is which way a packet went, and so which of its ends is the local one.
@@ -131,6 +143,17 @@ func networkLayer(p *Packet) (version int, data []byte) {
 			return rawVersion(data), data
 		}
 		return untag(etherType, data)
+	case Null:
+		if len(data) < nullLen {
+			return 0, nil
+		}
+		switch binary.LittleEndian.Uint32(data) {
+		case familyIPv4:
+			return 4, data[nullLen:]
+		case familyIPv6:
+			return 6, data[nullLen:]
+		}
+		return 0, nil
 	default:
 		return 0, nil
 	}

@@ -70,10 +70,14 @@ type ipLabels struct {
 // fixedOffset is where the IP header is in a packet without tags. There it is read with absolute loads, which
 // the kernel's compiler makes far faster code of than of those relative to X.
 func (c *compiler) fixedOffset() uint32 {
-	if c.Framing == Ethernet || c.Framing == Mixed {
+	switch c.Framing {
+	case Ethernet, Mixed:
 		return 14
+	case Null:
+		return nullLen
+	default:
+		return 0
 	}
-	return 0
 }
 
 // packets writes the part of the program for one IP version. When no filter can match the version it is
@@ -95,8 +99,13 @@ func (c *compiler) packets(fam family) ipLabels {
 	if part.addresses.empty() && part.others.empty() {
 		return nothing
 	}
-	if c.NoLoopback {
-		part.addresses.either, part.others.either = nil, nil
+	for _, q := range []*question{&part.addresses, &part.others} {
+		switch {
+		case c.NoLoopback:
+			q.either = nil
+		case c.Npcap != nil: // all that comes is loopback
+			q.always, q.either = q.all(), nil
+		}
 	}
 	part.addresses.simplify()
 	part.others.simplify()

@@ -73,7 +73,7 @@ const maxTwice = 256
 // the loading of the addresses is written for each, unless that is a large decision.
 func (r *reader) labels() ipLabels {
 	fixed := place{true, r.fixedOffset()}
-	if r.Framing == RawIP {
+	if r.Framing == RawIP || r.Framing == Null {
 		return ipLabels{fixed: r.packet(fixed, r.afterAddresses(fixed)), x: r.reject}
 	}
 	before := r.here()
@@ -117,8 +117,11 @@ func (r *reader) byDirection(next label, loads func(sourceIsLocal bool) []bpf.In
 		return next
 	}
 	incoming := r.seq(next, loads(r.quoted)...)
+	if r.Npcap != nil && r.Npcap.EitherEnd {
+		return incoming // as on Linux's loopback; the boxes stand for both ways round
+	}
 	outgoing := r.seq(next, loads(!r.quoted)...)
-	return r.seq(r.test(bpf.JumpEqual, packetOutgoing, outgoing, incoming), bpf.LoadExtension{Num: bpf.ExtType})
+	return r.seq(r.test(bpf.JumpEqual, packetOutgoing, outgoing, incoming), r.loadDirection())
 }
 
 // loadAddresses is how the addresses that filters name come into their slots.

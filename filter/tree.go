@@ -15,6 +15,7 @@ const (
 	slotNext       = 3 // while walking IPv6 extension headers: where the next one starts
 	slotLocal      = 4 // four words; an IPv4 address is in the last
 	slotRemote     = 8
+	slotDirection  = 12 // of a program for Npcap
 )
 
 // slots is where a field's value is, as four words of which the field may use only the last.
@@ -263,7 +264,7 @@ func (t *tree) search(all []wordSpan, low, high uint32, miss label) label {
 	switch {
 	case len(all) == 0 || t.full():
 		return miss
-	case len(all) == 1:
+	case len(all) == 1 && (!t.signed || high < signBit || low >= signBit || all[0].lo == all[0].hi):
 		return t.searchOne(all[0], low, high, miss)
 	case len(all) <= shortChain && !slices.ContainsFunc(all, func(s wordSpan) bool { return s.lo != s.hi }):
 		next := miss
@@ -273,11 +274,34 @@ func (t *tree) search(all []wordSpan, low, high uint32, miss label) label {
 		}
 		return next
 	}
+	if t.signed && low < signBit && high >= signBit {
+		return t.searchHalves(all, low, high, miss)
+	}
 	middle := len(all) / 2
 	pivot := all[middle].lo
 	right := t.search(all[middle:], pivot, high, miss)
 	left := t.search(all[:middle], low, pivot-1, miss)
 	return t.test(bpf.JumpGreaterOrEqual, pivot, right, left)
+}
+
+// signBit is the least number that is negative when it is taken for a signed one.
+const signBit = 1 << 31
+
+// searchHalves writes the search where A may be on both sides of signBit: which side is asked by a test of that
+// bit. On one side all numbers have the same order, signed or not.
+func (t *tree) searchHalves(all []wordSpan, low, high uint32, miss label) label {
+	var left, right []wordSpan
+	for _, s := range all {
+		if s.lo < signBit {
+			left = append(left, wordSpan{s.lo, min(s.hi, signBit-1), s.to})
+		}
+		if s.hi >= signBit {
+			right = append(right, wordSpan{max(s.lo, signBit), s.hi, s.to})
+		}
+	}
+	above := t.search(right, signBit, high, miss)
+	below := t.search(left, low, signBit-1, miss)
+	return t.test(bpf.JumpBitsSet, signBit, above, below)
 }
 
 func (t *tree) searchOne(s wordSpan, low, high uint32, miss label) label {
