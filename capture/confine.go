@@ -11,6 +11,7 @@ import (
 	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
 	"pcapctl/storage"
+	"pcapctl/storage/private"
 )
 
 // startHelpers starts the processes that do for a session what it cannot do any
@@ -81,7 +82,7 @@ func (s *Session) makeFolder() error {
 	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
 		return nil // the file of the capture will tell what is wrong with it
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := private.MkdirAll(folder); err != nil {
 		return s.Plan.createError(err)
 	}
 	s.madeFolder = folder

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"pcapctl/storage/private"
 )
 
 // ErrOutside means that a path leads out of the captures folder by way of a
@@ -42,7 +44,7 @@ func OpenFolder(dir, path string) (_ *Folder, err error) {
 	made := ""
 	switch _, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		err := os.MkdirAll(dir, 0o700)
+		err := private.MkdirAll(dir)
 		if errors.Is(err, fs.ErrExist) { // of a folder above that cannot be looked at
 			err = errors.New(err.Error()) // not a file that exists already
 		}
@@ -148,7 +150,7 @@ func (d *Folder) Discard() {
 // open(2).
 func (d *Folder) create(name string) (*File, error) {
 	path := filepath.Join(d.path, name)
-	opened, err := d.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	opened, err := private.Create(d.root, name, os.O_RDWR)
 	if err != nil {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: cause(err)}
 	}

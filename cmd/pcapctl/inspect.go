@@ -20,6 +20,7 @@ import (
 	"pcapctl/capture/registry"
 	"pcapctl/capture/source/capfile"
 	"pcapctl/filter"
+	"pcapctl/storage/private"
 )
 
 // inspectOptions are the flags of inspect.
@@ -337,7 +338,7 @@ func (a *app) openPage(path string) (_ *page, err error) {
 	}
 	var f *os.File
 	open := func() (err error) {
-		f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		f, err = private.CreateFile(path, os.O_WRONLY)
 		return err
 	}
 	if u := a.settings.caller; u != nil {
