@@ -1,6 +1,6 @@
 // Package netif lists and watches the machine's network interfaces: which there
 // are, which of them pcapctl captures on by default, and what they have counted.
-// It also enters network namespaces.
+// It also enters network namespaces, where there are any.
 package netif
 
 import (
@@ -13,12 +13,14 @@ import (
 type Interface struct {
 	Name     string
 	Alias    string // the name that the administrator gave it, IFLA_IFALIAS; mostly ""
+	GUID     string // of an adapter of Windows, in braces; else ""
+	MAC      []byte // on Windows; empty where there is none
 	Index    int
 	HWType   HWType
 	Up       bool // administratively up (IFF_UP)
 	Running  bool // has a carrier (IFF_RUNNING)
 	Loopback bool
-	// AltNames are its alternative names, IFLA_ALT_IFNAME (`ip link property add`).
+	// AltNames are its alternative names, IFLA_ALT_IFNAME (`ip link property add`); on Windows the description of the device.
 	AltNames []string
 	Master   int // index of the bridge, bond, team, VRF or synthetic NIC that it is enslaved to, or 0
 	// Lower is the index of the interface of this namespace that carries this
@@ -95,8 +97,10 @@ func (t HWType) IsRawIP() bool {
 	}
 }
 
-// Is reports whether name is the interface's name or an alternative one.
-func (i *Interface) Is(name string) bool { return i.Name == name || slices.Contains(i.AltNames, name) }
+// Is reports whether name is the interface's name or an alternative one. Adapters of Windows have more of them: see Find.
+func (i *Interface) Is(name string) bool {
+	return i.Name == name || slices.Contains(i.AltNames, name) || i.GUID != "" && i.isAdapter(name)
+}
 
 // ByIndex finds an interface among all.
 func ByIndex(all []Interface, index int) (Interface, bool) {
@@ -154,5 +158,8 @@ func (i *Interface) CarriedBy(all []Interface) (lowest Interface, found bool) {
 // ErrMissed is returned by Watch.Next when changes were lost.
 var ErrMissed = errors.New("changes of interfaces were missed")
 
-// ErrUnsupported is returned by List on systems other than Linux.
-var ErrUnsupported = errors.New("listing interfaces is only supported on Linux in this build")
+// ErrUnsupported is returned by List on systems other than Linux and Windows, and by Open on all but Linux.
+var ErrUnsupported = errors.New("listing interfaces is only supported on Linux and Windows in this build")
+
+// ErrNoNamespaces is returned by In for another namespace on systems that have none.
+var ErrNoNamespaces = errors.New("only Linux has network namespaces")

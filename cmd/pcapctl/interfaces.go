@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,8 @@ type interfaceView struct {
 	Name      string   `json:"name"`
 	AltNames  []string `json:"altNames,omitempty"` // --interface takes them, too
 	Index     int      `json:"index"`
+	GUID      string   `json:"guid,omitempty"` // on Windows, as is the next
+	MAC       string   `json:"macAddress,omitempty"`
 	Default   bool     `json:"default"`
 	Reason    string   `json:"reason,omitempty"` // why it is not captured on by default
 	State     string   `json:"state"`
@@ -62,6 +65,7 @@ func describeInterfaces(all []netif.Interface) interfaceList {
 	for _, i := range all {
 		v := interfaceView{
 			Name: i.Name, AltNames: i.AltNames, Index: i.Index, Default: i.Skipped(all) == "", Reason: i.Skipped(all),
+			GUID: i.GUID, MAC: net.HardwareAddr(i.MAC).String(),
 			State: "down", Framing: framing(i), MTU: i.MTU, Master: names[i.Master], Lower: names[i.Lower], Addresses: []string{},
 		}
 		switch {

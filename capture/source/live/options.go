@@ -131,14 +131,14 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 	}
 	var missing []string
 	for _, name := range names {
-		at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Is(name) })
+		i, found := netif.Find(all, name)
 		switch {
-		case at < 0:
+		case !found:
 			missing = append(missing, fault.Quote(name))
-		case slices.ContainsFunc(chosen, func(i netif.Interface) bool { return i.Index == all[at].Index }):
+		case slices.ContainsFunc(chosen, func(have netif.Interface) bool { return have.Index == i.Index }):
 			// Named twice is as good as named once.
 		default:
-			chosen = append(chosen, all[at])
+			chosen = append(chosen, i)
 		}
 	}
 	if missing != nil {
