@@ -31,10 +31,12 @@ func (v *validator) destination(c *Config, p *Properties) {
 	}
 	switch {
 	case file != "":
-		var faults []string
-		c.FilePath, faults = v.file(file)
+		folder, path, faults := v.file(file)
+		if len(faults) == 0 {
+			c.CapturesDir, c.FilePath = folder, path
+		}
 		if len(faults) == 0 && c.Rotates() {
-			faults = rotatedNameFaults(c.FilePath)
+			faults = v.rotatedNameFaults(c.FilePath)
 		}
 		for _, f := range faults {
 			v.fault(fileAt, "%s", f)

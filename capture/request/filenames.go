@@ -44,13 +44,13 @@ func RotatedAddress(first bloburl.Address, sequence int) bloburl.Address {
 const mostRotatedFiles = 1e9
 
 // rotatedNameFaults says that the names of rotated files would be too long.
-func rotatedNameFaults(path string) []string {
+func (v *validator) rotatedNameFaults(path string) []string {
 	longest := FirstRotatedPath(path, time.Unix(0, 0), mostRotatedFiles)
-	if tooLong([]string{filepath.Base(longest)}, longest) == "" {
+	if rulesOf(v.host).tooLong([]string{lastName(longest)}, longest) == "" {
 		return nil
 	}
 	return []string{fmt.Sprintf("the names of the files of a ring are %d bytes longer than %s, with the time and the number of each; choose a name that is shorter by that",
-		len(longest)-len(path), fault.Quote(filepath.Base(path)))}
+		len(longest)-len(path), fault.Quote(lastName(path)))}
 }
 
 func splitExtension(path string) (name, ext string) {

@@ -11,36 +11,40 @@ import (
 )
 
 // Bounds of a path. Linux has NAME_MAX 255 and PATH_MAX 4096 with the closing
-// NUL (limits.h); Windows has 255 for a name, and what is longer than Linux's
+// NUL (limits.h), in bytes; Windows has 255 units of UTF-16 for a name, and what is longer than Linux's
 // limit is of no use there either.
 const (
 	maxFileName = 255
 	maxPath     = 4095
 )
 
-// file makes the clean absolute path of a capture file under the captures
-// folder. It looks at the text only; symbolic links are the business of whoever
-// opens the file. On faults the path is "".
-func (v *validator) file(given string) (string, []string) {
+// file makes the clean absolute path of a capture file under the captures folder, which it gives, too. It looks at the text
+// only; symbolic links are the business of whoever opens the file. On faults the path is "".
+func (v *validator) file(given string) (folder, path string, faults []string) {
 	if why := unprintable(given); why != "" {
-		return "", []string{why}
+		return "", "", []string{why}
 	}
 	filled, faults := v.fill(given)
-	rules := rulesOf(v.host)
-	if why := rules.foreign(given, v.host.CapturesDir); why != "" {
-		return "", append(faults, why)
+	rules, folder := rulesOf(v.host), v.host.CapturesDir
+	if why := rules.foreign(given, folder); why != "" {
+		return "", "", append(faults, why)
 	}
-	file, why := rules.under(filled, v.host.CapturesDir, v.host.Output)
+	if own := rules.folderOf(filled); v.host.anyFolder && own != "" {
+		if _, why := rules.under(filled, folder, v.host.Output); why != "" {
+			folder = own
+		}
+	}
+	path, why := rules.under(filled, folder, v.host.Output)
 	if why == "" && len(faults) == 0 {
-		why = unnameable(file) // of the captures folder, or of the host's name
+		why = unnameable(path) // of the captures folder, or of the host's name
 	}
 	if why != "" {
 		faults = append(faults, why)
 	}
 	if len(faults) > 0 {
-		return "", faults
+		return "", "", faults
 	}
-	return file, nil
+	return folder, path, nil
 }
 
 // unprintable refuses what no file's name should hold, and white space at its ends.
@@ -82,6 +86,10 @@ type pathRules interface {
 	// under makes the clean path of a file under a clean dir, with the extension
 	// that the output asks for, or says what is wrong.
 	under(given, dir string, o Output) (file, why string)
+	// folderOf is the clean folder of a path that needs no other to be known; "" for none.
+	folderOf(given string) string
+	// tooLong says what is too long of a path and its components.
+	tooLong(parts []string, file string) string
 }
 
 // drive is how a Windows path begins.
@@ -94,17 +102,21 @@ func rulesOf(h Host) pathRules {
 	return linuxRules{}
 }
 
-func tooLong(parts []string, file string) string {
+// longNames says what of a path is too long, as size counts it.
+func longNames(parts []string, file string, size func(string) int, unit string) string {
 	for _, part := range parts {
-		if len(part) > maxFileName {
-			return fmt.Sprintf("the name %s has %d bytes; allowed: up to %d", fault.Quote(part), len(part), maxFileName)
+		if n := size(part); n > maxFileName {
+			return fmt.Sprintf("the name %s has %d %s; allowed: up to %d", fault.Quote(part), n, unit, maxFileName)
 		}
 	}
-	if len(file) > maxPath {
-		return fmt.Sprintf("the path has %d bytes; allowed: up to %d", len(file), maxPath)
+	if n := size(file); n > maxPath {
+		return fmt.Sprintf("the path has %d %s; allowed: up to %d", n, unit, maxPath)
 	}
 	return ""
 }
+
+// lastName is the last component of a clean path of whatever system: a path of Linux has no backslash here.
+func lastName(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }
 
 // suggest rewrites a path of whatever form as one under the captures folder,
 // for a message. What it has of the captures folder already is not repeated, nor

@@ -7,7 +7,8 @@ import (
 
 func resolve(h Host, session, given string) (string, []string) {
 	v := &validator{host: h.withDefaults(), session: session}
-	return v.file(given)
+	_, path, faults := v.file(given)
+	return path, faults
 }
 
 func TestFilePath(t *testing.T) {
@@ -21,6 +22,8 @@ func TestFilePath(t *testing.T) {
 	odd := linux
 	odd.CapturesDir = "/srv/\ufffe"
 	windows := Host{GOOS: "windows", Name: "WEB01", Now: testNow}
+	kept := windows
+	kept.CapturesDir = `c:\Captures\`
 	long := strings.Repeat("n", 252)
 	tests := []struct {
 		name  string
@@ -113,20 +116,40 @@ func TestFilePath(t *testing.T) {
 		{"windows: relative", windows, `a\x`, `C:\Captures\a\x.cap`, nil},
 		{"windows: relative to a drive", windows, `C:x`, "", []string{`"C:\Captures\x.cap"`}},
 		{"windows: way out", windows, `C:\Captures\..\x`, "", []string{`has ".." in it`}},
-		{"windows: elsewhere", windows, `D:\Captures\x`, "", []string{`does not lie under the captures folder "C:\Captures"`}},
-		{"windows: neighbour", windows, `C:\Captures2\x`, "", []string{"does not lie under"}},
+		{"windows: elsewhere", windows, `d:/a\x`, `d:\a\x.cap`, nil},
+		{"windows: neighbour", windows, `C:\Captures2\x`, `C:\Captures2\x.cap`, nil},
+		{"windows: a drive's own folder", windows, `D:\x`, `D:\x.cap`, nil},
+		{"windows: elsewhere, a folder", windows, `D:\a\`, "", []string{"is a folder"}},
+		{"windows: elsewhere, way out", windows, `D:\a\..\x`, "", []string{`has ".." in it`}},
+		{"windows: elsewhere, a device for a folder", windows, `D:\aux\x`, "", []string{"name of a device"}},
+		{"windows: elsewhere than the settings say", kept, `D:\Captures\x`, "", []string{`does not lie under the captures folder "c:\Captures": write "c:\Captures\x.cap"`}},
+		{"windows: neighbour of the folder of the settings", kept, `c:\Captures2\x`, "", []string{"does not lie under"}},
+		{"windows: in the folder of the settings", kept, `c:\captures\a\x`, `c:\Captures\a\x.cap`, nil},
+		{"windows: settings with a share", Host{GOOS: "windows", CapturesDir: `\\server\c`, Now: testNow}, `x`, "", []string{"is not an absolute path"}},
+		{"windows: settings with a device", Host{GOOS: "windows", CapturesDir: `C:\nul`, Now: testNow}, `x`, "", []string{`"nul" is the name of a device`}},
+		{"windows: settings with a dot at the end", Host{GOOS: "windows", CapturesDir: `C:\a.`, Now: testNow}, `x`, "", []string{"which Windows takes away"}},
 		{"windows: folder", windows, `C:\Captures\`, "", []string{"is a folder"}},
 		{"windows: folder below", windows, `C:\Captures\a\`, "", []string{`such as "C:\Captures\a\x.cap"`}},
 		{"windows: drive", windows, `C:\`, "", []string{"is a folder"}},
 		{"windows: character", windows, `C:\Captures\a?b`, "", []string{"no file's name on Windows may hold"}},
-		{"windows: stream", windows, `C:\Captures\a:b`, "", []string{"no file's name on Windows may hold"}},
+		{"windows: stream", windows, `C:\Captures\a:b`, "", []string{"behind which Windows sees a stream"}},
 		{"windows: dot at the end", windows, `C:\Captures\a.\x`, "", []string{"which Windows takes away"}},
+		{"windows: stream of the only name", windows, `a:b`, "", []string{"is a relative path"}},
+		{"windows: stream of a longer name", windows, `ab:c`, "", []string{`"ab:c" has a colon`}},
+		{"windows: space at the end of a folder", windows, `C:\Captures\a \x`, "", []string{"which Windows takes away"}},
+		{"windows: device behind spaces", windows, `C:\Captures\nul  .txt`, "", []string{"name of a device"}},
+		{"windows: console", windows, `C:\Captures\CONOUT$`, "", []string{`such as "x-CONOUT$"`}},
+		{"windows: superscript", windows, `C:\Captures\LPT².cap`, "", []string{"name of a device"}},
+		{"windows: share with all that no name may hold", windows, `\\nul\a?b. \*\c:d`, "", []string{`write "C:\Captures\x-nul\ab\cd.cap"`}},
+		{"windows: path for the kernel", windows, `\\?\C:\Captures\x`, "", []string{`write "C:\Captures\`}},
+		{"windows: a name of many bytes", windows, `C:\Captures\` + strings.Repeat("ж", 251), `C:\Captures\` + strings.Repeat("ж", 251) + ".cap", nil},
+		{"windows: a name of too many pairs", windows, `C:\Captures\` + strings.Repeat("😀", 128), "", []string{"has 260 characters; allowed: up to 255"}},
 		{"windows: device", windows, `C:\Captures\Nul.cap`, "", []string{"name of a device"}},
 		{"windows: device of a folder", windows, `C:\Captures\com1\x`, "", []string{"name of a device"}},
 		{"windows: no device", windows, `C:\Captures\console`, `C:\Captures\console.cap`, nil},
 		{"windows: URI", windows, `https://a/c/b`, "", []string{"is a URI"}},
 		{"windows: pcapng", windows, `C:\Captures\x.pcapng`, `C:\Captures\x.pcapng`, nil},
-		{"windows: too long", windows, `C:\Captures\` + long, "", []string{"has 256 bytes"}},
+		{"windows: too long", windows, `C:\Captures\` + long, "", []string{"has 256 characters"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,6 +170,25 @@ func TestFilePath(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// On Windows a file lies in the captures folder, or else in a folder of its own; on Linux always in the captures folder.
+func TestCapturesFolder(t *testing.T) {
+	for _, test := range []struct{ goos, dir, given, want string }{
+		{"linux", "", "a/x", "/var/captures"},
+		{"windows", "", "x", `C:\Captures`},
+		{"windows", "", `c:\captures\a\b\x`, `C:\Captures`},
+		{"windows", "", `C:\Capture\a\b\x`, `C:\Capture\a\b`},
+		{"windows", "", `E:/a/./b//x.pcapng`, `E:\a\b`},
+		{"windows", "", `E:\x`, `E:\`},
+		{"windows", `D:\caps\`, `a\x`, `D:\caps`},
+	} {
+		v := &validator{host: Host{GOOS: test.goos, Name: "h", CapturesDir: test.dir, Now: testNow}.withDefaults(), session: "pc1"}
+		folder, path, faults := v.file(test.given)
+		if folder != test.want || faults != nil || path == "" {
+			t.Errorf("%s: %s: %q, %q, %v; want %q", test.goos, test.given, folder, path, faults, test.want)
+		}
 	}
 }
 

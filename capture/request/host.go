@@ -7,7 +7,7 @@ import "time"
 type Host struct {
 	GOOS          string    // "windows" for its rules of paths, anything else for those of Linux
 	Name          string    // the host's name
-	CapturesDir   string    // the captures folder, absolute; "" is the default of the system
+	CapturesDir   string    // the captures folder, absolute; "" is the default of the system. On Windows a request may then name a file in any folder
 	StorageSuffix string    // DNS suffix of blob endpoints; "" is core.windows.net
 	BlobEndpoint  string    // URL that stands for the account's own blob endpoint, such as an emulator's; http to loopback only; "" for none
 	Now           time.Time // when the session is made
@@ -19,10 +19,16 @@ type Host struct {
 	// remembers it: a file ends by itself, so a limit that was not given does not
 	// apply.
 	FromFile bool
+
+	anyFolder bool // a request may name a file in any folder
 }
 
-// DefaultCapturesDir is the captures folder of a machine, except on Windows.
-const DefaultCapturesDir = "/var/captures"
+// DefaultCapturesDir is the captures folder of a machine, except on Windows. There the service takes "a valid local path" of any
+// folder, and this one is where a file without a folder lies.
+const (
+	DefaultCapturesDir        = "/var/captures"
+	defaultWindowsCapturesDir = `C:\Captures`
+)
 
 // withDefaults fills in what was left empty.
 func (h Host) withDefaults() Host {
@@ -32,7 +38,7 @@ func (h Host) withDefaults() Host {
 	if h.CapturesDir == "" {
 		h.CapturesDir = DefaultCapturesDir
 		if h.windows() {
-			h.CapturesDir = `C:\Captures`
+			h.CapturesDir, h.anyFolder = defaultWindowsCapturesDir, true
 		}
 	}
 	h.CapturesDir = rulesOf(h).clean(h.CapturesDir)

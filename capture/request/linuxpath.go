@@ -56,8 +56,15 @@ func (linuxRules) under(given, dir string, o Output) (string, string) {
 		return "", why
 	}
 	file = path.Join(path.Dir(file), name)
-	if why := tooLong(strings.Split(file, "/"), file); why != "" {
+	if why := (linuxRules{}).tooLong(strings.Split(file, "/"), file); why != "" {
 		return "", why
 	}
 	return file, ""
+}
+
+// folderOf implements pathRules: every file lies under the captures folder, which the service prescribes, too.
+func (linuxRules) folderOf(string) string { return "" }
+
+func (linuxRules) tooLong(parts []string, file string) string {
+	return longNames(parts, file, func(text string) int { return len(text) }, "bytes")
 }
