@@ -34,6 +34,7 @@ type Result struct {
 	Received uint64 // passed the kernel's filter, those dropped included
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
+	Gaps     Gaps
 	// AfterLimit is how many packets came after what ended the capture, a limit or the disk reserve, while it was on its way
 	// to the end. They are no losses.
 	AfterLimit uint64
@@ -146,6 +147,9 @@ type Statistics struct {
 	Upload                    *deliver.Status   `json:"upload,omitempty"`
 	Warnings                  []string          `json:"warnings,omitempty"`
 	ReadFile                  *ReadFileResult   `json:"readFile,omitempty"`
+	// Gaps are where the packets are missing that the kernel dropped, the first ones; GapsNotListed counts the others.
+	Gaps          []GapResult  `json:"gaps,omitempty"`
+	GapsNotListed *GapsSummary `json:"gapsNotListed,omitempty"`
 	// Container is whose interfaces were captured on: its name, its runtime and its id.
 	Container string `json:"container,omitempty"`
 	// Sandbox is what the process that captured had given up.
@@ -181,6 +185,19 @@ func SummarizeFiles(paths []string) string {
 type ReadFileResult struct {
 	Path        string `json:"path"`
 	PacketsRead uint64 `json:"packetsRead"` // recorded or not
+}
+
+// GapResult is a place where packets are missing. A time is absent where there is no packet on that side.
+type GapResult struct {
+	PacketsDropped uint64 `json:"packetsDropped"`
+	LastBefore     string `json:"lastPacketBefore,omitempty"`
+	FirstBehind    string `json:"firstPacketBehind,omitempty"`
+}
+
+// GapsSummary counts gaps that are not listed.
+type GapsSummary struct {
+	Gaps           int    `json:"gaps"`
+	PacketsDropped uint64 `json:"packetsDropped"`
 }
 
 // InterfaceResult is one interface that was captured on.
@@ -273,10 +290,7 @@ func (r *Resource) AsPrinted() {
 
 // SetStart sets when the capture began; a zero time is a capture that has not.
 func (r *Resource) SetStart(t time.Time) {
-	r.Properties.CaptureStartTime = ""
-	if !t.IsZero() {
-		r.Properties.CaptureStartTime = t.UTC().Format(request.TimeLayout)
-	}
+	r.Properties.CaptureStartTime = timeText(t)
 }
 
 // setEtag gives the resource its tag. It tells one request from another, and
@@ -329,6 +343,12 @@ func (r *Result) statistics() *Statistics {
 		}
 		s.Interfaces = append(s.Interfaces, n)
 	}
+	for _, g := range r.Gaps.List {
+		s.Gaps = append(s.Gaps, GapResult{g.Packets, timeText(g.After), timeText(g.Before)})
+	}
+	if r.Gaps.More > 0 {
+		s.GapsNotListed = &GapsSummary{r.Gaps.More, r.Gaps.Lost}
+	}
 	for _, f := range r.Files {
 		s.Files = append(s.Files, FileResultOf(f))
 	}
@@ -338,6 +358,14 @@ func (r *Result) statistics() *Statistics {
 		s.Blobs = append(s.Blobs, f)
 	}
 	return s
+}
+
+// timeText is a time as results have it, "" for none.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(request.TimeLayout)
 }
 
 // FileResultOf is a file as statistics have it.
@@ -379,7 +407,8 @@ func (r *Resource) Metadata() map[string]string {
 func (s *Session) result(reason StopReason, end time.Time) *Result {
 	st := s.src.Stats()
 	n := s.counters.Count()
-	inTime, around, after := s.drops.split(st.Dropped, end.Sub(s.Started))
+	inTime, around, _ := s.drops.split(st.Dropped, end.Sub(s.Started))
+	inTime, around, after := s.gaps.split(st.Dropped, inTime, around)
 	r := &Result{
 		Config:     s.Plan.Config,
 		Started:    s.Started,
@@ -390,6 +419,7 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Received:   st.Received,
 		Freezes:    st.Freezes,
 		Dropped:    Drops{ByKernel: inTime, ByInterface: st.Lost, ByFile: n.Lost, AroundLimit: around},
+		Gaps:       s.gaps.Gaps,
 		AfterLimit: n.Late + after,
 		Truncated:  s.rec.Truncated(),
 		Source:     s.src.Report(),

@@ -64,6 +64,7 @@ type Session struct {
 	unguarded  atomic.Bool     // which has been told
 	made       storage.FileID  // the first file
 	drops      dropLog
+	gaps       gapLog
 	alerted    atomic.Pointer[string] // what was told last
 	helped     bool                   // the processes that help are started
 	level      *sandbox.Level         // nil as long as nothing was given up

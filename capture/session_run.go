@@ -50,6 +50,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	case reason == CaptureBroken:
 		_, _ = s.drain(reason) // what came before is whole
 	}
+	s.gaps.note(s.src.Tail())
 	switch {
 	case err != nil:
 	case reason == TimeExceeded && limit > 0:
@@ -110,7 +111,8 @@ func (s *Session) loop(ctx context.Context, limit time.Duration) (StopReason, er
 			if wait = limit - time.Since(s.Started); wait <= 0 {
 				// By the clock of the packets, as it stands now: it may have
 				// been set since the start.
-				s.rec.Until(time.Now().Add(wait))
+				s.gaps.end = time.Now().Add(wait)
+				s.rec.Until(s.gaps.end)
 				return TimeExceeded, nil
 			}
 		}
@@ -169,6 +171,7 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 	case batch == nil:
 		return false, "", nil
 	}
+	s.gaps.note(batch.Gap())
 	left, err := s.rec.Add(batch)
 	if err == nil && batch.Quiet() {
 		err = s.rec.Flush()
@@ -183,6 +186,9 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 		if last, reached := s.rec.Reached(); reached {
 			reason, s.limit = PacketLimitReached, limitBehind(last)
 		}
+	}
+	if !s.limit.came.IsZero() {
+		s.gaps.end = s.limit.came
 	}
 	if reason.takesNoMore() && s.src.Timeline() == source.RealTime {
 		s.rec.Late(left, batch)
@@ -259,6 +265,7 @@ func (s *Session) countLate() error {
 		if batch == nil || err != nil {
 			return err
 		}
+		s.gaps.note(batch.Gap())
 		s.rec.Late(nil, batch)
 	}
 }
@@ -273,6 +280,7 @@ func (s *Session) countLost() {
 		if batch == nil || err != nil {
 			return
 		}
+		s.gaps.note(batch.Gap())
 		if _, err := s.rec.Add(batch); err != nil {
 			return
 		}

@@ -57,6 +57,9 @@ const (
 	enhancedTailLen = 16        // flags, the end of the options, the length once more
 )
 
+// DropCountLen is how many bytes the count of packets takes that are missing before one, see PutDropCount.
+const DropCountLen = 12
+
 // StatisticsLen is the length of a statistics block in bytes.
 const StatisticsLen = 112
 
@@ -188,6 +191,21 @@ func PutEnhanced(b []byte, iface, flags uint32, sec int64, nsec uint32, caplen, 
 	le.PutUint32(tail[8:], 0)
 	le.PutUint32(tail[12:], uint32(size))
 	return enhancedHeadLen
+}
+
+// PutDropCount adds to the block of a packet that PutEnhanced has written how many packets are missing before it, which
+// Wireshark shows as frame.drop_count. b is the block, and has DropCountLen bytes more.
+func PutDropCount(b []byte, dropped uint64) {
+	const behind = 8 // the end of the options, the length
+	size := len(b)
+	le := binary.LittleEndian
+	at := b[size-DropCountLen-behind:]
+	le.PutUint16(at[0:], optDropCount)
+	le.PutUint16(at[2:], 8)
+	le.PutUint64(at[4:], dropped)
+	le.PutUint32(at[12:], 0)
+	le.PutUint32(at[16:], uint32(size))
+	le.PutUint32(b[4:], uint32(size))
 }
 
 // PacketFlags is the option epb_flags of a packet: its direction and how it was

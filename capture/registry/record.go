@@ -121,8 +121,8 @@ func (f *folder) readRecord() (*Record, error) {
 // error, warnings, drops for each interface, the blob's URL twice more (as a
 // blob, and as the target of an error), and the files of a rotation.
 func spareSize(rec *Record, size int) int64 {
-	const counters, perInterface, warnings = 4 << 10, 64, 32 << 10
-	size += counters + warnings + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
+	const counters, perInterface, warnings, gaps = 4 << 10, 64, 32 << 10, 20 << 10
+	size += counters + warnings + gaps + maxMessage + perInterface*len(rec.Resource.Properties.Statistics.Interfaces)
 	if l := rec.Resource.Properties.StorageLocation; l != nil && l.StoragePath != nil {
 		size += 2 * len(*l.StoragePath)
 	}

@@ -16,6 +16,8 @@ import (
 type Encoder interface {
 	// Begin appends what the next file begins with.
 	Begin(b []byte) []byte
+	// Behind says that n packets are missing before the next one that is appended.
+	Behind(n uint64)
 	// Append appends the records of p, if it is not nil, and of the packets of the
 	// batch, until b has mark bytes or more, or the next packet would take more than
 	// room bytes, those that End needs included. That packet is next, which is nil
@@ -111,6 +113,9 @@ func (e *pcapEncoder) Begin(b []byte) []byte {
 	}
 	return pcapfile.AppendHeader(b, format, e.link, e.snap)
 }
+
+// Behind implements Encoder. A record has no place for it.
+func (*pcapEncoder) Behind(uint64) {}
 
 // Append implements Encoder.
 func (e *pcapEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {

@@ -49,6 +49,9 @@ func carved(c *request.Config) string {
 // Begin implements Encoder.
 func (e *blockEncoder) Begin(b []byte) []byte { return append(b, e.head...) }
 
+// Behind implements Encoder. Nothing is lost of a file that is read.
+func (*blockEncoder) Behind(uint64) {}
+
 // Append implements Encoder. A block that is not a packet may be larger than a
 // record is otherwise, so that b may grow.
 func (e *blockEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {

@@ -25,7 +25,8 @@ type ngEncoder struct {
 	// first packet is recorded. Those before described are in the file.
 	pending   []byte
 	described int
-	tail      int64 // bytes that each interface takes at the end of the file
+	tail      int64  // bytes that each interface takes at the end of the file
+	missing   uint64 // packets before the next one
 }
 
 type ngInterface struct {
@@ -109,18 +110,30 @@ func (e *ngEncoder) Least() int64 {
 // endSize is how many bytes End takes.
 func (e *ngEncoder) endSize() int64 { return int64(len(e.ifaces)) * e.tail }
 
+// Behind implements Encoder.
+func (e *ngEncoder) Behind(n uint64) { e.missing += n }
+
+// missingSize is how many bytes the next packet has more, as some are missing before it.
+func (e *ngEncoder) missingSize() int {
+	if e.missing == 0 {
+		return 0
+	}
+	return pcapfile.DropCountLen
+}
+
 // Append implements Encoder.
 func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark int, room int64) (_ []byte, _ *source.Packet, n, data uint64) {
 	if p == nil {
 		p = batch.Next()
 	}
+	more := e.missingSize()
 	for ; p != nil; p = batch.Next() {
 		for p.Interface >= len(e.ifaces) {
 			e.add()
 			e.pending = append(e.pending, e.ifaces[len(e.ifaces)-1].block...)
 		}
 		caplen := len(p.Prefix) + len(p.Data)
-		record := pcapfile.EnhancedLen(min(caplen, int(e.snap)))
+		record := pcapfile.EnhancedLen(min(caplen, int(e.snap))) + more
 		if room -= int64(record + len(e.pending)); len(b) >= mark || room < e.endSize() {
 			break
 		}
@@ -137,6 +150,10 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 		body := b[at:]
 		body = body[pcapfile.PutEnhanced(body, uint32(p.Interface), p.Flags, p.Sec, p.Nsec, caplen, p.Length):][:caplen]
 		copy(body[copy(body, p.Prefix):], p.Data)
+		if more > 0 {
+			pcapfile.PutDropCount(b[at:], e.missing)
+			more, e.missing = 0, 0
+		}
 		e.ifaces[p.Interface].packets++
 		n++
 		data += uint64(caplen)
@@ -147,7 +164,7 @@ func (e *ngEncoder) Append(b []byte, p *source.Packet, batch source.Batch, mark 
 // Cut implements Encoder.
 func (e *ngEncoder) Cut(p *source.Packet, room int64) bool {
 	const padding = 3 // up to a multiple of 4
-	return shorten(p, room-e.endSize()-int64(pcapfile.EnhancedLen(0)+len(e.pending)+padding))
+	return shorten(p, room-e.endSize()-int64(pcapfile.EnhancedLen(0)+e.missingSize()+len(e.pending)+padding))
 }
 
 // Whole implements Encoder.

@@ -109,6 +109,9 @@ func countAll(p *source.Packet, batch source.Batch) (n uint64) {
 //
 // At the packet limit (see Reached) the rest of the batch is not asked for.
 func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
+	if gap := batch.Gap(); gap.Packets > 0 {
+		r.encoder.Behind(gap.Packets)
+	}
 	if !r.until.IsZero() {
 		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond()), r.counters}
 	}

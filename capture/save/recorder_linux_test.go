@@ -31,9 +31,12 @@ func benchDir(tb testing.TB) string {
 type list struct {
 	packets []source.Packet
 	given   int
+	gap     source.Gap
 }
 
 func (l *list) Quiet() bool { return false }
+
+func (l *list) Gap() source.Gap { return l.gap }
 
 func (l *list) Next() *source.Packet {
 	if l.given == len(l.packets) {

@@ -54,6 +54,16 @@ type Batch interface {
 	// Quiet says that the traffic is slow: this is a good moment to write what
 	// is held in memory, as somebody may be watching the file grow.
 	Quiet() bool
+	// Gap is what was lost between the batch before and this one. It is asked for before Next.
+	Gap() Gap
+}
+
+// Gap is where packets were lost: they passed the filter of the source and found no room. The zero Gap is none.
+type Gap struct {
+	Packets uint64
+	// After is when the last packet before them was captured, and Before the first one behind them; zero where there is
+	// none.
+	After, Before time.Time
 }
 
 // Timeline says by which clock a time limit is measured.
@@ -159,7 +169,7 @@ type Spec interface {
 
 // Source gives packets. One goroutine calls its methods, in this order:
 //
-//	Open, Start, Next and Wait again and again, Detach, Next until it is empty, Close
+//	Open, Start, Next and Wait again and again, Detach, Next until it is empty, Tail, Close
 //
 // Wake, Exclude, Stats, Links, Describe and Report may be called from other
 // goroutines, too. Errors are *fault.Error, but for those named here.
@@ -188,6 +198,8 @@ type Source interface {
 	// flows that were excluded before count no more. Sources that do not see this
 	// machine's own traffic do nothing.
 	Exclude(flows []filter.Flow) error
+	// Tail is what was lost behind the last packet, when Next has given all that there were after Detach.
+	Tail() Gap
 	// Stats are the counters as they stand. After Close they are the last.
 	Stats() Stats
 	// Links asks the interfaces for what they counted. It is empty where there are

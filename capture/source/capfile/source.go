@@ -80,6 +80,9 @@ func (b *batch) Next() *source.Packet {
 // Quiet implements source.Batch.
 func (b *batch) Quiet() bool { return b.quiet }
 
+// Gap implements source.Batch.
+func (*batch) Gap() source.Gap { return source.Gap{} }
+
 // fileSource is the source of a capture of packets of a file.
 type fileSource struct {
 	spec     *Spec
@@ -511,3 +514,6 @@ func (b blockSource) Section() []byte {
 	section, _ := b.reader.FirstSection()
 	return section
 }
+
+// Tail implements source.Source.
+func (*fileSource) Tail() source.Gap { return source.Gap{} }

@@ -124,6 +124,11 @@ func (l *liveSource) Next() (source.Batch, error) {
 	return &l.batch, nil
 }
 
+// Tail implements source.Source.
+func (l *liveSource) Tail() source.Gap {
+	return source.Gap{Packets: l.ring.Tail(), After: l.batch.last()}
+}
+
 // batch are the packets of a block.
 type batch struct {
 	s      *liveSource
@@ -158,6 +163,27 @@ func (b *batch) Next() *source.Packet {
 // Quiet implements source.Batch: the block came by the kernel's retire timer and
 // not because it was full.
 func (b *batch) Quiet() bool { return b.block.Idle() }
+
+// Gap implements source.Batch.
+func (b *batch) Gap() source.Gap {
+	n := b.block.Dropped()
+	if n == 0 {
+		return source.Gap{}
+	}
+	g := source.Gap{Packets: n, After: b.last()}
+	if sec, nsec, ok := b.block.First(); ok {
+		g.Before = time.Unix(int64(sec), int64(nsec))
+	}
+	return g
+}
+
+// last is when the packet was captured that was given last, zero for none.
+func (b *batch) last() time.Time {
+	if b.raw.Sec == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(b.raw.Sec), int64(b.raw.Nsec))
+}
 
 // Wait implements source.Source.
 func (l *liveSource) Wait(d time.Duration) error {

@@ -107,6 +107,9 @@ func take(t *testing.T, src source.Source, n int, length int) (numbers []int) {
 // read gives the numbers of a batch, and holds its packets to what is promised.
 func read(t *testing.T, src source.Source, batch source.Batch, length int) (numbers []int) {
 	t.Helper()
+	if gap := batch.Gap(); gap != (source.Gap{}) {
+		t.Fatalf("a gap where nothing was lost: %+v", gap)
+	}
 	for p := batch.Next(); p != nil; p = batch.Next() {
 		if p.Apart { // of a BlockSource
 			if len(p.Block) == 0 || len(p.Data) > 0 {
@@ -241,6 +244,9 @@ func detached(t *testing.T, f Fixture) {
 	}
 	if again, err := src.Next(); again != nil || err != nil {
 		t.Errorf("then %v, %v", again, err)
+	}
+	if tail := src.Tail(); tail.Packets != 0 {
+		t.Errorf("lost at the end: %+v", tail)
 	}
 	if !slices.Equal(got, upTo(len(got))) || len(got) > 500 || !f.Finite && len(got) != 500 {
 		t.Errorf("%d packets", len(got))

@@ -76,10 +76,23 @@ var ErrCorrupt = errors.New("the kernel's packet ring is not in the expected for
 
 // Block is a block that the kernel has handed over.
 type Block struct {
-	mem  []byte
-	left uint32
-	off  uint32
-	idle bool
+	mem     []byte
+	left    uint32
+	off     uint32
+	idle    bool
+	dropped uint64
+}
+
+// Dropped is how many packets found the ring full between the block before and this one.
+func (b *Block) Dropped() uint64 { return b.dropped }
+
+// First is when the first packet of the block was captured, false where it has none. It is asked for before Next.
+func (b *Block) First() (sec, nsec uint32, ok bool) {
+	if b.left == 0 || uint64(b.off)+packetHdLen > uint64(len(b.mem)) {
+		return 0, 0, false
+	}
+	h, n := b.mem[b.off:], binary.NativeEndian
+	return n.Uint32(h[offSec:]), n.Uint32(h[offNsec:]), true
 }
 
 // Idle says that the block came by the retire timer and not because it was

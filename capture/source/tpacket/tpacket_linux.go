@@ -27,6 +27,7 @@ type Ring struct {
 	block  Block
 	held   bool // block cur is ours and not released yet
 	detach bool
+	drops  drops
 
 	// mu guards the descriptors during Close against the methods that are safe for
 	// concurrent use, and what follows.
@@ -184,6 +185,7 @@ func (r *Ring) mapRing() error {
 		return fmt.Errorf("map the packet ring: %w", os.NewSyscallError("mmap", err))
 	}
 	r.mem = mem
+	r.drops.before = make([]uint64, r.opts.Blocks)
 	return nil
 }
 
@@ -228,7 +230,43 @@ func (r *Ring) Next() (*Block, error) {
 		return nil, nil
 	}
 	r.held = true
+	r.block.dropped = r.drops.before[r.cur]
+	r.drops.told += r.block.dropped
+	r.drops.before[r.cur] = 0
 	return &r.block, nil
+}
+
+// drops are where the packets that the kernel dropped are missing. It drops in one case only: the block that it wants to
+// fill next is not released (net/packet/af_packet.c, prb_dispatch_next_block, "queue freeze"). So the packets of one block have no
+// gap between them, and what is dropped while the kernel waits for a block is missing before the first packet that it will
+// put there. Between the releases of two blocks it waits for the second of them, or for none.
+type drops struct {
+	before []uint64 // by block: packets missing before what the kernel fills it with next
+	placed uint64   // sum of all that were ever in before
+	told   uint64   // of these, those that were given with a block
+}
+
+// place finds what was dropped while the kernel waited for the block cur, which has just been released. Only when every
+// other block is full it can have waited. The count is exact unless the process was held up between the release and this
+// for so long that the kernel has filled the whole block and waits for the next one: what is dropped by then is told one
+// block too early.
+func (r *Ring) place() {
+	last := (r.cur + r.opts.Blocks - 1) % r.opts.Blocks
+	if atomic.LoadUint32(r.status(last))&statusUser == 0 {
+		return
+	}
+	st, err := r.Stats()
+	if err != nil || st.Dropped <= r.drops.placed {
+		return
+	}
+	r.drops.before[r.cur] += st.Dropped - r.drops.placed
+	r.drops.placed = st.Dropped
+}
+
+// Tail is how many packets were dropped behind the last that Next has given, after Detach.
+func (r *Ring) Tail() uint64 {
+	st, _ := r.Stats()
+	return st.Dropped - r.drops.told
 }
 
 // Release gives the block last got from Next back to the kernel.
@@ -243,6 +281,7 @@ func (r *Ring) Release() {
 	m := r.blockMem(r.cur)
 	clear(m[offNumPackets : offNumPackets+4])
 	atomic.StoreUint32(r.status(r.cur), 0)
+	r.place()
 	r.cur = (r.cur + 1) % r.opts.Blocks
 }
 

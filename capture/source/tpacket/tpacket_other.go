@@ -38,6 +38,9 @@ func (*Ring) Wake() {}
 // Next has never a block.
 func (*Ring) Next() (*Block, error) { return nil, ErrUnsupported }
 
+// Tail is always 0.
+func (*Ring) Tail() uint64 { return 0 }
+
 // Detach always fails with ErrUnsupported.
 func (*Ring) Detach() error { return ErrUnsupported }
 
