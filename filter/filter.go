@@ -145,15 +145,20 @@ type Set struct {
 	filters  []Filter
 	all      bool // one of the filters matches everything
 	noErrors bool
-	index    *index // nil for a set of few filters
+	index    *index      // nil for a set of few filters
+	quick    []quickRule // nil for one of many
 }
 
 // NewSet makes a Set that records what any of the filters matches. ICMP errors about such packets are
 // recorded too unless [Set.WithICMPErrors] turns that off.
 func NewSet(filters ...Filter) Set {
 	s := Set{filters: slices.Clone(filters), all: slices.ContainsFunc(filters, Filter.matchesAll)}
-	if len(s.filters) > fewFilters && !s.all {
+	switch {
+	case s.all:
+	case len(s.filters) > fewFilters:
 		s.index = newIndex(s.filters)
+	default:
+		s.quick = quickRules(s.filters)
 	}
 	return s
 }

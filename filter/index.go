@@ -45,15 +45,25 @@ func (x *index) match(h *headers, d Direction) bool {
 	if h.source.Is6() {
 		version = 1
 	}
-	k := &x.kinds[h.ports][p][version]
-	k.once.Do(func() { k.tables = x.tablesFor(h.ports, p, version == 0) })
+	k := x.kind(h.ports, p, version)
 	if len(k.tables) == 0 {
 		return false
 	}
 	source, destination := pointOf(h.source, h.sourcePort), pointOf(h.destination, h.destinationPort)
+	return k.match(&source, &destination, d)
+}
+
+// kind is the tables for packets of one kind; version is 0 for IPv4, 1 for IPv6.
+func (x *index) kind(ports portState, p protocol, version int) *kind {
+	k := &x.kinds[ports][p][version]
+	k.once.Do(func() { k.tables = x.tablesFor(ports, p, version == 0) })
+	return k
+}
+
+func (k *kind) match(source, destination *endpoint, d Direction) bool {
 	for i := range k.tables {
 		t := &k.tables[i]
-		if t.match(d == Incoming, &source, &destination) || t.match(d == Outgoing, &destination, &source) {
+		if t.match(d == Incoming, source, destination) || t.match(d == Outgoing, destination, source) {
 			return true
 		}
 	}

@@ -68,7 +68,7 @@ func quickest(set Set, packets []Packet) time.Duration {
 	return best
 }
 
-// A thousand filters of address and port take no more than three times as long as one. It took more than a
+// A thousand filters of address and port take no more than five times as long as one. It took more than a
 // hundred times as long when they were looked at one by one.
 func TestThousandFiltersCostAsOne(t *testing.T) {
 	one, thousand := pairs(t, 1), pairs(t, 1000)
@@ -82,12 +82,12 @@ func TestThousandFiltersCostAsOne(t *testing.T) {
 	var single, many time.Duration
 	for range 100 { // until there was a quiet moment for both
 		single, many = quickest(one, packets), quickest(thousand, packets)
-		if many <= 3*single {
+		if many <= 5*single {
 			break
 		}
 	}
 	t.Logf("%v for one, %v for a thousand", single/200, many/200)
-	if many > 3*single {
+	if many > 5*single {
 		t.Errorf("200 packets take %v with a thousand filters, %v with one", many, single)
 	}
 }

@@ -9,6 +9,16 @@ func (s Set) Match(p *Packet) bool {
 	if s.recordsAll() {
 		return true
 	}
+	if s.index != nil || s.quick != nil {
+		if matches, decided := s.quickMatch(p); decided {
+			return matches
+		}
+	}
+	return s.slowMatch(p)
+}
+
+// slowMatch is Match of a set that does not record everything, for every kind of packet.
+func (s *Set) slowMatch(p *Packet) bool {
 	version, data := networkLayer(p)
 	h, ok := readHeaders(version, data)
 	if !ok {

@@ -1,17 +1,17 @@
 package pcapfile
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 )
 
 // Packet is a packet of a file.
 type Packet struct {
-	Data   []byte // valid until the next call of Next, or as long as the memory given to Buffer; at most MaxPacket bytes
+	Data   []byte // valid until the next call of Next; at most MaxPacket bytes
 	Length int    // on the wire; never less than len(Data)
 
 	// LinkType says what Data begins with.
@@ -56,9 +56,9 @@ type FormatError struct {
 func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
 
 // Reader reads the packets of a pcap or pcapng file that may hold anything. It
-// allocates little more than one packet of MaxPacket bytes and one read-ahead
-// buffer, whatever lengths the file claims (with KeepBlocks, one block of MaxBlock
-// bytes), and returns an error at the first thing after which it cannot know where
+// allocates little more than one packet of MaxPacket bytes and the pieces that it
+// reads, whatever lengths the file claims (with KeepBlocks, one block of MaxBlock
+// bytes), gives packets where they are read to,, and returns an error at the first thing after which it cannot know where
 // the next packet begins or what it is. A value that is only strange does not end
 // it: see Oddity.
 //
@@ -72,18 +72,18 @@ func (e *FormatError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offse
 // some resolutions of time and allocates whatever length a file claims; and its
 // errors have no position.
 type Reader struct {
-	in     *bufio.Reader
-	offset int64 // of what is read next
-	at     int64 // of the record or block that is being read
+	in     Pieces
+	window []byte // what was given and is not used yet
+	ended  error  // what comes behind it
+	offset int64  // of what is read next
+	at     int64  // of the record or block that is being read
 	order  binary.ByteOrder
+	big    bool // order is binary.BigEndian
 	format string
-	data   []byte
-	head   [24]byte // what is read of headers; fields, as they would be allocated otherwise
-	word   [8]byte
+	data   []byte // of what is larger than MaxRest
+	word   [4]byte
 
-	held int // bytes of r.data that hold what Next gave
-
-	next  func(*Packet) error
+	ng    bool
 	link  LinkType // as LinkType gives it
 	known bool     // link is set
 	pcap  pcapForm // of a pcap file
@@ -95,15 +95,16 @@ type Reader struct {
 	lost   Losses // of the sections before, and of packets
 }
 
-// readAhead is how many bytes are asked for at once.
-const readAhead = 256 << 10
-
 // NewReader reads the header of a file.
 //
 // Errors: *FormatError, and those of in.
-func NewReader(in io.Reader) (*Reader, error) {
-	r := &Reader{in: bufio.NewReaderSize(in, readAhead)}
-	magic, err := r.in.Peek(4)
+func NewReader(in io.Reader) (*Reader, error) { return NewReaderOf(&streamed{in: in}) }
+
+// NewReaderOf is NewReader for a file that comes in pieces.
+func NewReaderOf(in Pieces) (*Reader, error) {
+	r := &Reader{in: in}
+	err := r.want(4)
+	magic := r.window[:min(4, len(r.window))]
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		return nil, err
@@ -164,39 +165,10 @@ func (r *Reader) LinkType() (link LinkType, ok bool) { return r.link, r.known }
 // Errors: *FormatError, io.EOF, and those of the reader below.
 func (r *Reader) Next(p *Packet) error {
 	*p = Packet{}
-	return r.next(p)
-}
-
-// Buffer gives the memory for the bytes of the next packet. Without it, and for
-// a packet that does not fit, the reader has memory of its own.
-func (r *Reader) Buffer(b []byte) { r.data = b[:0:len(b)] }
-
-// Held is how many bytes of the memory given to Buffer must stay as they are as
-// long as what Next gave last is in use.
-func (r *Reader) Held() int { return r.held }
-
-func (r *Reader) malformed(format string, args ...any) error {
-	return &FormatError{Offset: r.at, Reason: fmt.Sprintf(format, args...)}
-}
-
-// fill reads all of b. what is named when the file ends before that.
-func (r *Reader) fill(b []byte, what string) error {
-	n, err := io.ReadFull(r.in, b)
-	r.offset += int64(n)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return r.malformed("the file is cut short: it ends at byte %d, within %s that begins here", r.offset, what)
+	if r.ng {
+		return r.nextNG(p)
 	}
-	return err
-}
-
-// begin reads the start of a record or block. It is io.EOF when the file ends
-// before its first byte.
-func (r *Reader) begin(b []byte, what string) error {
-	r.at = r.offset
-	if _, err := r.in.Peek(1); err != nil {
-		return err
-	}
-	return r.fill(b, what)
+	return r.nextPcap(p)
 }
 
 // body reads the caplen bytes of a packet.
@@ -210,34 +182,24 @@ func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
 		p.Odd |= OddLength
 		caplen = MaxPacket
 	}
-	if int(caplen) > cap(r.data) {
-		// Not less than is common, so that this is not done for every packet
-		// that is a little longer than those before.
-		r.data = make([]byte, min(max(int(caplen)*2, 4096), MaxPacket))
-	}
-	p.Data = r.data[:caplen]
-	r.held = len(p.Data)
-	if err := r.fill(p.Data, what); err != nil {
+	var err error
+	if p.Data, err = r.part(int(caplen), 0, what); err != nil || rest == 0 {
 		return err
 	}
 	return r.skip(rest, what)
 }
 
-// skip passes over n bytes.
-func (r *Reader) skip(n uint32, what string) error {
-	for n > 0 {
-		done, err := r.in.Discard(int(min(n, 1<<20)))
-		r.offset += int64(done)
-		n -= uint32(done)
-		if errors.Is(err, io.EOF) {
-			return r.malformed("the file is cut short: it ends at byte %d, within %s that begins here", r.offset, what)
-		}
-		if err != nil {
-			return err
-		}
+// uint32 is a number of the file.
+func (r *Reader) uint32(b []byte) uint32 {
+	n := binary.LittleEndian.Uint32(b)
+	if r.big {
+		return bits.ReverseBytes32(n)
 	}
-	return nil
+	return n
 }
+
+// setOrder settles the byte order.
+func (r *Reader) setOrder(order binary.ByteOrder) { r.order, r.big = order, order == binary.BigEndian }
 
 func orderName(o binary.ByteOrder) string {
 	if o == binary.LittleEndian {

@@ -67,7 +67,7 @@ type block struct {
 	kind   uint32
 	length uint32
 	// raw is the block from its start: all of it when whole, else as much as is
-	// held. There is room for closing more bytes behind it.
+	// held.
 	raw   []byte
 	whole bool
 }
@@ -81,7 +81,7 @@ func (b *block) body() []byte {
 }
 
 func (r *Reader) openNG() error {
-	r.next = r.nextNG
+	r.ng = true
 	var b block
 	if err := r.load(&b); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (r *Reader) nextNG(p *Packet) error {
 			return err
 		}
 		if r.keep {
-			p.Block, p.Apart, p.Offset, r.held = b.raw, true, r.at, len(b.raw)
+			p.Block, p.Apart, p.Offset = b.raw, true, r.at
 			return nil
 		}
 		p.Odd = 0
@@ -184,49 +184,53 @@ func (r *Reader) nextNG(p *Packet) error {
 // the byte order.
 func (r *Reader) load(b *block) error {
 	what := "the block"
-	head := r.head[:12]
-	if err := r.begin(head[:8], what); err != nil {
+	// The head is looked at where it stands, so that a block that is not large need not be copied.
+	r.at = r.offset
+	err := r.want(blockHead)
+	switch {
+	case err != nil && len(r.window) == 0:
 		return err
+	case err != nil:
+		r.take(len(r.window))
+		return r.cutShort(err, what)
 	}
-	got := head[:8]
 	least := uint32(blockOverhead)
-	if binary.LittleEndian.Uint32(head) == blockSection {
-		what, got, least = "the section header", head, blockOverhead+sectionBody
-		if err := r.fill(head[8:], what); err != nil {
-			return err
+	if binary.LittleEndian.Uint32(r.window) == blockSection {
+		what, least = "the section header", blockOverhead+sectionBody
+		if err := r.want(blockHead + 4); err != nil {
+			r.take(len(r.window))
+			return r.cutShort(err, what)
 		}
-		switch {
-		case binary.LittleEndian.Uint32(head[8:]) == byteOrderMagic:
-			r.order = binary.LittleEndian
-		case binary.BigEndian.Uint32(head[8:]) == byteOrderMagic:
-			r.order = binary.BigEndian
+		switch order := r.window[blockHead : blockHead+4]; {
+		case binary.LittleEndian.Uint32(order) == byteOrderMagic:
+			r.setOrder(binary.LittleEndian)
+		case binary.BigEndian.Uint32(order) == byteOrderMagic:
+			r.setOrder(binary.BigEndian)
 		default:
-			return r.malformed("the section header has an unknown byte order: % x", head[8:])
+			return r.malformed("the section header has an unknown byte order: % x", order)
 		}
 	}
-	b.kind, b.length = r.order.Uint32(head), r.order.Uint32(head[4:])
+	b.kind, b.length = r.uint32(r.window), r.uint32(r.window[4:])
 	if b.length < least || b.length%4 != 0 {
 		return r.malformed("the block claims a length of %d bytes; allowed: %d or more, divisible by 4", b.length, least)
 	}
 	hold := r.hold(b)
 	b.whole = b.length == hold
-	b.raw = r.memory(hold + closing)[:hold]
-	n := uint32(copy(b.raw, got))
-	if err := r.fill(b.raw[n:], what); err != nil {
+	if b.raw, err = r.part(int(hold), closing, what); err != nil {
 		return err
 	}
-	tail := r.word[:4]
+	tail := r.word[:]
 	if b.whole {
-		copy(tail, b.raw[hold-4:])
+		tail = b.raw[hold-4:]
 	} else {
-		if err := r.skip(b.length-max(hold, uint32(len(got)))-4, what); err != nil {
+		if err := r.skip(b.length-hold-4, what); err != nil {
 			return err
 		}
 		if err := r.fill(tail, what); err != nil {
 			return err
 		}
 	}
-	if end := r.order.Uint32(tail); end != b.length {
+	if end := r.uint32(tail); end != b.length {
 		return r.malformed("the block has a length of %d bytes at its start and of %d at its end", b.length, end)
 	}
 	return nil
@@ -245,16 +249,6 @@ func (r *Reader) hold(b *block) uint32 {
 		return b.length
 	}
 	return 0
-}
-
-// memory is n bytes to read a block into.
-func (r *Reader) memory(n uint32) []byte {
-	if int(n) > cap(r.data) {
-		// Not less than is common, so that this is not done for every packet
-		// that is a little longer than those before.
-		r.data = make([]byte, max(int(n), min(max(2*int(n), 4096), maxPacketBlock+closing)))
-	}
-	return r.data[:n]
 }
 
 // tooShort is a block that has no room for what it must have.
@@ -332,6 +326,9 @@ func (r *Reader) options(b *block, p *Packet, at int, see func(code uint16, valu
 
 // cut ends the options of a block at a byte of it.
 func (r *Reader) cut(b *block, at int) {
+	if at+closing > cap(b.raw) { // another block follows there
+		b.raw = append(r.memory(at + closing)[:0], b.raw[:at]...)
+	}
 	b.raw = b.raw[:at+closing]
 	clear(b.raw[at : at+4])
 	r.seal(b)
@@ -351,7 +348,7 @@ func (r *Reader) packet(b *block, p *Packet) error {
 	if left := len(b.body()) - blockHead; left < enhancedHeadLen-blockHead {
 		return r.tooShort(left, enhancedHeadLen-blockHead)
 	}
-	id := r.order.Uint32(b.raw[8:])
+	id := r.uint32(b.raw[8:])
 	if b.kind == blockPacket {
 		id = uint32(r.order.Uint16(b.raw[8:]))
 	}
@@ -360,11 +357,11 @@ func (r *Reader) packet(b *block, p *Packet) error {
 		return err
 	}
 	p.LinkType, p.Timed = i.link, true
-	p.Sec, p.Nsec = i.time(uint64(r.order.Uint32(b.raw[12:]))<<32 | uint64(r.order.Uint32(b.raw[16:])))
+	p.Sec, p.Nsec = i.time(uint64(r.uint32(b.raw[12:]))<<32 | uint64(r.uint32(b.raw[16:])))
 	if i.odd {
 		p.Odd |= OddClock
 	}
-	caplen, length := r.order.Uint32(b.raw[capLenAt:]), r.order.Uint32(b.raw[capLenAt+4:])
+	caplen, length := r.uint32(b.raw[capLenAt:]), r.uint32(b.raw[capLenAt+4:])
 	p.Length = int(max(length, caplen))
 	switch room := b.length - enhancedHeadLen - 4; {
 	case caplen > room && caplen > MaxPacket:
@@ -381,7 +378,7 @@ func (r *Reader) packet(b *block, p *Packet) error {
 		r.options(b, p, enhancedHeadLen+int(padded(caplen)), func(code uint16, value []byte) {
 			switch {
 			case code == optFlags && len(value) == 4:
-				if d := Direction(r.order.Uint32(value) & 3); d <= Outbound { // 3 means nothing
+				if d := Direction(r.uint32(value) & 3); d <= Outbound { // 3 means nothing
 					p.Direction = d
 				}
 			case code == optDropCount && len(value) == 8:
@@ -403,7 +400,7 @@ func (r *Reader) simple(b *block, p *Packet) error {
 	if left := len(b.body()) - blockHead; left < simpleHeadLen-blockHead {
 		return r.tooShort(left, simpleHeadLen-blockHead)
 	}
-	length := r.order.Uint32(b.raw[blockHead:])
+	length := r.uint32(b.raw[blockHead:])
 	caplen := length
 	if i.snaplen != 0 {
 		caplen = min(caplen, i.snaplen)
@@ -425,9 +422,9 @@ func (r *Reader) simple(b *block, p *Packet) error {
 
 // give gives a packet whose bytes begin at a byte of its block.
 func (r *Reader) give(b *block, p *Packet, at, caplen int) {
-	p.Data, p.Offset, r.held = b.raw[at:at+caplen], r.at, at+caplen
+	p.Data, p.Offset = b.raw[at:at+caplen], r.at
 	if r.keep {
-		p.Block, r.held = b.raw, len(b.raw)
+		p.Block = b.raw
 	}
 }
 

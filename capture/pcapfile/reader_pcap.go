@@ -44,7 +44,7 @@ var lengthOrders = map[[2]uint16]lengthOrder{
 }
 
 func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
-	r.order, r.next = order, r.nextPcap
+	r.setOrder(order)
 	r.pcap = pcapForm{scale: 1000, headerLen: RecordHeaderLen}
 	unit := "microseconds"
 	switch magic {
@@ -53,8 +53,8 @@ func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
 	case magicModified:
 		r.pcap.headerLen = modifiedHeaderLen
 	}
-	head := r.head[:HeaderLen]
-	if err := r.fill(head, "the file header"); err != nil {
+	head, err := r.part(HeaderLen, 0, "the file header")
+	if err != nil {
 		return err
 	}
 	version := [2]uint16{order.Uint16(head[4:]), order.Uint16(head[6:])}
@@ -79,16 +79,18 @@ func (r *Reader) openPcap(order binary.ByteOrder, magic uint32) error {
 
 func (r *Reader) nextPcap(p *Packet) error {
 	const what = "the record"
-	head := r.head[:r.pcap.headerLen]
-	if err := r.begin(head, what); err != nil {
+	head, err := r.begin(r.pcap.headerLen, what)
+	if err != nil {
 		return err
 	}
 	p.LinkType, p.Offset, p.Timed = r.link.Kind(), r.at, true
 	// A fraction of a second or more is not valid, but the sum is clear.
-	nsec := uint64(r.order.Uint32(head[4:])) * uint64(r.pcap.scale)
-	sec := uint64(r.order.Uint32(head)) + nsec/1e9
-	p.Sec, p.Nsec = int64(sec), uint32(nsec%1e9)
-	caplen, length := r.order.Uint32(head[8:]), r.order.Uint32(head[12:])
+	sec, nsec := uint64(r.uint32(head)), uint64(r.uint32(head[4:]))*uint64(r.pcap.scale)
+	if nsec >= 1e9 {
+		sec, nsec = sec+nsec/1e9, nsec%1e9
+	}
+	p.Sec, p.Nsec = int64(sec), uint32(nsec)
+	caplen, length := r.uint32(head[8:]), r.uint32(head[12:])
 	if order := r.pcap.lengths; order == wireFirst || order == smallerIsCaptured && caplen > length {
 		caplen, length = length, caplen
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
 )
 
 // input is the file that is read, as it is. It counts, and reading can be broken
@@ -105,9 +106,8 @@ var errInterrupted = errors.New("interrupted")
 // content is the capture file that is in the input: the input itself, or what
 // its compression holds.
 type content struct {
-	io.Reader
+	*ahead
 	compressed string // how, or ""
-	ahead      *ahead // nil for a regular file as it is, which makes nobody wait
 }
 
 // openContent reads the first bytes of the input.
@@ -115,55 +115,64 @@ type content struct {
 // Errors: those of the input.
 func openContent(in *input) (*content, error) {
 	raw := &rawReader{input: in}
-	from := bufio.NewReaderSize(raw, aheadSize)
+	from := bufio.NewReaderSize(raw, pipeSize)
 	magic, err := from.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	c := compressionOf(magic)
-	if c == nil && !in.stream {
-		return &content{Reader: from}, nil
+	if c != nil {
+		a := newAhead(pipeSize, in.done)
+		go a.run(func() error { return c.expandTo(a, from, raw) })
+		return &content{a, c.name}, nil
 	}
-	a := newAhead(in.done)
-	if c == nil {
-		go a.run(func() error { return a.pass(from) })
-		return &content{Reader: a, ahead: a}, nil
+	size := pieceSize
+	if in.stream {
+		size = pipeSize
 	}
-	go a.run(func() error { return c.expandTo(a, from, raw) })
-	return &content{a, c.name, a}, nil
+	a := newAhead(size, in.done)
+	go a.run(func() error { return a.pass(from) })
+	return &content{a, ""}, nil
 }
 
-// ahead is filled by a goroutine of its own, as a read of a pipe cannot be broken
-// off by other means on all systems, and as expanding compressed data is work that
-// goes well beside that of the decoder. The goroutine ends with the stream, or at
+// ahead gives the bytes of a file that a goroutine of its own reads: a read of a pipe cannot be broken
+// off by other means on all systems, and reading and expanding are work that
+// goes well beside that of the decoder. The goroutine ends with the file, or at
 // its next read or write after done.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
-	now   chunk  // what is being consumed
-	rest  []byte // of now
-	// idle is called before a Read waits. Its error is the Read's.
+	now   chunk // what is being consumed
+	// idle is called before a Next waits. Its error is that of Next.
 	idle func() error
 
 	done  <-chan struct{}
 	ended chan struct{} // closed behind the goroutine
 }
 
+// chunk is a piece of the file. It is in its memory behind room for what is left of the one before.
 type chunk struct {
-	data []byte // from the start of a buffer
-	err  error  // after data
+	memory []byte
+	length int
+	err    error // after it
 }
 
-// aheadSize is what a pipe holds, and all that one read of it can give.
-const aheadSize = 64 << 10
+// How many bytes a piece has: what a pipe holds, which is all that one read of it can give, and what
+// makes the hand-over of a file's pieces cheap. A piece must stay in the processor's cache
+// until it is looked at.
+const (
+	pipeSize  = 64 << 10
+	pieceSize = 256 << 10
+	pieces    = 3
+)
 
-func newAhead(done <-chan struct{}) *ahead {
+func newAhead(size int, done <-chan struct{}) *ahead {
 	a := &ahead{
-		full: make(chan chunk, 1), empty: make(chan []byte, 2), idle: func() error { return nil },
+		full: make(chan chunk, pieces-2), empty: make(chan []byte, pieces), idle: func() error { return nil },
 		done: done, ended: make(chan struct{}),
 	}
 	for range cap(a.empty) {
-		a.empty <- make([]byte, aheadSize)
+		a.empty <- make([]byte, pcapfile.MaxRest+size)
 	}
 	return a
 }
@@ -181,8 +190,8 @@ func (a *ahead) pass(from io.Reader) error {
 		if err != nil {
 			return err
 		}
-		n, err := from.Read(b)
-		if err := a.give(chunk{data: b[:n]}); err != nil {
+		n, err := from.Read(b[pcapfile.MaxRest:])
+		if err := a.give(chunk{memory: b, length: n}); err != nil {
 			return err
 		}
 		if err != nil {
@@ -198,9 +207,9 @@ func (a *ahead) Write(p []byte) (int, error) {
 		if err != nil {
 			return len(p) - len(rest), err
 		}
-		n := copy(b, rest)
+		n := copy(b[pcapfile.MaxRest:], rest)
 		rest = rest[n:]
-		if err := a.give(chunk{data: b[:n]}); err != nil {
+		if err := a.give(chunk{memory: b, length: n}); err != nil {
 			return len(p) - len(rest), err
 		}
 	}
@@ -225,31 +234,32 @@ func (a *ahead) give(c chunk) error {
 	}
 }
 
-// Read implements io.Reader.
-func (a *ahead) Read(p []byte) (int, error) {
-	for len(a.rest) == 0 {
-		if a.now.err != nil {
-			return 0, a.now.err
+// Next implements pcapfile.Pieces.
+func (a *ahead) Next(rest []byte) ([]byte, error) {
+	for a.now.err == nil {
+		before := a.now.memory
+		if err := a.wait(); err != nil {
+			return rest, err
 		}
-		if err := a.refill(); err != nil {
-			return 0, err
+		if a.now.memory != nil {
+			rest = a.now.memory[pcapfile.MaxRest-copy(a.now.memory[pcapfile.MaxRest-len(rest):], rest) : pcapfile.MaxRest+a.now.length]
+		}
+		if before != nil {
+			a.empty <- before // there is room for all of them
+		}
+		if a.now.length > 0 {
+			return rest, a.now.err
 		}
 	}
-	n := copy(p, a.rest)
-	a.rest = a.rest[n:]
-	return n, nil
+	return rest, a.now.err
 }
 
-func (a *ahead) refill() error {
-	if a.now.data != nil {
-		a.empty <- a.now.data[:cap(a.now.data)]
-		a.now.data = nil
-	}
+// wait waits for the next chunk.
+func (a *ahead) wait() error {
 	select {
 	case <-a.done:
 		return errInterrupted
 	case a.now = <-a.full:
-		a.rest = a.now.data
 		return nil
 	default:
 	}
@@ -260,7 +270,6 @@ func (a *ahead) refill() error {
 	case <-a.done:
 		return errInterrupted
 	case a.now = <-a.full:
-		a.rest = a.now.data
 		return nil
 	}
 }

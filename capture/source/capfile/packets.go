@@ -93,7 +93,7 @@ func (p *Packets) begin() (err error) {
 	if p.content, err = openContent(p.in); err != nil {
 		return err
 	}
-	p.reader, err = pcapfile.NewReader(p.content)
+	p.reader, err = pcapfile.NewReaderOf(p.content)
 	return err
 }
 
@@ -147,7 +147,7 @@ func (p *Packets) Count() uint64 { return p.count }
 // Close closes the file.
 func (p *Packets) Close() error {
 	p.in.interrupt()
-	if c := p.content; c != nil && c.ahead != nil && !p.in.stream {
+	if c := p.content; c != nil && !p.in.stream {
 		<-c.ahead.ended // before the file is closed
 	}
 	return p.in.close()

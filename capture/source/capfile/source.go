@@ -53,15 +53,22 @@ func (b *batch) full() bool {
 	return b.length == batchLen || len(b.arena) < pcapfile.MaxSnapLen || b.beyond >= arenaSize
 }
 
-// add adds a packet or block, of whose memory held bytes must stay.
-func (b *batch) add(p source.Packet, o odd, held int) {
+// keep moves a packet or block into memory of the batch's.
+func (b *batch) keep(p *pcapfile.Packet) {
+	size := max(len(p.Data), len(p.Block))
+	if size > len(b.arena) {
+		b.beyond += size
+		p.Move(make([]byte, size))
+		return
+	}
+	p.Move(b.arena[:size:size])
+	b.arena = b.arena[size:]
+}
+
+// add adds a packet or block whose memory is the batch's.
+func (b *batch) add(p source.Packet, o odd) {
 	b.packets[b.length], b.odd[b.length] = p, o
 	b.length++
-	if held <= len(b.arena) {
-		b.arena = b.arena[held:]
-	} else {
-		b.beyond += held
-	}
 }
 
 // Next implements source.Batch.
@@ -104,7 +111,6 @@ type fileSource struct {
 	// Of the decoder.
 	keep    bool            // the file's blocks go into the file written
 	now     *batch          // is being filled
-	turned  bool            // a batch was handed over while a packet was being read
 	first   pcapfile.Packet // read already, if read
 	read    bool
 	stop    error             // what ends the source, known from the start; nil for a file that has packets
@@ -144,7 +150,7 @@ func (f *fileSource) begin() error {
 	if f.content, err = openContent(f.in); err != nil {
 		return err
 	}
-	if f.reader, err = pcapfile.NewReader(f.content); err != nil {
+	if f.reader, err = pcapfile.NewReaderOf(f.content); err != nil {
 		return f.inContent(err)
 	}
 	f.format = f.reader.Format()
@@ -183,7 +189,6 @@ func (f *fileSource) begin() error {
 // wanted.
 func (f *fileSource) readFirst() error {
 	for f.stop == nil && !f.read && !f.now.full() {
-		f.reader.Buffer(f.now.arena)
 		err := f.reader.Next(&f.first)
 		switch {
 		case errors.Is(err, io.EOF):
@@ -217,9 +222,8 @@ func (f *fileSource) Start() error {
 	if f.in.stream {
 		// Whoever sends the packets through a pipe may be slow, and somebody may
 		// be watching the file grow.
-		f.content.ahead.idle = func() error {
+		f.content.idle = func() error {
 			f.now.quiet = true
-			f.turned = true
 			return f.handOver()
 		}
 	}
@@ -252,19 +256,12 @@ func (f *fileSource) decode() error {
 				return err
 			}
 		}
-		f.turned = false
-		f.reader.Buffer(f.now.arena)
 		err := f.reader.Next(&p)
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, errInterrupted):
 			return err
 		case err != nil:
 			return f.readError(err)
-		}
-		if f.turned && len(p.Data) <= len(f.now.arena) {
-			// Its bytes are in the memory of a batch that was handed over, and which
-			// nobody writes to before this goroutine does; or in memory of its own.
-			p.Move(f.now.arena)
 		}
 	}
 }
@@ -289,10 +286,11 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 			p.Sec, p.Nsec = nearestTime(p.Sec)
 		}
 	}
+	f.now.keep(p)
 	f.now.add(source.Packet{
 		Sec: p.Sec, Nsec: p.Nsec, Flags: uint32(p.Direction), Length: p.Length, Data: p.Data,
 		Timed: p.Timed, Number: f.seen, Block: p.Block,
-	}, o, f.reader.Held())
+	}, o)
 	return nil
 }
 
@@ -302,7 +300,8 @@ func (f *fileSource) block(p *pcapfile.Packet) {
 		f.oddities.note(odd(p.Odd), f.seen+1)
 		return
 	}
-	f.now.add(source.Packet{Apart: true, Block: p.Block, Number: f.seen + 1}, odd(p.Odd), f.reader.Held())
+	f.now.keep(p)
+	f.now.add(source.Packet{Apart: true, Block: p.Block, Number: f.seen + 1}, odd(p.Odd))
 }
 
 // wants reports whether a packet is to be recorded.
@@ -456,7 +455,7 @@ func (f *fileSource) Detach() error {
 		f.in.interrupt()
 	})
 	f.wg.Wait()
-	if c := f.content; c != nil && c.ahead != nil && !f.in.stream {
+	if c := f.content; c != nil && !f.in.stream {
 		<-c.ahead.ended // before the file is closed
 	}
 	return nil
