@@ -80,6 +80,12 @@ const (
 
 // packet is what was decoded of one packet: of the innermost IP header.
 type packet struct {
+	decoded
+	encaps [maxEncaps]encap // depth of them; not cleared for each packet
+}
+
+// decoded is a packet without what it is in.
+type decoded struct {
 	number uint64
 	at     int64 // nanoseconds since 1970
 	timed  bool
@@ -111,9 +117,8 @@ type packet struct {
 
 	isARP bool
 
-	encaps [maxEncaps]encap
-	depth  int
-	cut    bool // bytes are missing in the file
+	depth int  // of encaps
+	cut   bool // bytes are missing in the file
 
 	duplicate bool // it has just been seen: see Engine.isDuplicate
 }
@@ -140,13 +145,9 @@ type layer func(d *decoder, b []byte) (next layer, rest []byte)
 // understood; the rest of the packet is then only counted.
 func (d *decoder) decode(from *pcapfile.Packet, number uint64) *packet {
 	p := &d.p
-	*p = packet{
-		number: number, at: from.Sec*1e9 + int64(from.Nsec), timed: from.Timed, wire: from.Length,
-		cut: len(from.Data) < from.Length,
-	}
-	if from.Sec > maxSeconds || from.Sec < 0 {
-		p.timed = false
-	}
+	p.decoded = decoded{}
+	p.number, p.at, p.wire, p.cut = number, from.Sec*1e9+int64(from.Nsec), from.Length, len(from.Data) < from.Length
+	p.timed = from.Timed && from.Sec >= 0 && from.Sec <= maxSeconds
 	d.data, d.pending.kind = from.Data, 0
 	next, rest := layer(ethernet), from.Data
 	if from.LinkType != pcapfile.Ethernet {

@@ -4,12 +4,15 @@ import (
 	"time"
 
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/capfile"
 )
 
 // Engine looks at packets, one after the other. It is not for several goroutines.
 type Engine struct {
 	o      Options
-	dec    *decoder
+	dec    *decoder // of the packet that is looked at
+	coming [capfile.MaxList]coming
+	touch  uint64
 	number uint64 // of packets, those skipped included
 	totals Packets
 	first  int64 // time of the first and the last packet that have one
@@ -53,7 +56,7 @@ func NewEngine(o Options) *Engine {
 		o.MaxFlows = DefaultMaxFlows
 	}
 	e := &Engine{
-		o: o, dec: new(decoder), vias: vias{index: make(map[viaKey]uint32)}, frags: fragmentTable{index: make(map[fragmentKey]*fragments)},
+		o: o, vias: vias{index: make(map[viaKey]uint32)}, frags: fragmentTable{index: make(map[fragmentKey]*fragments)},
 		problems: problemTable{index: make(map[problemKey]*problem)}, hosts: newNames(maxHosts), dns: newDNSTable(),
 		neighbours: make(map[neighbourKey]*neighbour), askers: make(map[addr]struct{}), dhcps: make(map[dhcpKey]*dhcpState),
 		services: make(map[serviceKey]*service), talk: newTalkers(),
@@ -66,27 +69,102 @@ func NewEngine(o Options) *Engine {
 // maxHosts bounds how many names of hosts are remembered.
 const maxHosts = 8192
 
-// Skip counts a packet that is not looked at, so that the others keep their numbers.
-func (e *Engine) Skip() {
-	e.number++
-	e.totals.Skipped++
+// coming is a packet that was decoded and not yet looked at.
+type coming struct {
+	dec  decoder
+	key  flowKey // if keyed
+	dir  int
+	hash uint32
+	// keyed says that the key is known already: the packet is an IP packet in no tunnel.
+	keyed bool
+	flow  *flow // probably its flow; nil when there is none
+	conn  *connection
 }
 
-// Packet looks at the next packet. It allocates nothing for most.
+// Packet looks at the next packet.
 func (e *Engine) Packet(from *pcapfile.Packet) {
-	e.number++
+	list := [...]pcapfile.Packet{*from}
+	e.Packets(list[:], 1)
+}
+
+// Packets looks at the next packets, at most capfile.MaxList. Those whose bit is not set in kept are only counted. It
+// allocates nothing for most.
+//
+// What is known of flows is in no cache when their next packets come. So it is fetched for several
+// packets at once, and their waits are one: a look at one packet after the other takes a quarter longer.
+func (e *Engine) Packets(list []pcapfile.Packet, kept uint32) {
+	number := e.number
+	for i := range list {
+		if c := &e.coming[i]; kept>>i&1 != 0 {
+			c.decode(&list[i], number+uint64(i)+1, &e.flows.index) //nolint:gosec // a few
+		} else {
+			c.keyed = false
+		}
+	}
+	e.fetch(len(list))
+	for i := range list {
+		e.number++
+		if kept>>i&1 == 0 {
+			e.totals.Skipped++
+			continue
+		}
+		e.packet(&e.coming[i], &list[i])
+	}
+}
+
+// decode decodes a packet, and finds out which flow it is of.
+func (c *coming) decode(from *pcapfile.Packet, number uint64, index *flowIndex) {
+	p := c.dec.decode(from, number)
+	c.flow, c.conn = nil, nil
+	if c.keyed = p.hasIP && !p.isARP && p.depth == 0; c.keyed {
+		c.key, c.dir = keyOf(p, 0)
+		c.hash = index.hash(&c.key)
+	}
+}
+
+// fetch has what is known of the flows of the first n packets brought into the cache: first where they are, then they
+// themselves, then their connections. None of these loads waits for another one.
+func (e *Engine) fetch(n int) {
+	t, list := e.flows, e.coming[:n]
+	mask := uint32(len(t.index.entries) - 1) //nolint:gosec // below 2^32
+	for i := range list {
+		if c := &list[i]; c.keyed {
+			if entry := t.index.entries[c.hash&mask]; entry.slot != 0 {
+				c.flow = t.slot(int(entry.slot - 1))
+			}
+		}
+	}
+	sum := uint64(0)
+	for i := range list {
+		if c := &list[i]; c.flow != nil {
+			sum += c.flow.lastNo + uint64(c.flow.key.loPort)
+			c.conn = c.flow.tcp
+		}
+	}
+	for i := range list {
+		if c := &list[i]; c.conn != nil {
+			from, to := &c.conn.side[c.dir], &c.conn.side[1-c.dir]
+			sum += c.conn.packets + uint64(from.nextSeq) + from.payload + uint64(from.order.stamp) + uint64(to.nextSeq)
+		}
+	}
+	e.touch = sum // so that the loads are made
+}
+
+// packet looks at a packet that was decoded.
+func (e *Engine) packet(c *coming, from *pcapfile.Packet) {
 	t := &e.totals
 	t.Count++
 	t.Bytes += uint64(from.Length)
 	t.CapturedBytes += uint64(len(from.Data))
-	p := e.dec.decode(from, e.number)
+	e.dec = &c.dec
+	p := &c.dec.p
 	e.clock(p)
 	if p.timed {
 		s := e.time.at(p.at)
 		s.Packets++
 		s.Bytes += uint64(p.wire)
 	}
-	marks := e.look(p)
+	marks := e.look(c, p)
 	if e.o.Observe != nil {
 		e.o.Observe(p.number, marks)
 	}
@@ -118,7 +196,7 @@ func (e *Engine) clock(p *packet) {
 }
 
 // look decides what a packet is.
-func (e *Engine) look(p *packet) (m Marks) {
+func (e *Engine) look(c *coming, p *packet) (m Marks) {
 	if p.isARP {
 		e.talk.other(p)
 		e.arp(p, e.vias.of(p))
@@ -138,11 +216,12 @@ func (e *Engine) look(p *packet) (m Marks) {
 	if p.duplicate = e.isDuplicate(p); p.duplicate {
 		m |= Duplicate
 	}
-	k, dir := keyOf(p, via)
-	if p.transport == transportICMP4 || p.transport == transportICMP6 {
-		k.loPort, k.hiPort = 0, 0
+	if !c.keyed {
+		c.key, c.dir = keyOf(p, via)
+		c.hash = e.flows.index.hash(&c.key)
 	}
-	f, isNew := e.flows.find(&k)
+	dir := c.dir
+	f, isNew := e.flows.find(&c.key, c.hash)
 	if isNew {
 		e.flowsAll++
 		f.first, f.firstNo = p.at, p.number
@@ -186,9 +265,9 @@ func (e *Engine) datagram(p *packet, via uint32) Marks {
 
 // flowOf finds the flow between two endpoints, nil when there is none.
 func (e *Engine) flowOf(a, b endpoint, proto uint8, via uint32) *flow {
-	p := packet{src: a.addr, dst: b.addr, sport: a.port, dport: b.port, proto: proto, v6: a.addr.netip().Is6()}
+	p := packet{decoded: decoded{src: a.addr, dst: b.addr, sport: a.port, dport: b.port, proto: proto, v6: a.addr.netip().Is6()}}
 	k, _ := keyOf(&p, via)
-	return e.flows.index[k]
+	return e.flows.look(&k, e.flows.index.hash(&k))
 }
 
 // waited reports whether the capture went on long enough after a time that an answer

@@ -1,6 +1,9 @@
 package inspect
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // flowKey is what the packets of a flow share, both ways: lo is the lower endpoint.
 type flowKey struct {
@@ -9,6 +12,11 @@ type flowKey struct {
 	proto          uint8
 	v6             bool
 	via            uint32 // index of what it is in, see vias; 0 for nothing
+}
+
+// same is ==, which the compiler makes calls of.
+func (k *flowKey) same(o *flowKey) bool {
+	return k.loPort == o.loPort && k.hiPort == o.hiPort && k.lo == o.lo && k.hi == o.hi && k.proto == o.proto && k.v6 == o.v6 && k.via == o.via
 }
 
 // Directions of a flow: from its lower endpoint, and to it.
@@ -31,14 +39,7 @@ func keyOf(p *packet, via uint32) (k flowKey, dir int) {
 	return k, fromHi
 }
 
-func less(a, b *addr) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return a[i] < b[i]
-		}
-	}
-	return false
-}
+func less(a, b *addr) bool { return bytes.Compare(a[:], b[:]) < 0 }
 
 // endpoint is one end of a flow.
 type endpoint struct {
@@ -75,7 +76,7 @@ type flow struct {
 // since the hand of a clock came by last (second chance): that costs nothing for
 // each packet, as a list sorted by age would.
 type flowTable struct {
-	index map[flowKey]*flow
+	index flowIndex
 	slots [][]flow // in pieces, so that the table grows without being copied
 	max   int
 	count int
@@ -89,36 +90,54 @@ type flowTable struct {
 const flowPiece = 1024
 
 func newFlowTable(most int, given func(*flow)) *flowTable {
-	return &flowTable{index: make(map[flowKey]*flow), max: most, given: given}
+	return &flowTable{index: newFlowIndex(), max: most, given: given}
 }
 
-// find gives the flow of a key. isNew says that it begins here.
-func (t *flowTable) find(k *flowKey) (f *flow, isNew bool) {
-	if f := t.last; f != nil && f.key == *k {
+// find gives the flow of a key with its hash. isNew says that it begins here.
+func (t *flowTable) find(k *flowKey, hash uint32) (f *flow, isNew bool) {
+	if f := t.last; f != nil && f.key.same(k) {
 		return f, false
 	}
-	if f := t.index[*k]; f != nil {
+	if f := t.look(k, hash); f != nil {
 		f.used = true
 		t.last = f
 		return f, false
 	}
-	f = t.room()
+	f, slot := t.room()
 	*f = flow{key: *k, taken: true, used: true, tcp: f.tcp}
-	t.index[*k] = f
+	t.index.add(hash, slot)
 	t.last = f
 	return f, true
 }
 
-// room gives an empty slot.
-func (t *flowTable) room() *flow {
+// look finds a flow, nil when there is none.
+func (t *flowTable) look(k *flowKey, hash uint32) *flow {
+	entries := t.index.entries
+	mask := uint32(len(entries) - 1)
+	for at := hash & mask; ; at = (at + 1) & mask {
+		e := entries[at]
+		if e.slot == 0 {
+			return nil
+		}
+		if e.hash == hash {
+			if f := t.slot(int(e.slot - 1)); f.key.same(k) {
+				return f
+			}
+		}
+	}
+}
+
+// room gives an empty slot, and its number plus one.
+func (t *flowTable) room() (*flow, uint32) {
 	if t.count < t.max {
 		if t.count%flowPiece == 0 {
 			t.slots = append(t.slots, make([]flow, min(flowPiece, t.max-t.count)))
 		}
 		t.count++
-		return t.slot(t.count - 1)
+		return t.slot(t.count - 1), uint32(t.count)
 	}
 	for {
+		slot := uint32(t.hand) + 1
 		f := t.slot(t.hand)
 		t.hand = (t.hand + 1) % t.count
 		if f.used {
@@ -127,8 +146,8 @@ func (t *flowTable) room() *flow {
 		}
 		t.evicted++
 		t.given(f)
-		delete(t.index, f.key)
-		return f
+		t.index.remove(t.index.hash(&f.key), slot)
+		return f, slot
 	}
 }
 

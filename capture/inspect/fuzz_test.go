@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/capfile"
 )
 
 // fuzzLinks are the link types that are looked into, and one that is not.
@@ -100,7 +101,8 @@ func FuzzFile(f *testing.F) {
 }
 
 // FuzzPackets: any bytes of a packet, on any link, several times, are looked into without
-// reading beyond them. The bytes are divided into packets by a length before each.
+// reading beyond them. The bytes are divided into packets by a length before each, and into lists by
+// its upper bits; how they are divided into lists changes nothing.
 func FuzzPackets(f *testing.F) {
 	for i, p := range seedPackets() {
 		var b []byte
@@ -111,24 +113,47 @@ func FuzzPackets(f *testing.F) {
 		f.Add(uint8(0), b)
 	}
 	f.Fuzz(func(t *testing.T, link uint8, b []byte) {
-		e := NewEngine(Options{MaxFlows: 8, Top: 1000})
-		var n uint64
+		lists, single := NewEngine(Options{MaxFlows: 8, Top: 1000}), NewEngine(Options{MaxFlows: 8, Top: 1000})
+		var n, skipped uint64
+		var list []pcapfile.Packet
+		var kept uint32
+		give := func() {
+			lists.Packets(list, kept)
+			list, kept = list[:0], 0
+		}
 		for len(b) >= 2 {
-			size := int(b[0])<<8 | int(b[1])
+			head := uint16(b[0])<<8 | uint16(b[1])
 			b = b[2:]
-			size = min(size, len(b))
+			size := min(int(head&0x1fff), len(b))
 			data := bytes.Clone(b[:size]) // with nothing behind it, as the race of a read beyond it would find
 			b = b[size:]
 			n++
-			e.Packet(&pcapfile.Packet{
+			p := pcapfile.Packet{
 				Data: data[:size:size], Length: size + int(n%3), LinkType: fuzzLinks[int(link)%len(fuzzLinks)], Timed: n%5 > 0, Sec: int64(n), Nsec: uint32(n),
-			})
+			}
+			bit := uint32(1)
+			if head&0xc000 == 0xc000 {
+				bit = 0
+				skipped++
+			}
+			kept |= bit << len(list)
+			list = append(list, p)
+			single.Packets([]pcapfile.Packet{p}, bit)
+			if len(list) == capfile.MaxList || head&0x2000 != 0 {
+				give()
+			}
 		}
-		r := e.Report()
-		if r.Packets.Count != n {
-			t.Fatalf("%d packets, want %d", r.Packets.Count, n)
+		give()
+		r := lists.Report()
+		if r.Packets.Count != n-skipped || r.Packets.Skipped != skipped {
+			t.Fatalf("%d packets and %d skipped, want %d", r.Packets.Count, r.Packets.Skipped, n)
 		}
 		check(t, r)
+		got, err1 := json.Marshal(r)
+		want, err2 := json.Marshal(single.Report())
+		if err1 != nil || err2 != nil || !bytes.Equal(got, want) {
+			t.Fatalf("in lists: %s\none by one: %s", got, want)
+		}
 	})
 }
 

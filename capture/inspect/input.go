@@ -118,10 +118,10 @@ func (c *Captures) inspect(ctx context.Context, e *Engine, f *capfile.Opened, o 
 	defer func() { _ = packets.Close() }() // it was only read
 	told := &InputFile{Format: packets.Format(), LinkTypes: []string{}}
 	var links []pcapfile.LinkType
-	var p pcapfile.Packet
+	list := make([]pcapfile.Packet, capfile.MaxList)
 	last := ^pcapfile.LinkType(0)
-	for {
-		kept, err := packets.Next(&p)
+	for next := uint64(0); ; {
+		n, kept, err := packets.Next(list)
 		if err != nil {
 			if len(links) == 0 {
 				links = packets.LinkTypes()
@@ -137,18 +137,17 @@ func (c *Captures) inspect(ctx context.Context, e *Engine, f *capfile.Opened, o 
 			}
 			return told, err
 		}
-		if p.LinkType != last {
-			if last = p.LinkType; !slices.Contains(links, last) {
-				links = append(links, last)
+		for i := range list[:n] {
+			if link := list[i].LinkType; link != last {
+				if last = link; !slices.Contains(links, last) {
+					links = append(links, last)
+				}
 			}
 		}
-		if !kept {
-			e.Skip()
-		} else {
-			e.Packet(&p)
-		}
-		if e.number%tellEvery == 0 {
+		e.Packets(list[:n], kept)
+		if e.number >= next {
 			c.count.Store(e.number)
+			next = e.number + tellEvery
 		}
 	}
 }

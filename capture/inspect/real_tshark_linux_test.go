@@ -15,6 +15,7 @@ import (
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/inspect/netlab"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/capfile"
 	"pcapctl/capture/testnet"
 )
 
@@ -42,16 +43,20 @@ func inspectFile(t testing.TB, path string) *inspected {
 		}
 		got.marks = append(got.marks, m)
 	}})
+	list := make([]pcapfile.Packet, capfile.MaxList)
 	for {
-		var p pcapfile.Packet
-		err := r.Next(&p)
+		err := r.Next(&list[0])
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		e.Packet(&p)
+		n := 1
+		for n < len(list) && r.NextHere(&list[n]) {
+			n++
+		}
+		e.Packets(list[:n], ^uint32(0))
 	}
 	got.report = e.Report()
 	return got

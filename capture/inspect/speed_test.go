@@ -3,10 +3,12 @@ package inspect_test
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/source/capfile"
 )
 
 // imix is a mixture of packets as on the Internet: 7 of 64 bytes, 4 of 594 and 1 of 1518, of
@@ -61,17 +63,16 @@ func repeat(packets []pcapfile.Packet) {
 func TestPacketAllocates(t *testing.T) {
 	packets := imix(t, 200)
 	e := inspect.NewEngine(inspect.Options{})
-	for range 3 {
-		for i := range packets {
-			e.Packet(&packets[i])
+	look := func() {
+		for some := range slices.Chunk(packets, capfile.MaxList) {
+			e.Packets(some, ^uint32(0))
 		}
+	}
+	for range 3 {
+		look()
 		repeat(packets)
 	}
-	allocs := testing.AllocsPerRun(5, func() {
-		for i := range packets {
-			e.Packet(&packets[i])
-		}
-	})
+	allocs := testing.AllocsPerRun(5, look)
 	if allocs > 0 {
 		t.Errorf("%.0f allocations for %d packets", allocs, len(packets))
 	}
@@ -93,7 +94,9 @@ func BenchmarkPacket(b *testing.B) {
 			b.StartTimer()
 			n = 0
 		}
-		e.Packet(&packets[n])
+		if n%capfile.MaxList == 0 {
+			e.Packets(packets[n:min(n+capfile.MaxList, len(packets))], ^uint32(0))
+		}
 		n++
 	}
 }

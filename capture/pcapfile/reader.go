@@ -82,6 +82,7 @@ type Reader struct {
 	format string
 	data   []byte // of what is larger than MaxRest
 	word   [4]byte
+	here   bool // nothing may be read, and nothing that was given be written over
 
 	ng    bool
 	link  LinkType // as LinkType gives it
@@ -188,6 +189,26 @@ func (r *Reader) body(p *Packet, caplen, length uint32, what string) error {
 	}
 	return r.skip(rest, what)
 }
+
+// NextHere is Next for a packet that is in memory already: what Next and NextHere gave since stays
+// valid. It is false, and nothing has happened, when the next packet is not, or when there is an error;
+// Next tells.
+func (r *Reader) NextHere(p *Packet) bool {
+	if r.ng && !r.packetHere() {
+		return false
+	}
+	window, offset := r.window, r.offset
+	r.here = true
+	err := r.Next(p)
+	r.here = false
+	if err != nil {
+		r.window, r.offset = window, offset
+	}
+	return err == nil
+}
+
+// errNotHere is that NextHere needs more than is in memory.
+var errNotHere = errors.New("not in memory")
 
 // uint32 is a number of the file.
 func (r *Reader) uint32(b []byte) uint32 {

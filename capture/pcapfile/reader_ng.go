@@ -179,6 +179,18 @@ func (r *Reader) nextNG(p *Packet) error {
 	}
 }
 
+// packetHere reports whether a packet is next, and all of its block is in memory.
+func (r *Reader) packetHere() bool {
+	if len(r.window) < blockHead {
+		return false
+	}
+	switch r.uint32(r.window) {
+	case blockEnhanced, blockPacket, blockSimple:
+		return int64(r.uint32(r.window[4:])) <= int64(min(len(r.window), MaxRest))
+	}
+	return false
+}
+
 // load reads a block, as much of it as is held, and passes over the rest. It
 // looks whether the block ends where it said it would. A section header settles
 // the byte order.
@@ -327,6 +339,9 @@ func (r *Reader) options(b *block, p *Packet, at int, see func(code uint16, valu
 // cut ends the options of a block at a byte of it.
 func (r *Reader) cut(b *block, at int) {
 	if at+closing > cap(b.raw) { // another block follows there
+		if r.here {
+			r.data = nil // a packet may be in it
+		}
 		b.raw = append(r.memory(at + closing)[:0], b.raw[:at]...)
 	}
 	b.raw = b.raw[:at+closing]

@@ -54,6 +54,9 @@ func (s *streamed) Next(rest []byte) ([]byte, error) {
 // before. Its error is then that of the file, and the window has what is left.
 func (r *Reader) want(n int) error {
 	for len(r.window) < n {
+		if r.here {
+			return errNotHere
+		}
 		if r.ended != nil {
 			return r.ended
 		}
@@ -101,6 +104,9 @@ func (r *Reader) skip(n uint32, what string) error {
 // memory with room for some more. They are valid until the next call of Next.
 func (r *Reader) part(n, more int, what string) ([]byte, error) {
 	if n > MaxRest {
+		if r.here {
+			return nil, errNotHere
+		}
 		b := r.memory(n + more)[:n]
 		return b, r.fill(b, what)
 	}

@@ -14,8 +14,8 @@ import (
 // ErrInterrupted is what Packets.Next gives after Opened.Interrupt.
 var ErrInterrupted = errInterrupted
 
-// Packets reads the packets of a file for somebody who only looks at them: one by
-// one, without copies. It is for one goroutine.
+// Packets reads the packets of a file for somebody who only looks at them,
+// without copies. It is for one goroutine.
 type Packets struct {
 	name    string
 	in      *input
@@ -106,25 +106,36 @@ func isDamage(err error) bool {
 	return ok
 }
 
-// Next reads the next packet. kept says whether the set matches it; other packets
-// are valid, too. The error is io.EOF at the end, ErrInterrupted, or a *fault.Error
-// of the class Failed for a file that is damaged, or that cannot be read further.
-// After an error there is nothing more to be read.
-func (p *Packets) Next(to *pcapfile.Packet) (kept bool, err error) {
-	err = p.reader.Next(to)
+// MaxList is how many packets Next gives at the most.
+const MaxList = 16
+
+// Next reads the next packets into list, as many as there are without a wait, and up to MaxList: n of them, which
+// are valid until the next call. The bits of kept say whether the set matches them. The error is io.EOF at the end,
+// ErrInterrupted, or a *fault.Error of the class Failed for a file that is damaged, or that cannot be
+// read further; n is 0 then, and there is nothing more to be read.
+func (p *Packets) Next(list []pcapfile.Packet) (n int, kept uint32, err error) {
+	list = list[:min(len(list), MaxList)]
+	err = p.reader.Next(&list[0])
 	switch {
 	case err == nil:
-		p.count++
-		return p.match.match(to), nil
+		for n = 1; n < len(list) && p.reader.NextHere(&list[n]); n++ { //nolint:revive // that is all
+		}
+		for i := range list[:n] {
+			if p.match.match(&list[i]) {
+				kept |= 1 << i
+			}
+		}
+		p.count += uint64(n) //nolint:gosec // at most MaxList
+		return n, kept, nil
 	case errors.Is(err, io.EOF), errors.Is(err, errInterrupted):
-		return false, err
+		return 0, 0, err
 	}
 	if p.content.compressed != "" {
 		if _, ok := errors.AsType[*pcapfile.FormatError](err); ok {
 			err = fmt.Errorf("in its content, without the compression: %w", err)
 		}
 	}
-	return false, fault.Errorf(fault.Failed, "%s: %w; the %d packets before it were read", p.name, err, p.count)
+	return 0, 0, fault.Errorf(fault.Failed, "%s: %w; the %d packets before it were read", p.name, err, p.count)
 }
 
 // Format is the file's format in words.

@@ -33,9 +33,9 @@ func packetsOf(t *testing.T, o capfile.Options, set filter.Set) (read, kept int,
 			t.Error(err)
 		}
 	}()
-	var packet pcapfile.Packet
+	list := make([]pcapfile.Packet, capfile.MaxList+1)
 	for {
-		match, err := p.Next(&packet)
+		n, bits, err := p.Next(list)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
@@ -45,12 +45,20 @@ func packetsOf(t *testing.T, o capfile.Options, set filter.Set) (read, kept int,
 			}
 			return read, kept, err
 		}
-		read++
-		if match {
-			kept++
+		for i := range n {
+			read++
+			if port := list[i].Data[35]; bits>>i&1 != 0 {
+				kept++
+				if set.Len() > 0 && port != wantedPort&0xff {
+					t.Errorf("packet %d of port …%x is kept", read, port)
+				}
+			}
 		}
 	}
 }
+
+// wantedPort is what the filter of TestPackets asks for.
+const wantedPort = 1001
 
 // TestPackets: every packet of a file of every form is given once, and those that a filter
 // wants are told.
