@@ -1,5 +1,5 @@
 // Command bench runs pcapctl, tcpdump and dumpcap in turn on the same traffic,
-// in a network namespace of its own, and prints what each of them cost and
+// in a network namespace of its own, and on the same file, and prints what each of them cost and
 // lost. docs/performance.md explains the columns.
 //
 //	go run ./capture/bench            every case, five rounds
@@ -131,6 +131,13 @@ func (o *options) run() error {
 		if o.only.MatchString(s.name) {
 			if err := o.compare(net, s); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	for _, c := range offlineCases {
+		if o.only.MatchString(c.name) {
+			if err := o.compareOffline(net, c); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}

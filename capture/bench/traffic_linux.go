@@ -46,11 +46,11 @@ func writeTraffic(path string, packets, flows int) error {
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
 	_, err = w.Write(pcapfile.AppendHeader(nil, pcapfile.Nano, pcapfile.Ethernet, pcapfile.MaxSnapLen))
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // always the same file
 	list := make([]offlineFlow, flows)
 	for i := range list {
 		list[i] = offlineFlow{
-			client: 0x0a000000 | uint32(i+1), port: uint16(1024 + i%60000), server: i % offlineServers, udp: i%4 == 3, //nolint:gosec // far below the bounds
+			client: 0x0a000000 | uint32(i+1), port: uint16(1024 + i%60000), server: i % offlineServers, udp: i%4 == 3,
 			seq: [2]uint32{random.Uint32(), random.Uint32()},
 		}
 	}
@@ -59,9 +59,9 @@ func writeTraffic(path string, packets, flows int) error {
 		if err != nil {
 			break
 		}
-		b := list[random.IntN(flows)].packet(record[pcapfile.RecordHeaderLen:], offlineSizes[n%len(offlineSizes)], uint32(n)) //nolint:gosec // a number of packets
+		b := list[random.IntN(flows)].packet(record[pcapfile.RecordHeaderLen:], offlineSizes[n%len(offlineSizes)], uint32(n))
 		at := uint64(n) * offlineStep
-		pcapfile.PutRecordHeader(record, 1_700_000_000+uint32(at/1e9), uint32(at%1e9), len(b), len(b)) //nolint:gosec // up to 2106
+		pcapfile.PutRecordHeader(record, 1_700_000_000+uint32(at/1e9), uint32(at%1e9), len(b), len(b))
 		_, err = w.Write(record[:pcapfile.RecordHeaderLen+len(b)])
 	}
 	return errors.Join(err, w.Flush(), f.Close())
@@ -90,11 +90,11 @@ func (f *offlineFlow) packet(b []byte, size int, stamp uint32) []byte {
 	copy(b, "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00")
 	h := b[ethernet:]
 	h[0], h[8], h[9] = 0x45, 64, 6
-	binary.BigEndian.PutUint16(h[2:], uint16(size-ethernet)) //nolint:gosec // a packet's size
+	binary.BigEndian.PutUint16(h[2:], uint16(size-ethernet))
 	f.id[from]++
 	binary.BigEndian.PutUint16(h[4:], f.id[from])
-	server := 0xc0a80001 + uint32(f.server)                                                       //nolint:gosec // a few
-	ends, ports := [2]uint32{f.client, server}, [2]uint16{f.port, uint16(offlinePort + f.server)} //nolint:gosec // a few
+	server := 0xc0a80001 + uint32(f.server)
+	ends, ports := [2]uint32{f.client, server}, [2]uint16{f.port, uint16(offlinePort + f.server)}
 	binary.BigEndian.PutUint32(h[12:], ends[from])
 	binary.BigEndian.PutUint32(h[16:], ends[1-from])
 	t := h[ip:]
@@ -102,8 +102,8 @@ func (f *offlineFlow) packet(b []byte, size int, stamp uint32) []byte {
 	binary.BigEndian.PutUint16(t[2:], ports[1-from])
 	if f.udp {
 		h[9] = 17
-		binary.BigEndian.PutUint16(t[4:], uint16(size-ethernet-ip)) //nolint:gosec // a packet's size
-		return b                                                    // without a checksum, which is allowed
+		binary.BigEndian.PutUint16(t[4:], uint16(size-ethernet-ip))
+		return b // without a checksum, which is allowed
 	}
 	binary.BigEndian.PutUint32(t[4:], f.seq[from])
 	if flags&0x10 != 0 {
@@ -112,17 +112,17 @@ func (f *offlineFlow) packet(b []byte, size int, stamp uint32) []byte {
 	t[12], t[13], t[14], t[15] = tcp/4<<4, flags, 0xff, 0xff
 	copy(t[20:], "\x01\x01\x08\x0a")
 	binary.BigEndian.PutUint32(t[24:], stamp)
-	f.seq[from] += uint32(size - ethernet - ip - tcp) //nolint:gosec // a packet's size
+	f.seq[from] += uint32(size - ethernet - ip - tcp)
 	if flags&0x02 != 0 {
 		f.seq[from]++
 	}
-	sum := uint32(6) + uint32(len(t)) //nolint:gosec // a packet's size
+	sum := uint32(6) + uint32(len(t))
 	for i := 12; i < len(h); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(h[i:]))
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	binary.BigEndian.PutUint16(t[16:], ^uint16(sum)) //nolint:gosec // folded
+	binary.BigEndian.PutUint16(t[16:], ^uint16(sum))
 	return b
 }

@@ -96,7 +96,7 @@ func (e *Engine) Packets(list []pcapfile.Packet, kept uint32) {
 	number := e.number
 	for i := range list {
 		if c := &e.coming[i]; kept>>i&1 != 0 {
-			c.decode(&list[i], number+uint64(i)+1, &e.flows.index) //nolint:gosec // a few
+			c.decode(&list[i], number+uint64(i)+1, &e.flows.index)
 		} else {
 			c.keyed = false
 		}
@@ -126,7 +126,7 @@ func (c *coming) decode(from *pcapfile.Packet, number uint64, index *flowIndex) 
 // themselves, then their connections. None of these loads waits for another one.
 func (e *Engine) fetch(n int) {
 	t, list := e.flows, e.coming[:n]
-	mask := uint32(len(t.index.entries) - 1) //nolint:gosec // below 2^32
+	mask := uint32(len(t.index.entries) - 1)
 	for i := range list {
 		if c := &list[i]; c.keyed {
 			if entry := t.index.entries[c.hash&mask]; entry.slot != 0 {

@@ -1,9 +1,9 @@
 package inspect
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"math/bits"
-	"math/rand/v2"
 )
 
 // flowIndex finds the slot of a flow by its key. It is a hash table with linear probing, of numbers only, so that a
@@ -22,8 +22,10 @@ const leastEntries = 1 << 10
 
 func newFlowIndex() flowIndex {
 	x := flowIndex{entries: make([]flowEntry, leastEntries)}
+	var chance [4 * 8]byte
+	_, _ = rand.Read(chance[:]) // never fails
 	for i := range x.seed {
-		x.seed[i] = rand.Uint64() | 1
+		x.seed[i] = binary.LittleEndian.Uint64(chance[8*i:]) | 1
 	}
 	return x
 }

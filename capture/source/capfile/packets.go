@@ -118,14 +118,14 @@ func (p *Packets) Next(list []pcapfile.Packet) (n int, kept uint32, err error) {
 	err = p.reader.Next(&list[0])
 	switch {
 	case err == nil:
-		for n = 1; n < len(list) && p.reader.NextHere(&list[n]); n++ { //nolint:revive // that is all
+		for n = 1; n < len(list) && p.reader.NextHere(&list[n]); n++ {
 		}
 		for i := range list[:n] {
 			if p.match.match(&list[i]) {
 				kept |= 1 << i
 			}
 		}
-		p.count += uint64(n) //nolint:gosec // at most MaxList
+		p.count += uint64(n)
 		return n, kept, nil
 	case errors.Is(err, io.EOF), errors.Is(err, errInterrupted):
 		return 0, 0, err
@@ -159,7 +159,7 @@ func (p *Packets) Count() uint64 { return p.count }
 func (p *Packets) Close() error {
 	p.in.interrupt()
 	if c := p.content; c != nil && !p.in.stream {
-		<-c.ahead.ended // before the file is closed
+		<-c.ended // before the file is closed
 	}
 	return p.in.close()
 }

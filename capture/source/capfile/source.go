@@ -456,7 +456,7 @@ func (f *fileSource) Detach() error {
 	})
 	f.wg.Wait()
 	if c := f.content; c != nil && !f.in.stream {
-		<-c.ahead.ended // before the file is closed
+		<-c.ended // before the file is closed
 	}
 	return nil
 }
