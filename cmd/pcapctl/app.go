@@ -19,6 +19,7 @@ type app struct {
 	capturing atomic.Pointer[capture.Session] // the session that this process has
 	// inspecting ends the look at a capture that this process has made, nil for none.
 	inspecting atomic.Pointer[context.CancelFunc]
+	printing   atomic.Bool              // the result of a capture that is complete
 	bar        atomic.Pointer[progress] // the progress bar on the terminal, nil for none
 
 	told told // what was warned of while a session ran

@@ -187,6 +187,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	patiently(bar.stop)
 	endStatus()
 	err = a.endSession(keeper, result, err, ord)
+	a.printing.Store(err == nil)
 	if perr := a.printResult(ctx, result.Resource()); err == nil {
 		err = perr
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -146,12 +147,18 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	}
 	defer func() { _ = captures.Close() }() // they were only read
 	options.Lost = from.lost
-	ctx, stop := untilAnySignal(cmd.Context())
+	var begun atomic.Pointer[page]
+	ctx, stop := a.untilAnySignal(cmd.Context(), func() {
+		if p := begun.Load(); p != nil {
+			p.discard()
+		}
+	})
 	defer stop()
 	page, err := a.openPage(o.html)
 	if err != nil {
 		return err
 	}
+	begun.Store(page)
 	defer page.discard()
 	// Everything is open. From here on what others have chosen is read.
 	if err := a.giveUpRoot(); err != nil {
@@ -193,7 +200,7 @@ func (a *app) readCaptures(ctx context.Context, captures *inspect.Captures, o in
 		}
 		return sight{[]string{text + " read", plural(packets, "packet")}, part}
 	})
-	defer bar.stop()
+	defer patiently(bar.stop)
 	return captures.Inspect(ctx, o)
 }
 
@@ -327,7 +334,7 @@ func (in *inspected) opener(given func(path string) (*os.File, error)) func(path
 // page is the file of --html, the zero page none.
 type page struct {
 	file *os.File
-	done bool
+	done atomic.Bool // complete, or taken away
 }
 
 // openPage makes the file before anything of the capture is read. Nothing is overwritten, and
@@ -378,13 +385,13 @@ func (p *page) write(r *inspect.Report) error {
 	if err != nil {
 		return fault.Errorf(fault.LocalFile, "--html: %w; the page was removed", err)
 	}
-	p.done = true
+	p.done.Store(true)
 	return nil
 }
 
-// discard takes a page away that was not written to its end.
+// discard takes a page away that was not written to its end. A signal may come between.
 func (p *page) discard() {
-	if p.file == nil || p.done {
+	if p.file == nil || p.done.Swap(true) {
 		return
 	}
 	_ = p.file.Close() // may be closed already
@@ -447,6 +454,9 @@ func (a *app) inspectResult(ctx context.Context, res *capture.Resource) (*inspec
 		return nil, errors.New("the capture has left no file on this machine")
 	}
 	captures, err := inspect.Open(in.paths, nil, in.opener(nil))
+	if fault.ClassOf(err) == fault.NotFound {
+		return nil, fmt.Errorf("%w; where --on-file has moved it, or somebody else, `pcapctl inspect FILE` shows it there", err)
+	}
 	if err != nil {
 		return nil, err
 	}

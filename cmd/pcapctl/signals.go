@@ -52,7 +52,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 				patiently(func() { a.sayStopping(sig, first) })
 			} else if !a.abandon() {
 				patiently(func() {
-					a.printError(fault.Errorf(fault.Failed, "left before the capture file was complete; what had been written is readable"))
+					a.printError(fault.Errorf(fault.Failed, "%s", a.leftBefore()))
 					a.aside() // what was drawn in between
 				})
 				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
@@ -79,6 +79,14 @@ func (a *app) sayStopping(sig os.Signal, first bool) {
 	}
 }
 
+// leftBefore says what was not done when the process is left at once.
+func (a *app) leftBefore() string {
+	if a.printing.Load() {
+		return "left before the result was printed; the capture is complete"
+	}
+	return "left before the capture file was complete; what had been written is readable"
+}
+
 // abandon breaks off what the end of a capture waits for. It is false when there is
 // nothing that could be.
 func (a *app) abandon() bool {
@@ -97,15 +105,48 @@ func (a *app) abandon() bool {
 	return true
 }
 
-// untilAnySignal gives a context that a signal ends. What follows is short, so that further ones
-// change nothing: a page that was begun is written, or taken away.
-func untilAnySignal(parent context.Context) (context.Context, func()) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+// untilAnySignal gives a context that a signal ends; what follows is short. Where it is not, as nobody takes what is
+// written, a second Ctrl-C, or SIGQUIT, ends the process at once. discard takes away what was begun and is not
+// complete.
+func (a *app) untilAnySignal(parent context.Context, discard func()) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
-		signals = append(signals, syscall.SIGHUP)
+		signal.Notify(signals, syscall.SIGHUP)
 	}
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
-	return signal.NotifyContext(parent, signals...)
+	done := make(chan struct{})
+	go func() {
+		var last time.Time // SIGINT
+		for {
+			var sig os.Signal
+			select {
+			case <-done:
+				return
+			case sig = <-signals:
+			}
+			atOnce := sig == syscall.SIGQUIT
+			if sig == os.Interrupt {
+				atOnce = !last.IsZero() && time.Since(last) >= sameInterrupt
+				last = time.Now()
+			}
+			if atOnce {
+				discard()
+				patiently(func() {
+					a.printError(fault.Errorf(fault.Failed, "left before the report was printed"))
+					a.aside() // what was drawn in between
+				})
+				a.exit(exitCode(&fault.Error{Class: fault.Failed}))
+			}
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
 }
 
 // sayPatience is how long words may hold up what they are about.
