@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"pcapctl/capture/deliver"
@@ -105,7 +104,7 @@ func (p *Plan) createError(err error) error {
 	switch {
 	case p.Config.FilePath == "" && errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "%w: a capture that goes to a blob only is written to a spool before; run pcapctl as a user who may write there, or name another folder with --spool-dir", err)
-	case errors.Is(err, syscall.EROFS):
+	case storage.IsReadOnly(err):
 		return fault.Errorf(fault.LocalFile, "%w: name a folder that can be written to with --captures-dir", err)
 	case errors.Is(err, fs.ErrExist) && p.Source.Reads(path):
 		return fault.Errorf(fault.Conflict, "%s is the file that is read: nothing is overwritten; choose another %s", path, member)

@@ -41,15 +41,12 @@ var ErrTampered = errors.New("somebody else has cut or overwritten the file whil
 var ErrReplaced = errors.New("it is another file than the one that was made here")
 
 // Remove removes a file that is closed. It follows no link and leaves alone what has taken the file's place since:
-// ErrReplaced. It succeeds when the file is gone already. Whoever may write to the folder can exchange the two between the
-// look and the removal; he wins nothing by it, as what goes is a name in that folder, which he could remove himself.
+// ErrReplaced. It succeeds when the file is gone already. On Windows it fails while another program has the file open and does not
+// share it (IsBusy).
 func (f *File) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	there, err := f.folder.open(f.base, f.id)
-	if err == nil {
-		err = errors.Join(there.Close(), f.folder.root.Remove(f.base))
-	}
+	err := f.folder.remove(f.base, f.id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

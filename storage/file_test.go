@@ -5,11 +5,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+
+	"pcapctl/capture/testwine"
 )
 
 func TestCreateRefusesAndLeavesNothing(t *testing.T) {
+	testwine.Broken(t, "it says that it makes symbolic links, and makes none")
 	dir := t.TempDir()
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "there.cap"), []byte("old"), 0o600))
@@ -29,7 +33,7 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 		{"a file as a folder", "there.cap/x.cap", syscall.ENOTDIR},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f, err := create(dir, dir+"/"+test.path)
+			f, err := createHere(t, dir, dir+"/"+test.path)
 			if f != nil || !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
@@ -46,6 +50,7 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 // A symbolic link that stays below the captures folder is followed, relative or absolute, through a captures folder that
 // is a link itself; and the file can be removed by the same path.
 func TestLinksBelowTheFolder(t *testing.T) {
+	testwine.Broken(t, "it says that it makes symbolic links, and makes none")
 	target := t.TempDir()
 	dir := filepath.Join(t.TempDir(), "captures")
 	must(t, os.Symlink(target, dir))
@@ -54,7 +59,7 @@ func TestLinksBelowTheFolder(t *testing.T) {
 	must(t, os.Symlink(filepath.Join(target, "a"), filepath.Join(target, "absolute")))
 	must(t, os.Symlink(filepath.Join(dir, "absolute", "b"), filepath.Join(target, "chain")))
 	for _, path := range []string{"relative/1.cap", "absolute/b/2.cap", "chain/3.cap", "absolute/4.cap"} {
-		f, err := create(dir, filepath.Join(dir, path))
+		f, err := createHere(t, dir, filepath.Join(dir, path))
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
@@ -93,7 +98,7 @@ func TestFolderIsMadeAndTakenAway(t *testing.T) {
 func TestFileIsPrivateAndWhole(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.cap")
-	f, err := create(dir, path)
+	f, err := createHere(t, dir, path)
 	must(t, err)
 	_, err = f.Write([]byte("one"))
 	must(t, err)
@@ -105,12 +110,22 @@ func TestFileIsPrivateAndWhole(t *testing.T) {
 	must(t, f.Finish())
 	st, err := os.Stat(path)
 	must(t, err)
-	if st.Mode() != 0o600 {
+	if st.Mode() != 0o600 && runtime.GOOS != "windows" { // there modes mean nothing: see the tests of package private
 		t.Errorf("mode %v", st.Mode())
 	}
 	if got, _ := os.ReadFile(path); string(got) != "onetwo" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// createHere is create; the folder is closed with the test.
+func createHere(t *testing.T, dir, path string) (*File, error) {
+	t.Helper()
+	f, err := create(dir, path)
+	if err == nil {
+		t.Cleanup(func() { _ = f.folder.Close() })
+	}
+	return f, err
 }
 
 // create makes a file that has its name.

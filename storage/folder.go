@@ -120,16 +120,6 @@ func (d *Folder) Space() (free, total int64, ok bool) { return space(d.self) }
 // Reserve says how many bytes of the disk no copy of a file may take (see Displaced.Copy).
 func (d *Folder) Reserve(least int64) { d.least.Store(least) }
 
-// sync brings the names in the folder to the disk.
-func (d *Folder) sync() error {
-	err := d.self.Sync()
-	// Some file systems do not sync folders and say so; they do not need it.
-	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
-		return nil
-	}
-	return err
-}
-
 // Close lets go of the folder. Its files can be used as long as they are open.
 func (d *Folder) Close() error {
 	err := errors.Join(d.self.Close(), d.root.Close())

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -62,4 +63,24 @@ func (f *File) Open() (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 	}
 	return os.NewFile(uintptr(fd), f.path), nil
+}
+
+// remove removes the file of that name, if it is the one of that identity. Whoever may write to the folder can exchange the two
+// between the look and the removal; he wins nothing by it, as what goes is a name in that folder, which he could remove himself.
+func (d *Folder) remove(name string, id FileID) error {
+	there, err := d.open(name, id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(there.Close(), d.root.Remove(name))
+}
+
+// sync brings the names in the folder to the disk.
+func (d *Folder) sync() error {
+	err := d.self.Sync()
+	// Some file systems do not sync folders and say so; they do not need it.
+	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
+		return nil
+	}
+	return err
 }

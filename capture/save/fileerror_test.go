@@ -19,7 +19,7 @@ func TestFullDiskCure(t *testing.T) {
 		{"one file in continuous mode", &request.Continuous{}, "set a smaller captureSettings.fileSizeInBytes"},
 		{"a ring", &request.Continuous{Rotate: true}, "set a smaller captureSettings.fileCount or fileSizeInBytes"},
 	} {
-		for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+		for _, cause := range fullDisk {
 			if err := FileError(&request.Config{Continuous: tt.continuous}, cause); !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 			}

@@ -43,6 +43,7 @@ type rotating struct {
 
 	mu     sync.Mutex
 	list   []*rotated // the oldest first
+	busy   []*rotated // that are to go, and another program keeps for itself
 	failed error      // what the finisher could not do
 	moved  bool       // the folder is not where it was, which has been told
 }
@@ -138,6 +139,7 @@ func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 	if r.o.Folder.Has(name) {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
+	r.removeBusy()
 	for len(r.list) >= r.o.Files { // only this goroutine changes it from here on
 		oldest := r.list[0]
 		<-oldest.done
@@ -145,9 +147,14 @@ func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 			return nil, err
 		}
 		r.o.Events.Leaving(oldest.File)
-		if err := oldest.file.stored().Remove(); errors.Is(err, storage.ErrReplaced) {
+		switch err := oldest.file.stored().Remove(); {
+		case err == nil:
+		case errors.Is(err, storage.ErrReplaced):
 			r.o.Events.Warn(err.Error() + "; it was left alone")
-		} else if err != nil {
+		case storage.IsBusy(err):
+			r.busy = append(r.busy, oldest)
+			r.o.Events.Warn(fmt.Sprintf("%s is open in another program, and cannot be removed: it goes when that has closed it; until then the ring has more files than were asked for", oldest.Path))
+		default:
 			return nil, fmt.Errorf("remove the oldest file of the ring: %w", err)
 		}
 		r.mu.Lock()
@@ -164,6 +171,11 @@ func (r *rotating) openNext(last *rotated, full *Full) (*rotated, error) {
 		}
 	}
 	return next, err
+}
+
+// removeBusy removes what could not be removed before.
+func (r *rotating) removeBusy() {
+	r.busy = slices.DeleteFunc(r.busy, func(f *rotated) bool { return !storage.IsBusy(f.file.stored().Remove()) })
 }
 
 // fill notes what is in the file that was written last.
@@ -266,6 +278,10 @@ func (r *rotating) Finish(f Full) error {
 	if last := r.list[len(r.list)-1]; !last.Complete { // else there is no next one
 		last.Last = true
 		r.complete(r.fill(&f))
+	}
+	r.removeBusy()
+	for _, f := range r.busy {
+		r.o.Events.Warn(fmt.Sprintf("%s could not be removed, as another program has it open: it is whole, and no more a file of this capture", f.Path))
 	}
 	r.relocate()
 	return errors.Join(err, r.failure(), r.away())

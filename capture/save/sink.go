@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"pcapctl/capture/fault"
@@ -162,7 +161,7 @@ func FileError(c *request.Config, err error) error {
 		return fault.Errorf(fault.LocalFile, "the capture file is not complete: %w; make sure that nothing moves or removes files there while a capture runs, or name another folder with --captures-dir", err)
 	}
 	hint := "what was written before is kept and readable"
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if storage.IsFull(err) {
 		member := "totalBytesPerSession"
 		switch {
 		case c.Rotates():
