@@ -141,6 +141,7 @@ type Statistics struct {
 	RingFreezes               uint64            `json:"ringFreezes"`
 	FilterMode                string            `json:"filterMode"`
 	LinkType                  string            `json:"linkType"`
+	Exclude                   []filter.Spec     `json:"exclude,omitempty"` // see request.Additions
 	Interfaces                []InterfaceResult `json:"interfaces"`
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
@@ -325,6 +326,7 @@ func (r *Result) statistics() *Statistics {
 		RingFreezes:               r.Freezes,
 		FilterMode:                r.Source.FilterMode,
 		LinkType:                  linkType(&r.Source),
+		Exclude:                   r.Config.Additions.Exclude,
 		Interfaces:                make([]InterfaceResult, 0, len(r.Source.Links)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
@@ -386,21 +388,27 @@ func (r *Resource) Metadata() map[string]string {
 	if p.Target != nil {
 		m.Target = *p.Target
 	}
-	var filters []filter.Filter
-	for _, spec := range p.Filters {
-		if f, faults := filter.Parse(spec); faults == nil {
-			filters = append(filters, f)
-		}
-	}
-	m.Filters = filter.NewSet(filters...).String()
+	set := filter.NewSet(parseAll(p.Filters)...)
 	if st := p.Statistics; st != nil {
+		set = set.Without(parseAll(st.Exclude)...)
 		if start, err := time.Parse(time.RFC3339, p.CaptureStartTime); err == nil {
 			m.EndTime = start.Add(st.Duration()).Format(time.RFC3339Nano)
 		}
 		m.Packets, m.PacketBytes, m.LinkType = st.PacketsCaptured, st.BytesCaptured, st.LinkType
 		m.Dropped = st.Dropped()
 	}
+	m.Filters = set.String()
 	return m.Map()
+}
+
+// parseAll are the filters of a record, those that are not valid left out.
+func parseAll(specs []filter.Spec) (filters []filter.Filter) {
+	for _, spec := range specs {
+		if f, faults := filter.Parse(spec); faults == nil {
+			filters = append(filters, f)
+		}
+	}
+	return filters
 }
 
 // result says what a session has come to.

@@ -25,6 +25,9 @@ type assembler struct {
 	// steps are the unconditional jumps written on the way to a label, by that label: only the newest counts,
 	// as it is the nearest.
 	steps map[label]label
+	// cut is where a packet goes on that ends before what is loaded of it; 0 is for a program that leaves that to the
+	// kernel, which rejects the packet.
+	cut label
 }
 
 func newAssembler(limit int) *assembler {
@@ -59,8 +62,30 @@ func (a *assembler) seq(next label, instructions ...bpf.Instruction) label {
 	}
 	for _, instruction := range slices.Backward(instructions) {
 		next = a.write(instruction)
+		if a.cut != 0 {
+			next = a.guarded(instruction, next)
+		}
 	}
 	return next
+}
+
+// guarded writes the test that what an instruction loads of the packet is there. A is lost by that, which no code needs
+// before it loads of a packet.
+func (a *assembler) guarded(load bpf.Instruction, next label) label {
+	switch load := load.(type) {
+	case bpf.LoadAbsolute:
+		next = a.test(bpf.JumpGreaterOrEqual, load.Off+uint32(load.Size), next, a.cut)
+	case bpf.LoadMemShift:
+		next = a.test(bpf.JumpGreaterOrEqual, load.Off+1, next, a.cut)
+	case bpf.LoadIndirect:
+		need := load.Off + uint32(load.Size)
+		next = a.testX(bpf.JumpGreaterOrEqual, next, a.cut)
+		next = a.write(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: need})
+		next = a.test(bpf.JumpGreaterOrEqual, need, next, a.cut)
+	default:
+		return next
+	}
+	return a.write(bpf.LoadExtension{Num: bpf.ExtLen})
 }
 
 // near is a place that a conditional jump written next reaches and from where the program goes on at to.

@@ -42,6 +42,7 @@ const (
 	fieldRemotePort
 	fieldLocal
 	fieldRemote
+	fieldFlags
 	fields
 )
 
@@ -50,6 +51,12 @@ const (
 const (
 	portInOtherFragment = 0x10000
 	portNotThere        = 0x10001
+)
+
+// The same for the field of flags.
+const (
+	flagsInOtherFragment = 0x100
+	flagsNotThere        = 0x101
 )
 
 // box is a filter as the program sees it: a set for each field that it names, nil for the others.
@@ -93,8 +100,12 @@ var (
 	ipv6 = family{version: 6, words: 4}
 )
 
-// boxOf is f as it applies to one IP version; ok is false when it cannot match that version at all.
-func (fam family) boxOf(f *Filter) (b box, ok bool) {
+// boxOf is f as it applies to one IP version; ok is false when it cannot match that version at all. flags are those that
+// any filter looks at. With certain, what cannot be seen of a later fragment does not match.
+func (fam family) boxOf(f *Filter, flags uint8, certain bool) (b box, ok bool) {
+	if f.flags != nil && f.protocol != tcp || f.protocol == icmp && f.hasPorts() {
+		return box{}, false
+	}
 	for _, e := range []struct {
 		end         end
 		addrs, port field
@@ -104,10 +115,11 @@ func (fam family) boxOf(f *Filter) (b box, ok bool) {
 			return box{}, false
 		}
 		b[e.addrs] = fam.addrKeys(addrs)
-		b[e.port] = portKeys(e.end.ports)
+		b[e.port] = portKeys(e.end.ports, certain)
 	}
+	b[fieldFlags] = flagKeys(f.flags, flags, certain)
 	if f.protocol != anyProtocol {
-		number := key{3: uint32(f.protocol.number())}
+		number := key{3: uint32(f.protocol.number(fam.version == 4))}
 		b[fieldProtocol] = keySet{{number, number}}
 	}
 	return b, true
@@ -157,14 +169,39 @@ func addrKey(a netip.Addr) key {
 }
 
 // portKeys is a port set as keys. Ports in another fragment are in every set, even one of all ports, which
-// is still not the same as naming no port.
-func portKeys(ports portSet) keySet {
+// is still not the same as naming no port; with certain they are in none.
+func portKeys(ports portSet, certain bool) keySet {
 	if ports == nil {
 		return nil
 	}
-	out := []span[key]{{key{3: portInOtherFragment}, key{3: portInOtherFragment}}}
+	var out []span[key]
+	if !certain {
+		out = append(out, span[key]{key{3: portInOtherFragment}, key{3: portInOtherFragment}})
+	}
 	for _, r := range ports {
 		out = append(out, span[key]{key{3: uint32(r.lo)}, key{3: uint32(r.hi)}})
+	}
+	return newSpans(out...)
+}
+
+// flagKeys is a set of flags as keys, of which the program has only those in mask. What the program cannot have stands
+// with the value below it, so that there are few spans.
+func flagKeys(set flagSet, mask uint8, certain bool) keySet {
+	if set == nil {
+		return nil
+	}
+	var out []span[key]
+	fitting := false // the value before, of those that there can be
+	for v := range uint32(flagsInOtherFragment) {
+		if uint8(v)&mask == uint8(v) {
+			fitting = set.contains(uint8(v))
+		}
+		if fitting {
+			out = append(out, span[key]{key{3: v}, key{3: v}})
+		}
+	}
+	if !certain {
+		out = append(out, span[key]{key{3: flagsInOtherFragment}, key{3: flagsInOtherFragment}})
 	}
 	return newSpans(out...)
 }

@@ -27,7 +27,8 @@ func (s Set) coarser() iter.Seq2[[]Filter, bool] {
 		filters := s.filters
 		for _, lose := range []func(*Filter){
 			func(*Filter) {},
-			func(f *Filter) { // Ports, where there is an address.
+			func(f *Filter) { // Flags, and ports where there is an address.
+				f.flags = nil
 				if f.local.addrs != nil || f.remote.addrs != nil {
 					f.local.ports, f.remote.ports = nil, nil
 				}
@@ -73,6 +74,7 @@ type shape struct {
 	local, remote           [2]bool // IPv4, IPv6
 	namesLocal, namesRemote bool
 	localPorts, remotePorts bool
+	flags                   bool
 }
 
 func shapeOf(f *Filter) (s shape) {
@@ -80,7 +82,7 @@ func shapeOf(f *Filter) (s shape) {
 	s.local[0], s.local[1] = f.local.families()
 	s.remote[0], s.remote[1] = f.remote.families()
 	s.namesLocal, s.namesRemote = f.local.addrs != nil, f.remote.addrs != nil
-	s.localPorts, s.remotePorts = f.local.ports != nil, f.remote.ports != nil
+	s.localPorts, s.remotePorts, s.flags = f.local.ports != nil, f.remote.ports != nil, f.flags != nil
 	return s
 }
 
@@ -102,7 +104,8 @@ func byShape(filters []Filter) [][]Filter {
 		slices.SortFunc(same, func(a, b Filter) int {
 			return cmp.Or(
 				compareSets(a.remote.addrs, b.remote.addrs), compareSets(a.local.addrs, b.local.addrs),
-				compareSets(a.remote.ports, b.remote.ports), compareSets(a.local.ports, b.local.ports))
+				compareSets(a.remote.ports, b.remote.ports), compareSets(a.local.ports, b.local.ports),
+				slices.Compare(a.flags, b.flags))
 		})
 	}
 	return out
@@ -122,10 +125,20 @@ func grouped(shapes [][]Filter, size int) []Filter {
 			f.local.ports = unionOf(group, func(f *Filter) portSet { return f.local.ports })
 			f.remote.addrs = unionOf(group, func(f *Filter) addrSet { return f.remote.addrs })
 			f.remote.ports = unionOf(group, func(f *Filter) portSet { return f.remote.ports })
+			f.flags = unionOfFlags(group)
 			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// unionOfFlags is unionOf for the flags.
+func unionOfFlags(group []Filter) flagSet {
+	var all []uint8
+	for i := range group {
+		all = append(all, group[i].flags...)
+	}
+	return newFlagSet(all...)
 }
 
 // unionOf is what any filter of a group, all of one shape, has in a set; nil when they do not name it.

@@ -84,8 +84,9 @@ func (s Set) Compile(o Options) (*Program, error) {
 	if err := checkFlows(o.Exclude); err != nil {
 		return nil, fmt.Errorf("compile filters: %w", err)
 	}
+	leftOut, all := s.leftOut(o)
 	for filters, exact := range s.coarser() {
-		c := compiler{Options: o, filters: filters, icmpErrors: !s.noErrors}
+		c := compiler{Options: o, filters: filters, leftOut: leftOut, icmpErrors: !s.noErrors}
 		instructions, ok := c.compile()
 		if !ok {
 			continue
@@ -94,7 +95,7 @@ func (s Set) Compile(o Options) (*Program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile filters: %w", err)
 		}
-		return &Program{Raw: raw, Exact: exact, instructions: instructions}, nil
+		return &Program{Raw: raw, Exact: exact && all, instructions: instructions}, nil
 	}
 	return nil, fmt.Errorf("compile filters: %w: %d", ErrTooManyInterfaces, len(o.Interfaces))
 }
@@ -113,7 +114,10 @@ func (s Set) Compile(o Options) (*Program, error) {
 type compiler struct {
 	Options
 	filters    []Filter
+	leftOut    []Filter // whose packets are not recorded
 	icmpErrors bool
+	certain    bool  // what cannot be seen of a later fragment does not match
+	flagMask   uint8 // the flags of TCP that any filter names
 
 	*assembler
 	accept, reject label
@@ -137,16 +141,25 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 		room := min(flowRoom, limit/2)
 		limit = min(limit, limit-room+len(c.code))
 	}
-	c.decisions = map[string]label{}
+	c.accept = c.leaveOut(c.leftOut)
 	start := c.accept
-	if !NewSet(c.filters...).recordsAll() {
-		v6 := c.packets(ipv6)
-		v4 := c.packets(ipv4)
-		start = c.network(v4, v6)
+	if !NewSet(c.filters...).includesAll() {
+		start = c.matching()
 	}
 	start = c.interfaces(c.loopbackOnce(start))
 	program := c.program(start)
 	return program, !c.tooLarge && len(program) <= limit
+}
+
+// matching writes the part that accepts what the filters match, and rejects all else.
+func (c *compiler) matching() label {
+	c.decisions = map[string]label{}
+	for i := range c.filters {
+		c.flagMask |= c.filters[i].flags.bits()
+	}
+	v6 := c.packets(ipv6)
+	v4 := c.packets(ipv4)
+	return c.network(v4, v6)
 }
 
 // interfaces writes the test for the interfaces that are recorded.

@@ -31,14 +31,22 @@ func (f Filter) PcapExpression() (expr string, ok bool) {
 	default:
 		both = fmt.Sprintf("((outbound and %s) or (inbound and %s))", straight, back)
 	}
+	var terms []string
 	switch {
 	case f.protocol == anyProtocol || f.hasPorts(): // Ports are written with their protocol.
-		expr = both
-	case both == "":
-		expr = strings.ToLower(f.protocol.String())
+	case f.flags != nil: // and so are flags
+	case f.protocol == icmp:
+		terms = append(terms, f.byVersion("icmp", "icmp6"))
 	default:
-		expr = strings.ToLower(f.protocol.String()) + " and " + both
+		terms = append(terms, strings.ToLower(f.protocol.String()))
 	}
+	if both != "" {
+		terms = append(terms, both)
+	}
+	if f.flags != nil {
+		terms = append(terms, f.byVersion(f.flags.expressions()))
+	}
+	expr = strings.Join(terms, " and ")
 	if strings.Count(expr, " or ") > maxTerms {
 		return "", false
 	}
@@ -65,6 +73,41 @@ func (f Filter) conjunction(local, remote string) string {
 		}
 	}
 	return strings.Join(terms, " and ")
+}
+
+// byVersion is an expression for the IP versions that f lets through, of one for each.
+func (f Filter) byVersion(v4, v6 string) string {
+	local4, local6 := f.local.families()
+	remote4, remote6 := f.remote.families()
+	switch has4, has6 := local4 && remote4, local6 && remote6; {
+	case has4 && has6:
+		return "(" + v4 + " or " + v6 + ")"
+	case has6:
+		return v6
+	default:
+		return v4
+	}
+}
+
+// expressions are the flags in IPv4 and in IPv6, where pcap-filter has no tcp[…]: there they are found by where they are
+// in a packet without extension headers.
+func (s flagSet) expressions() (v4, v6 string) {
+	var four, six []string
+	for _, mask := range s {
+		const all = "tcp[tcpflags] & %[1]s == %[1]s"
+		names := joinedFlags(mask, "|", func(name string) string {
+			if name == "psh" {
+				name = "push"
+			}
+			return "tcp-" + name
+		})
+		if mask&(mask-1) != 0 {
+			names = "(" + names + ")"
+		}
+		four = append(four, fmt.Sprintf(all, names))
+		six = append(six, fmt.Sprintf("ip6[%d] & 0x%02x == 0x%02x", minIPv6Header+tcpFlagsAt, mask, mask))
+	}
+	return anyOf(four), "(ip6 and ip6[6] == 6 and " + anyOf(six) + ")"
 }
 
 func anyOf(terms []string) string {

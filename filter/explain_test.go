@@ -28,6 +28,16 @@ func TestPcapExpression(t *testing.T) {
 		{pairs: []string{"protocol=TCP", "localIPAddress=10.0.0.1", "localPort=80-85"},
 			want: "((ip src host 10.0.0.1 and tcp src portrange 80-85) or (ip dst host 10.0.0.1 and tcp dst portrange 80-85))"},
 		{pairs: []string{"localIPAddress=10.0.0.1", "remoteIPAddress=::1"}, none: true},
+		{pairs: []string{"protocol=ICMP"}, want: "(icmp or icmp6)"},
+		{pairs: []string{"protocol=ICMP", "localIPAddress=10.0.0.1"}, want: "icmp and ip host 10.0.0.1"},
+		{pairs: []string{"protocol=ICMP", "remoteIPAddress=2001:db8::/32"},
+			want: "icmp6 and ((outbound and ip6 dst net 2001:db8::/32) or (inbound and ip6 src net 2001:db8::/32))"},
+		{pairs: []string{"protocol=ICMP", "localPort=80"}, none: true},
+		{pairs: []string{"tcpFlags=syn"},
+			want: "(tcp[tcpflags] & tcp-syn == tcp-syn or (ip6 and ip6[6] == 6 and ip6[53] & 0x02 == 0x02))"},
+		{pairs: []string{"tcpFlags=psh+ack;rst", "localIPAddress=10.0.0.1"},
+			want: "ip host 10.0.0.1 and (tcp[tcpflags] & tcp-rst == tcp-rst or tcp[tcpflags] & (tcp-push|tcp-ack) == (tcp-push|tcp-ack))"},
+		{pairs: []string{"protocol=UDP", "tcpFlags=syn"}, none: true},
 		{pairs: []string{"remoteIPAddress=::1-ffff::"}, none: true}, // more subnets than anybody reads
 	}
 	for _, tt := range tests {
@@ -43,9 +53,10 @@ func TestPcapExpression(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	machine := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("2001:db8::1")}
 	tests := []struct {
-		name    string
-		filters [][]string
-		want    []string
+		name     string
+		filters  [][]string
+		excludes [][]string
+		want     []string
 	}{
 		{name: "nothing to say", filters: [][]string{
 			{"localIPAddress=10.0.0.1"}, {"localIPAddress=fe80::1"}, {"localIPAddress=127.0.0.9"}, {"localIPAddress=255.255.255.255"},
@@ -76,6 +87,19 @@ func TestWarnings(t *testing.T) {
 				"filter 2 (local 10.0.0.7, remote 10.0.0.1) changes nothing: filter 1 (local 10.0.0.1, remote 10.0.0.7 or 2001:db8::1) covers it"}},
 		{name: "covered on this machine", filters: [][]string{{"localPort=80"}, {"localIPAddress=10.0.0.1", "localPort=80"}},
 			want: []string{"filter 2 (local 10.0.0.1, local port 80) changes nothing on this machine: filter 1 (local port 80) covers it, as its local addresses are this machine's"}},
+		{name: "what has no flags, or no ports", filters: [][]string{{"protocol=UDP", "tcpFlags=syn"}, {"protocol=ICMP", "remotePort=53"}},
+			want: []string{
+				"filter 1 (UDP, with syn) can never match: UDP has no flags, only TCP has",
+				"filter 2 (ICMP, remote port 53) can never match: ICMP has no ports"}},
+		{name: "fewer flags cover more", filters: [][]string{{"tcpFlags=syn;rst"}, {"tcpFlags=syn+ack", "remotePort=443"}, {"tcpFlags=ack"}},
+			want: []string{"filter 2 (TCP, remote port 443, with syn+ack) changes nothing: filter 1 (TCP, with syn or rst) covers it"}},
+		{name: "excluded", filters: [][]string{{"protocol=UDP", "remotePort=53"}, {"protocol=ICMP"}},
+			excludes: [][]string{{"remotePort=53", "remoteIPAddress=10.0.0.9"}, {"tcpFlags=syn", "remotePort=53"}, {"protocol=ICMP"}},
+			want: []string{
+				"exclude 2 (TCP, remote port 53, with syn) changes nothing: no filter matches what it leaves out",
+				"filter 2 (ICMP) records next to nothing: exclude 3 (ICMP) leaves its packets out"}},
+		{name: "everything excluded", excludes: [][]string{nil, {"protocol=ICMP", "remotePort=53"}},
+			want: []string{"exclude 1 (every packet) leaves out everything: nothing is recorded", "exclude 2 (ICMP, remote port 53) can never match: ICMP has no ports"}},
 		{name: "a protocol covers ports, ports do not cover a protocol", filters: [][]string{{"localPort=0-65535"}, {"protocol=UDP"}}},
 	}
 	for _, tt := range tests {
@@ -84,7 +108,11 @@ func TestWarnings(t *testing.T) {
 			for _, pairs := range tt.filters {
 				filters = append(filters, parsed(t, pairs...))
 			}
-			if diff := cmp.Diff(tt.want, NewSet(filters...).Warnings(machine, 0)); diff != "" {
+			var excludes []Filter
+			for _, pairs := range tt.excludes {
+				excludes = append(excludes, parsed(t, pairs...))
+			}
+			if diff := cmp.Diff(tt.want, NewSet(filters...).Without(excludes...).Warnings(machine, 0)); diff != "" {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})

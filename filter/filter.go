@@ -22,14 +22,20 @@ const (
 	anyProtocol protocol = iota
 	tcp
 	udp
+	icmp      // of the packet's IP version
 	protocols // how many there are
 )
 
-// String is the API's spelling.
-func (p protocol) String() string { return [...]string{"Any", "TCP", "UDP"}[p] }
+// String is the API's spelling; the API itself has no ICMP.
+func (p protocol) String() string { return [...]string{"Any", "TCP", "UDP", "ICMP"}[p] }
 
-// number is the IP protocol number; 0 for Any.
-func (p protocol) number() uint8 { return [...]uint8{0, protoTCP, protoUDP}[p] }
+// number is the IP protocol number, which ICMP has one of for each IP version; 0 for Any.
+func (p protocol) number(v4 bool) uint8 {
+	if p == icmp && !v4 {
+		return protoICMPv6
+	}
+	return [...]uint8{0, protoTCP, protoUDP, protoICMP}[p]
+}
 
 // end is what a filter says of one end of a conversation. A nil set is not named: it lets everything through.
 type end struct {
@@ -47,11 +53,12 @@ func (e end) equal(o end) bool {
 type Filter struct {
 	protocol      protocol
 	local, remote end
+	flags         flagSet // nil when not named; protocol is then not Any
 }
 
 // Equal reports whether both filters say the same. How lists were ordered or ranges written does not count.
 func (f Filter) Equal(g Filter) bool {
-	return f.protocol == g.protocol && f.local.equal(g.local) && f.remote.equal(g.remote)
+	return f.protocol == g.protocol && f.local.equal(g.local) && f.remote.equal(g.remote) && slices.Equal(f.flags, g.flags)
 }
 
 // matchesAll reports whether f names nothing, so that every packet matches, IP or not.
@@ -83,6 +90,9 @@ func (f Filter) String() string {
 		if e.end.ports != nil {
 			parts = append(parts, e.name+" port "+inWords(entries(e.end.ports)))
 		}
+	}
+	if f.flags != nil {
+		parts = append(parts, "with "+inWords(f.flags.entries()))
 	}
 	if len(parts) == 0 {
 		return "every packet"
@@ -129,6 +139,7 @@ func (f Filter) Spec() Spec {
 		LocalPort:       member(f.local.ports),
 		RemoteIPAddress: member(f.remote.addrs),
 		RemotePort:      member(f.remote.ports),
+		TCPFlags:        f.flags.member(),
 	}
 }
 
@@ -140,13 +151,14 @@ func member[T point[T]](s spans[T]) *string {
 	return &text
 }
 
-// Set is an OR of filters. The zero Set has no filter and records everything.
+// Set is an OR of filters, less what its excludes match. The zero Set has no filter and records everything.
 type Set struct {
 	filters  []Filter
 	all      bool // one of the filters matches everything
 	noErrors bool
 	index    *index      // nil for a set of few filters
 	quick    []quickRule // nil for one of many
+	excludes *Set        // its filters leave out what they match; nil when there are none
 }
 
 // NewSet makes a Set that records what any of the filters matches. ICMP errors about such packets are
@@ -173,14 +185,37 @@ func (s Set) WithICMPErrors(on bool) Set {
 // ICMPErrors reports whether ICMP errors that quote a matching packet are recorded.
 func (s Set) ICMPErrors() bool { return !s.noErrors }
 
+// Without is s that records no packet which any of the filters matches by itself. An ICMP error that quotes such a
+// packet stays, and so does a packet of which it cannot be seen whether a filter matches: a later fragment, whose
+// ports are not in it, or one that is cut short. Without filters it is s with nothing left out.
+func (s Set) Without(filters ...Filter) Set {
+	s.excludes = nil
+	if len(filters) > 0 {
+		s.excludes = new(NewSet(filters...))
+	}
+	return s
+}
+
+// Excludes is a copy of the filters whose packets are left out, in the order given.
+func (s Set) Excludes() []Filter {
+	if s.excludes == nil {
+		return nil
+	}
+	return s.excludes.Filters()
+}
+
 // Filters is a copy of the filters, in the order given.
 func (s Set) Filters() []Filter { return slices.Clone(s.filters) }
 
-// Len is the number of filters; 0 means that everything is recorded.
+// Len is the number of filters; 0 means that everything is recorded but what is left out.
 func (s Set) Len() int { return len(s.filters) }
 
 // String describes the set in plain words; of a long set it spells out the first few filters.
 func (s Set) String() string {
+	if s.excludes != nil {
+		all := s.Without().String()
+		return all + "; but not " + s.excludes.String()
+	}
 	if len(s.filters) == 0 {
 		return Filter{}.String()
 	}
@@ -198,10 +233,11 @@ func (s Set) String() string {
 	return strings.Join(parts, "; or ")
 }
 
-// recordsAll reports whether every packet is recorded, whatever is in it.
-func (s Set) recordsAll() bool {
-	return len(s.filters) == 0 || s.all
-}
+// RecordsAll reports whether every packet is recorded, whatever is in it.
+func (s Set) RecordsAll() bool { return s.excludes == nil && s.includesAll() }
+
+// includesAll reports whether every packet is recorded that is not left out.
+func (s Set) includesAll() bool { return len(s.filters) == 0 || s.all }
 
 // families reports which IP versions an end lets through.
 func (e end) families() (v4, v6 bool) {

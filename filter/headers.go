@@ -15,12 +15,16 @@ const (
 	portStates                     // how many there are
 )
 
+// noFlags stands for flags that are not there: of another protocol, or cut off.
+const noFlags = 0x100
+
 // headers is what filters look at in one IP packet.
 type headers struct {
 	source, destination         netip.Addr
 	protocol                    uint8
 	ports                       portState
 	sourcePort, destinationPort port
+	flags                       uint16 // of TCP; noFlags when they are not known
 	quote                       []byte // the packet that an ICMP error quotes
 }
 
@@ -105,12 +109,16 @@ func extensionLength(protocol uint8, data []byte) int {
 	}
 }
 
-// setPorts reads the ports, when the protocol has any and they are there.
+// setPorts reads the ports and the flags, when the protocol has any and they are there.
 func (h *headers) setPorts(payload []byte) {
 	if protocolHasPorts(h.protocol) && len(payload) >= 4 {
 		h.ports = knownPorts
 		h.sourcePort = port(binary.BigEndian.Uint16(payload))
 		h.destinationPort = port(binary.BigEndian.Uint16(payload[2:]))
+	}
+	h.flags = noFlags
+	if h.protocol == protoTCP && len(payload) > tcpFlagsAt {
+		h.flags = uint16(payload[tcpFlagsAt])
 	}
 }
 

@@ -41,6 +41,10 @@ func (x *index) match(h *headers, d Direction) bool {
 		p = tcp
 	case protoUDP:
 		p = udp
+	case protoICMP, protoICMPv6:
+		if h.protocol == icmp.number(h.source.Is4()) {
+			p = icmp
+		}
 	}
 	if h.source.Is6() {
 		version = 1
@@ -50,7 +54,7 @@ func (x *index) match(h *headers, d Direction) bool {
 		return false
 	}
 	source, destination := pointOf(h.source, h.sourcePort), pointOf(h.destination, h.destinationPort)
-	return k.match(&source, &destination, d)
+	return k.match(&source, &destination, h.flags, d)
 }
 
 // kind is the tables for packets of one kind; version is 0 for IPv4, 1 for IPv6.
@@ -60,10 +64,10 @@ func (x *index) kind(ports portState, p protocol, version int) *kind {
 	return k
 }
 
-func (k *kind) match(source, destination *endpoint, d Direction) bool {
+func (k *kind) match(source, destination *endpoint, flags uint16, d Direction) bool {
 	for i := range k.tables {
 		t := &k.tables[i]
-		if t.match(d == Incoming, source, destination) || t.match(d == Outgoing, destination, source) {
+		if t.match(d == Incoming, source, destination, flags) || t.match(d == Outgoing, destination, source, flags) {
 			return true
 		}
 	}
@@ -79,10 +83,10 @@ func (x *index) tablesFor(ports portState, p protocol, v4 bool) []table {
 		switch {
 		case f.protocol != anyProtocol && f.protocol != p,
 			f.local.addrs != nil && len(f.local.addrs) == 0, f.remote.addrs != nil && len(f.remote.addrs) == 0,
-			ports == noPorts && f.hasPorts():
+			ports == noPorts && (f.hasPorts() || f.flags != nil), f.flags != nil && p != tcp:
 			continue
 		case ports == laterFragment:
-			f.local.ports, f.remote.ports = nil, nil
+			f.local.ports, f.remote.ports, f.flags = nil, nil, nil
 		}
 		fitting = append(fitting, f)
 	}
@@ -113,14 +117,16 @@ func newTable(filters []Filter) table {
 		}
 	}
 	for _, a := range []struct {
-		remote, port bool
-		spans        func(*Filter) []span[value]
+		remote bool
+		of     axisOf
+		spans  func(*Filter) []span[value]
 	}{
 		// Addresses first: they rule out the most.
-		{true, false, func(f *Filter) []span[value] { return valuesOf(f.remote.addrs, addrValue) }},
-		{false, false, func(f *Filter) []span[value] { return valuesOf(f.local.addrs, addrValue) }},
-		{true, true, func(f *Filter) []span[value] { return valuesOf(f.remote.ports, portValue) }},
-		{false, true, func(f *Filter) []span[value] { return valuesOf(f.local.ports, portValue) }},
+		{true, ofAddress, func(f *Filter) []span[value] { return valuesOf(f.remote.addrs, addrValue) }},
+		{false, ofAddress, func(f *Filter) []span[value] { return valuesOf(f.local.addrs, addrValue) }},
+		{true, ofPort, func(f *Filter) []span[value] { return valuesOf(f.remote.ports, portValue) }},
+		{false, ofPort, func(f *Filter) []span[value] { return valuesOf(f.local.ports, portValue) }},
+		{false, ofFlags, flagValues},
 	} {
 		sets := make([][]span[value], len(filters))
 		for i := range filters {
@@ -128,7 +134,7 @@ func newTable(filters []Filter) table {
 		}
 		if slices.ContainsFunc(sets, func(s []span[value]) bool { return s != nil }) {
 			made := newAxis(sets, words)
-			made.remote, made.port = a.remote, a.port
+			made.remote, made.of = a.remote, a.of
 			t.axes = append(t.axes, made)
 		}
 	}
@@ -137,7 +143,7 @@ func newTable(filters []Filter) table {
 
 // match looks at a packet one way round. With onlyNamed, which is against the packet's direction, only the filters
 // that name a local address count.
-func (t *table) match(onlyNamed bool, local, remote *endpoint) bool {
+func (t *table) match(onlyNamed bool, local, remote *endpoint, flags uint16) bool {
 	left := t.every
 	if onlyNamed {
 		if !t.namesAny {
@@ -145,14 +151,14 @@ func (t *table) match(onlyNamed bool, local, remote *endpoint) bool {
 		}
 		left = t.named
 	}
-	var rows [4][]uint64
+	var rows [5][]uint64
 	for i := range t.axes {
 		a := &t.axes[i]
 		e := local
 		if a.remote {
 			e = remote
 		}
-		row := a.row(e)
+		row := a.row(e, flags)
 		if row == nil {
 			return false
 		}
@@ -228,9 +234,33 @@ func valuesOf[T point[T]](s spans[T], of func(T) value) []span[value] {
 	return out
 }
 
-// axis is what some filters say of one end's address or port.
+// flagValues are the flags that fit a filter; nil when it names none.
+func flagValues(f *Filter) []span[value] {
+	if f.flags == nil {
+		return nil
+	}
+	var out []span[value]
+	for v := range uint64(noFlags) {
+		if f.flags.contains(uint8(v)) {
+			out = append(out, span[value]{value{low: v}, value{low: v}})
+		}
+	}
+	return out
+}
+
+// axisOf is what an axis is of.
+type axisOf uint8
+
+const (
+	ofAddress axisOf = iota
+	ofPort
+	ofFlags
+)
+
+// axis is what some filters say of one end's address or port, or of the flags.
 type axis struct {
-	remote, port bool
+	remote bool
+	of     axisOf
 	// Where each interval starts; the first at 0. high is nil when it is 0 for all: ports, and IPv4.
 	high, low []uint64
 	rows      [][]uint64 // of each interval: the filters that fit; nil when there are none
@@ -290,11 +320,15 @@ func newAxis(sets [][]span[value], words int) axis {
 	return a
 }
 
-// row is the filters that fit an end of a packet; nil when there are none.
-func (a *axis) row(e *endpoint) []uint64 {
+// row is the filters that fit an end of a packet, or its flags; nil when there are none.
+func (a *axis) row(e *endpoint, flags uint16) []uint64 {
 	v := e.addr
-	if a.port {
+	switch a.of {
+	case ofAddress:
+	case ofPort:
 		v = value{low: e.port}
+	case ofFlags:
+		v = value{low: uint64(flags)}
 	}
 	if a.high != nil {
 		return a.rows[a.search(v)]

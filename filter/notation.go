@@ -1,18 +1,21 @@
 package filter
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
 )
 
 var portNotation = notation[port]{
-	parse:    parsePort,
-	sameKind: func(port, port) string { return "" },
-	isName:   func(string) bool { return false },
-	isRange:  func(string) bool { return false },
-	allowed:  `0 to 65535, as one port "80", a range "80-85" or a list "80;443"`,
+	parse:      parsePort,
+	sameKind:   func(port, port) string { return "" },
+	isName:     func(string) bool { return false },
+	isRange:    func(string) bool { return false },
+	parseRange: func(string) (s span[port], reason string, ok bool) { return s, "", false },
+	allowed:    `0 to 65535, as one port "80", a range "80-85" or a list "80;443"`,
 }
 
 func parsePort(text string) (port, string) {
@@ -36,9 +39,10 @@ var addressNotation = notation[netip.Addr]{
 		}
 		return ""
 	},
-	isName:  isHostName,
-	isRange: isSubnet,
-	allowed: `IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or a list "10.0.0.4;10.0.0.9"`,
+	isName:     isHostName,
+	isRange:    hasWildcard,
+	parseRange: parseSubnet,
+	allowed:    `IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or "10.0.0.0/24", or a list "10.0.0.4;10.0.0.9"`,
 }
 
 // parseAddress reads one address. An IPv4-mapped IPv6 address (::ffff:10.0.0.4) is taken as the IPv4 address in
@@ -77,25 +81,53 @@ func addressFault(text string) string {
 	return q + " is not an address; host names are not looked up"
 }
 
-// prefixFault is for CIDR notation, which the API does not have: it gives the very range to write.
+// prefixFault is for what has a slash and is not a subnet.
 func prefixFault(text string) string {
-	q := quote(text)
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return q + " is not an address, nor a subnet that could be written as a range"
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return fmt.Sprintf("%s is a subnet, which is a range by itself", quote(p.String()))
 	}
-	first, last := prefixRange(p)
-	if first == last {
-		return fmt.Sprintf("%s is in CIDR notation, which is not supported; write \"%s\"", q, first)
+	addr, bits, _ := strings.Cut(text, "/")
+	if a, err := netip.ParseAddr(addr); err == nil && a.Zone() == "" {
+		if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Unmap().Is4() {
+			if n, ok := maskBits(mask); ok {
+				return fmt.Sprintf("%s has a mask; write \"%s\"", quote(text), netip.PrefixFrom(a.Unmap(), n).Masked())
+			}
+		}
+		return fmt.Sprintf("%s is not a subnet: behind the slash stands a number of bits, 0 to %d", quote(text), a.BitLen())
 	}
-	return fmt.Sprintf("%s is in CIDR notation, which is not supported; write the range \"%s-%s\"", q, first, last)
+	return quote(text) + " is not an address, nor a subnet such as \"10.0.0.0/8\""
 }
 
-// isSubnet reports whether a text that is not an address is a subnet or has a wildcard.
-func isSubnet(text string) bool {
-	p, err := netip.ParsePrefix(text)
-	return err == nil && !p.IsSingleIP() || strings.Contains(text, "*") && !meansEverything(text)
+// maskBits is how many bits a mask such as 255.255.255.0 has; ok is false for what is not a mask.
+func maskBits(mask netip.Addr) (n int, ok bool) {
+	b := mask.As4()
+	word := binary.BigEndian.Uint32(b[:])
+	n = bits.LeadingZeros32(^word)
+	return n, word<<n == 0
 }
+
+// parseSubnet reads CIDR notation, which the API does not have, as the range that it stands for. What is set behind the
+// prefix is refused, as tcpdump does: either the address was meant or the subnet.
+func parseSubnet(text string) (s span[netip.Addr], reason string, ok bool) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return s, "", false
+	}
+	if a := p.Addr(); a.Is4In6() {
+		if p.Bits() < 96 {
+			return s, quote(text) + " is a subnet of IPv6 addresses that stand for IPv4 ones; write it as one of IPv4", true
+		}
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return s, fmt.Sprintf("%s has bits set behind the subnet's %d; write the subnet \"%s\" or the address \"%s\"", quote(text), p.Bits(), p.Masked(), p.Addr()), true
+	}
+	s.lo, s.hi = prefixRange(p)
+	return s, "", true
+}
+
+// hasWildcard reports whether a text that is not an address was meant for a range.
+func hasWildcard(text string) bool { return strings.Contains(text, "*") && !meansEverything(text) }
 
 // prefixRange is the first and the last address of a subnet.
 func prefixRange(p netip.Prefix) (first, last netip.Addr) {
@@ -154,7 +186,7 @@ func parseProtocol(faults *[]Fault, given *string) protocol {
 	if text == "" {
 		return anyProtocol
 	}
-	known := []protocol{tcp, udp, anyProtocol}
+	known := []protocol{tcp, udp, icmp, anyProtocol}
 	for _, p := range known {
 		if strings.EqualFold(text, p.String()) {
 			return p
@@ -162,7 +194,7 @@ func parseProtocol(faults *[]Fault, given *string) protocol {
 	}
 	*faults = append(*faults, Fault{
 		Field: "protocol",
-		Reason: fmt.Sprintf("%s is not a protocol a filter can name; allowed: TCP, UDP, Any%s",
+		Reason: fmt.Sprintf("%s is not a protocol a filter can name; allowed: TCP, UDP, ICMP, Any%s",
 			quote(text), protocolHint(strings.ToLower(text), known)),
 	})
 	return anyProtocol
@@ -171,14 +203,16 @@ func parseProtocol(faults *[]Fault, given *string) protocol {
 // protocolHint is what to add for a protocol that is not one of the known: what Any does, or the nearest name.
 func protocolHint(text string, known []protocol) string {
 	switch text {
-	case "icmp", "icmp4", "icmpv4", "icmp6", "icmpv6":
-		return "; Any without ports records ICMP as well, and every filter records the ICMP errors about its packets"
+	case "icmp4", "icmpv4", "icmp6", "icmpv6", "icmp-v6":
+		return "; \"ICMP\" is that of IPv4 and of IPv6"
 	case "sctp", "dccp", "udplite", "udp-lite":
 		return "; Any records it as well, with ports or without"
 	case "igmp", "gre", "esp", "ah", "ospf", "vrrp", "arp":
 		return "; to record it, leave the filters out, or use Any without ports for what runs over IP"
 	case "*", "all", "ip", "ipv4", "ipv6", "both", "tcp/udp", "tcp,udp", "tcp;udp":
 		return "; did you mean \"Any\"?"
+	case "1", "58":
+		return "; did you mean \"ICMP\"?"
 	case "6":
 		return "; did you mean \"TCP\"?"
 	case "17":

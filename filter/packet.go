@@ -100,6 +100,9 @@ const (
 	protoUDPLite     = 136
 )
 
+// tcpFlagsAt is where the flags are in a TCP header (RFC 9293, section 3.1).
+const tcpFlagsAt = 13
+
 // protocolHasPorts reports whether a protocol has its two ports in its first four bytes.
 func protocolHasPorts(protocol uint8) bool {
 	switch protocol {

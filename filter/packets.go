@@ -56,9 +56,11 @@ func (q *question) id() string {
 type ipPart struct {
 	family
 	addresses question // the filters that name only addresses
-	others    question // the filters that name a protocol or ports
+	icmp      question // the filters that name ICMP, without it
+	others    question // the filters that name another protocol, ports or flags
 	protocols []uint32 // that the others want
 	maxPort   uint32   // the largest value of a port field
+	maxFlags  uint32   // the same for the flags
 }
 
 // ipLabels is where the part for one IP version starts.
@@ -86,9 +88,12 @@ func (c *compiler) packets(fam family) ipLabels {
 	part := ipPart{family: fam}
 	for i := range c.filters {
 		f := &c.filters[i]
-		b, ok := fam.boxOf(f)
+		b, ok := fam.boxOf(f, c.flagMask, c.certain)
 		switch {
 		case !ok:
+		case f.protocol == icmp:
+			b[fieldProtocol] = nil
+			part.icmp.add(f, b)
 		case f.protocol == anyProtocol && !f.hasPorts():
 			part.addresses.add(f, b)
 		default:
@@ -96,10 +101,10 @@ func (c *compiler) packets(fam family) ipLabels {
 		}
 	}
 	nothing := ipLabels{c.reject, c.reject}
-	if part.addresses.empty() && part.others.empty() {
+	if part.addresses.empty() && part.icmp.empty() && part.others.empty() {
 		return nothing
 	}
-	for _, q := range []*question{&part.addresses, &part.others} {
+	for _, q := range []*question{&part.addresses, &part.icmp, &part.others} {
 		switch {
 		case c.NoLoopback:
 			q.either = nil
@@ -108,8 +113,9 @@ func (c *compiler) packets(fam family) ipLabels {
 		}
 	}
 	part.addresses.simplify()
+	part.icmp.simplify()
 	part.others.simplify()
-	if len(part.addresses.always)+len(part.others.always) > c.limit {
+	if len(part.addresses.always)+len(part.icmp.always)+len(part.others.always) > c.limit {
 		c.tooLarge = true // Each takes an instruction at least.
 		return nothing
 	}
@@ -118,10 +124,10 @@ func (c *compiler) packets(fam family) ipLabels {
 	others := c.decide(&part, &part.others, c.reject)
 	quote := c.reject
 	if c.icmpErrors {
-		quoted := reader{compiler: c, ipPart: &part, quoted: true, decision: others, icmp: c.reject}
+		quoted := reader{compiler: c, ipPart: &part, quoted: true, decision: others, quote: c.reject}
 		quote = quoted.packet(place{}, quoted.afterAddresses(place{}))
 	}
-	direct := reader{compiler: c, ipPart: &part, decision: others, icmp: quote}
+	direct := reader{compiler: c, ipPart: &part, decision: others, quote: quote}
 	return direct.labels()
 }
 
@@ -149,9 +155,12 @@ func (p *ipPart) chooseProtocols() {
 	}
 	// Where every box names ports, a packet whose ports are cut off can match nothing: the load that fails
 	// rejects it. Else that must be found out before, and be a value of its own.
-	p.maxPort = portInOtherFragment
+	p.maxPort, p.maxFlags = portInOtherFragment, flagsInOtherFragment
+	if slices.ContainsFunc(p.others.all(), func(b box) bool { return b[fieldFlags] == nil }) {
+		p.maxFlags = flagsNotThere
+	}
 	if slices.ContainsFunc(p.others.all(), func(b box) bool {
-		return b[fieldLocalPort] == nil && b[fieldRemotePort] == nil
+		return b[fieldLocalPort] == nil && b[fieldRemotePort] == nil && b[fieldFlags] == nil
 	}) {
 		p.maxPort = portNotThere
 	}
@@ -162,8 +171,13 @@ func (p *ipPart) wantsPorts() bool {
 	return p.others.names(fieldLocalPort) || p.others.names(fieldRemotePort)
 }
 
+// wantsFlags reports whether the flags of TCP must be looked at.
+func (p *ipPart) wantsFlags() bool { return p.others.names(fieldFlags) }
+
 // wantsAddress reports whether an address must be looked at.
-func (p *ipPart) wantsAddress(f field) bool { return p.addresses.names(f) || p.others.names(f) }
+func (p *ipPart) wantsAddress(f field) bool {
+	return p.addresses.names(f) || p.icmp.names(f) || p.others.names(f)
+}
 
 // decide writes a decision; a packet that no box holds goes on at next.
 func (c *compiler) decide(p *ipPart, q *question, next label) label {
@@ -177,7 +191,7 @@ func (c *compiler) decide(p *ipPart, q *question, next label) label {
 			return at
 		}
 	}
-	t := tree{assembler: c.assembler, words: p.words, accept: c.accept, maxPort: p.maxPort}
+	t := tree{assembler: c.assembler, words: p.words, accept: c.accept, maxPort: p.maxPort, maxFlags: p.maxFlags}
 	if len(q.either) > 0 {
 		either := t.decide(q.either, next)
 		next = c.seq(c.test(bpf.JumpEqual, arphrdLoopback, either, next), bpf.LoadExtension{Num: bpf.ExtLinkLayerType})

@@ -11,6 +11,7 @@ import (
 type quickRule struct {
 	protocol      uint8 // 0 is any
 	named         bool  // see Filter.addressDecides
+	flags         flagSet
 	local, remote quickEnd
 }
 
@@ -31,7 +32,7 @@ func quickRules(filters []Filter) []quickRule {
 		local, ok1 := quickEndOf(&f.local)
 		remote, ok2 := quickEndOf(&f.remote)
 		if ok1 && ok2 {
-			rules = append(rules, quickRule{f.protocol.number(), f.addressDecides(), local, remote})
+			rules = append(rules, quickRule{f.protocol.number(true), f.addressDecides(), f.flags, local, remote})
 		}
 	}
 	return rules
@@ -64,6 +65,9 @@ func quickSpans[T point[T]](s spans[T], of func(T) uint32) []quickSpan {
 // not decided here.
 func (s *Set) quickMatch(p *Packet) (matches, decided bool) {
 	b := p.Data
+	if s.index == nil && s.quick == nil {
+		return false, false
+	}
 	const ethernet, header = 14, 20
 	switch {
 	case p.Framing == Ethernet:
@@ -78,18 +82,24 @@ func (s *Set) quickMatch(p *Packet) (matches, decided bool) {
 		return false, false
 	}
 	source, destination, ports := binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:]), binary.BigEndian.Uint32(b[header:])
-	sourcePort, destinationPort := ports>>16, ports&0xffff
+	sourcePort, destinationPort, flags := ports>>16, ports&0xffff, uint16(noFlags)
+	if b[9] == protoTCP && len(b) > header+tcpFlagsAt {
+		flags = uint16(b[header+tcpFlagsAt])
+	}
 	if s.index != nil {
 		protocol := tcp
 		if b[9] == protoUDP {
 			protocol = udp
 		}
 		from, to := endpoint{value{low: uint64(source)}, uint64(sourcePort)}, endpoint{value{low: uint64(destination)}, uint64(destinationPort)}
-		return s.index.kind(knownPorts, protocol, 0).match(&from, &to, p.Direction), true
+		return s.index.kind(knownPorts, protocol, 0).match(&from, &to, flags, p.Direction), true
 	}
 	for i := range s.quick {
 		r := &s.quick[i]
 		if r.protocol != 0 && r.protocol != b[9] {
+			continue
+		}
+		if r.flags != nil && (flags == noFlags || !r.flags.contains(uint8(flags))) {
 			continue
 		}
 		if (r.named || p.Direction != Incoming) && r.local.fits(source, sourcePort) && r.remote.fits(destination, destinationPort) ||

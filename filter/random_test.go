@@ -109,6 +109,10 @@ func randomMember[T point[T]](r random, next func() T) string {
 
 func (r random) addrMember() string {
 	v6 := r.chance(40)
+	if r.chance(15) {
+		a := r.addr(v6)
+		return netip.PrefixFrom(a, a.BitLen()-pick(r, 0, 1, 8, 9, 16, 24, 32)).Masked().String()
+	}
 	text := randomMember(r, func() netip.Addr { return r.addr(v6) })
 	if !strings.Contains(text, "-") && r.chance(30) {
 		text += ";" + r.addr(!v6).String()
@@ -136,11 +140,14 @@ func (r random) filter(t testing.TB) Filter {
 			pairs = append(pairs, name+"="+value())
 		}
 	}
-	add(60, "protocol", func() string { return pick(r, "TCP", "UDP", "Any") })
+	add(60, "protocol", func() string { return pick(r, "TCP", "TCP", "UDP", "UDP", "Any", "Any", "ICMP") })
 	add(30, "localIPAddress", r.addrMember)
 	add(35, "localPort", r.portMember)
 	add(35, "remoteIPAddress", r.addrMember)
 	add(35, "remotePort", r.portMember)
+	add(15, "tcpFlags", func() string {
+		return pick(r, "syn", "rst", "fin;rst", "syn+ack", "ack;syn+fin", "psh+urg", "ece;cwr", "fin+syn+rst+psh+ack+urg+ece+cwr")
+	})
 	return parsed(t, pairs...)
 }
 
@@ -155,6 +162,21 @@ func (r random) set(t testing.TB) Set {
 		filters = append(filters, f)
 	}
 	s := NewSet(filters...).WithICMPErrors(r.chance(70))
+	if r.chance(25) {
+		var excludes []Filter
+		for range 1 + r.IntN(3) {
+			if f := r.filter(t); !f.matchesAll() || r.chance(2) {
+				excludes = append(excludes, f)
+			}
+		}
+		if s.includesAll() || r.chance(30) {
+			s.filters, s.all = nil, false
+		}
+		s = s.Without(excludes...)
+		if s.excludes != nil && r.chance(30) {
+			s.excludes.index = newIndex(s.excludes.filters)
+		}
+	}
 	if s.index == nil && r.chance(50) {
 		s.index = newIndex(s.filters) // as a large set has it
 	}
@@ -166,8 +188,12 @@ func (r random) set(t testing.TB) Set {
 func setMatches(t testing.TB, s Set, p *Packet) bool {
 	t.Helper()
 	got := s.Match(p)
-	if s.index != nil || s.quick != nil {
+	excluding := s.excludes != nil && (s.excludes.index != nil || s.excludes.quick != nil)
+	if s.index != nil || s.quick != nil || excluding {
 		s.index, s.quick = nil, nil
+		if excluding {
+			s.excludes = &Set{filters: s.excludes.filters, all: s.excludes.all}
+		}
 		if want := s.Match(p); got != want {
 			t.Fatalf("set %v\nfilters %+v\npacket %+v\nby index or the short way: %v, filter by filter: %v", s, specs(s), p, got, want)
 		}
@@ -181,12 +207,18 @@ func (r random) transport() []byte {
 	b := make([]byte, 8+r.IntN(24))
 	binary.BigEndian.PutUint16(b[0:], r.port())
 	binary.BigEndian.PutUint16(b[2:], r.port())
+	if len(b) > tcpFlagsAt {
+		b[tcpFlagsAt] = pick[uint8](r, 0, 2, 2, 0x12, 0x10, 0x10, 0x11, 0x18, 4, 0x14, 0x28, 0x40, 0x80, 0xff, uint8(r.IntN(256)))
+	}
 	return b
 }
 
 func (r random) protocol() uint8 {
 	if r.chance(8) {
 		return uint8(r.IntN(256))
+	}
+	if r.chance(8) {
+		return pick[uint8](r, protoICMP, protoICMPv6)
 	}
 	return pick[uint8](r, protoTCP, protoTCP, protoTCP, protoUDP, protoUDP, protoUDP, protoSCTP, protoDCCP, protoUDPLite)
 }

@@ -62,7 +62,7 @@ type reader struct {
 	*ipPart
 	quoted   bool
 	decision label // over what is read
-	icmp     label // where an ICMP error goes on, with X at what it quotes; c.reject when that is not looked at
+	quote    label // where an ICMP error goes on, with X at what it quotes; c.reject when that is not looked at
 	chain    label // the walk over IPv6 extension headers, once written
 }
 
@@ -181,17 +181,64 @@ func (r *reader) ports(at place) label {
 	if r.maxPort == portInOtherFragment {
 		return known // Where they are cut off, the load rejects the packet.
 	}
-	cut := r.setPorts(portNotThere)
-	if at.fixed {
-		return r.seq(r.test(bpf.JumpGreaterOrEqual, at.offset+4, known, cut), bpf.LoadExtension{Num: bpf.ExtLen})
+	return r.ifThere(at.behind(4), known, r.setPorts(portNotThere))
+}
+
+// ifThere writes the test that a packet, which has an IP header at least, reaches as far as a place.
+func (r *reader) ifThere(end place, there, cut label) label {
+	if end.fixed {
+		return r.seq(r.test(bpf.JumpGreaterOrEqual, end.offset, there, cut), bpf.LoadExtension{Num: bpf.ExtLen})
 	}
-	need := at.offset + 4
-	next := r.seq(r.testX(bpf.JumpGreaterOrEqual, known, cut), bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: need})
-	if need > minIPv4Header { // Else there is an IP header of that length, and the difference is not negative.
-		next = r.test(bpf.JumpGreaterOrEqual, need, next, cut)
+	next := r.seq(r.testX(bpf.JumpGreaterOrEqual, there, cut), bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: end.offset})
+	if end.offset > minIPv4Header { // Else the difference is not negative.
+		next = r.test(bpf.JumpGreaterOrEqual, end.offset, next, cut)
 	}
 	return r.seq(next, bpf.LoadExtension{Num: bpf.ExtLen})
 }
+
+// transportHeader writes the reading of the flags and the ports in a transport header.
+func (r *reader) transportHeader(at place, isTCP bool) label {
+	next := r.ports(at)
+	switch {
+	case !r.wantsFlags():
+		return next
+	case !isTCP:
+		return r.setFlags(next, flagsNotThere)
+	}
+	load := []bpf.Instruction{at.load(tcpFlagsAt, 1)}
+	if r.flagMask != 0xff {
+		load = append(load, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(r.flagMask)})
+	}
+	if r.maxFlags == flagsInOtherFragment {
+		return r.seq(next, append(load, bpf.StoreScratch{Src: bpf.RegA, N: slotFlags})...)
+	}
+	known := r.seq(next, append(load, bpf.StoreScratch{Src: bpf.RegA, N: slotFlags})...)
+	return r.ifThere(at.behind(tcpFlagsAt+1), known, r.setFlags(next, flagsNotThere))
+}
+
+// setFlags puts a value that is not one of flags into their field.
+func (r *reader) setFlags(next label, value uint32) label {
+	return r.seq(next, bpf.LoadConstant{Dst: bpf.RegA, Val: value}, bpf.StoreScratch{Src: bpf.RegA, N: slotFlags})
+}
+
+// byProtocol writes the choice of a path for each of the protocols that are wanted; what is none of them goes on at
+// next. TCP has one of its own where its flags are looked at. A is the protocol's number.
+func (r *reader) byProtocol(path func(isTCP bool) label, next label) label {
+	own, others := []uint32(nil), r.protocols
+	if r.wantsFlags() && slices.Contains(others, protoTCP) {
+		own, others = []uint32{protoTCP}, slices.DeleteFunc(slices.Clone(others), func(n uint32) bool { return n == protoTCP })
+	}
+	if len(others) > 0 {
+		next = r.oneOf(r.noteProtocol(path(false)), next, others...)
+	}
+	if len(own) > 0 {
+		next = r.oneOf(r.noteProtocol(path(true)), next, own...)
+	}
+	return next
+}
+
+// isICMP writes the decision over the filters that name ICMP; a packet that none of them matches goes on at next.
+func (r *reader) isICMP(next label) label { return r.decide(r.ipPart, &r.ipPart.icmp, next) }
 
 // setPorts puts a value that is not a port number into both port fields.
 func (r *reader) setPorts(value uint32) label {
@@ -203,10 +250,14 @@ func (r *reader) setPorts(value uint32) label {
 
 // laterFragment writes what is known of the ports of a fragment but the first.
 func (r *reader) laterFragment() label {
-	if !r.wantsPorts() {
-		return r.decision
+	next := r.decision
+	if r.wantsPorts() {
+		next = r.setPorts(portInOtherFragment)
 	}
-	return r.setPorts(portInOtherFragment)
+	if r.wantsFlags() {
+		next = r.setFlags(next, flagsInOtherFragment)
+	}
+	return next
 }
 
 // noteProtocol keeps the protocol in A for the decision.
@@ -220,7 +271,7 @@ func (r *reader) noteProtocol(next label) label {
 // transport writes the reading of the protocol and the ports of an IP packet.
 func (r *reader) transport(at place) label {
 	switch {
-	case r.others.empty() && r.icmp == r.reject:
+	case r.others.empty() && r.icmp.empty() && r.quote == r.reject:
 		return r.reject
 	case r.version == 4:
 		return r.transportIPv4(at)
@@ -232,6 +283,9 @@ func (r *reader) transport(at place) label {
 // minIPv4Header is the length of an IPv4 header without options, the shortest IP header.
 const minIPv4Header = 20
 
+// minIPv6Header is the length of an IPv6 header without extension headers.
+const minIPv6Header = 40
+
 // icmpHeader is the length of the header of an ICMP error, before the packet it quotes.
 const icmpHeader = 8
 
@@ -239,21 +293,22 @@ func (r *reader) transportIPv4(at place) label {
 	const fragmentOffset = 0x1fff
 	skip, transport := at.behindIPv4()
 	other := r.reject
-	if r.icmp != r.reject {
-		other = r.seq(r.icmp, transport.behind(icmpHeader).toX()...)
+	if r.quote != r.reject {
+		other = r.seq(r.quote, transport.behind(icmpHeader).toX()...)
 		other = r.oneOf(other, r.reject, 3, 11, 5, 12, 4)
 		other = r.seq(other, append(skip, transport.load(0, 1))...)
 		other = r.test(bpf.JumpBitsSet, fragmentOffset, r.reject, other)
 		other = r.seq(other, at.load(6, 2))
 	}
-	wanted := r.decision
-	if r.wantsPorts() {
-		wanted = r.seq(r.ports(transport), skip...)
+	next := r.test(bpf.JumpEqual, protoICMP, r.isICMP(other), r.reject)
+	next = r.byProtocol(func(isTCP bool) label {
+		if !r.wantsPorts() && !r.wantsFlags() {
+			return r.decision
+		}
+		wanted := r.seq(r.transportHeader(transport, isTCP), skip...)
 		wanted = r.test(bpf.JumpBitsSet, fragmentOffset, r.laterFragment(), wanted)
-		wanted = r.seq(wanted, at.load(6, 2))
-	}
-	next := r.test(bpf.JumpEqual, protoICMP, other, r.reject)
-	next = r.oneOf(r.noteProtocol(wanted), next, r.protocols...)
+		return r.seq(wanted, at.load(6, 2))
+	}, next)
 	return r.seq(next, at.load(9, 1))
 }
 
@@ -264,9 +319,7 @@ func (r *reader) transportIPv6(at place) label {
 	}
 	transport := at.behind(40)
 	next := r.seq(r.chain, transport.toX()...)
-	if len(r.protocols) > 0 {
-		next = r.oneOf(r.noteProtocol(r.ports(transport)), next, r.protocols...)
-	}
+	next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(transport, isTCP) }, next)
 	return r.seq(next, at.load(6, 1))
 }
 
@@ -275,17 +328,24 @@ func (r *reader) transportIPv6(at place) label {
 func (r *reader) extensions() label {
 	at := place{} // X
 	next, later := r.reject, r.reject
-	if r.icmp != r.reject {
-		next = r.seq(r.icmp, at.behind(icmpHeader).toX()...)
+	if r.quote != r.reject {
+		next = r.seq(r.quote, at.behind(icmpHeader).toX()...)
 		next = r.test(bpf.JumpGreaterThan, 4, r.reject, next)
 		next = r.test(bpf.JumpGreaterOrEqual, 1, next, r.reject)
 		next = r.seq(next, at.load(0, 1))
+	}
+	if next = r.isICMP(next); next != r.reject {
 		next = r.test(bpf.JumpEqual, protoICMPv6, next, r.reject)
 	}
+	if !r.icmp.empty() {
+		later = r.test(bpf.JumpEqual, protoICMPv6, r.isICMP(r.reject), r.reject)
+	}
 	if len(r.protocols) > 0 {
-		later = r.oneOf(r.noteProtocol(r.laterFragment()), r.reject, r.protocols...)
+		later = r.oneOf(r.noteProtocol(r.laterFragment()), later, r.protocols...)
+		next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(at, isTCP) }, next)
+	}
+	if later != r.reject {
 		later = r.seq(later, at.load(0, 1))
-		next = r.oneOf(r.noteProtocol(r.ports(at)), next, r.protocols...)
 	}
 	for range maxExtensions {
 		next = r.extension(next, later)

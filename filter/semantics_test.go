@@ -72,6 +72,11 @@ func TestSemantics(t *testing.T) {
 		ip.FragOffset, ip.Flags = offset, layers.IPv4MoreFragments
 		return frame(ethernet(v4), ip, udpPorts(53, 9999))
 	}
+	flagged := func(flags byte) []byte {
+		b := frame(ethernet(v4), ip4(here, there, layers.IPProtocolTCP), tcpPorts(50000, 443))
+		b[14+20+tcpFlagsAt] = flags
+		return b
+	}
 	withOptions := ip4(there, here, layers.IPProtocolTCP)
 	withOptions.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 1}}
 	syn := frame(ethernet(v4), ip4(here, there, layers.IPProtocolTCP), tcpPorts(50000, 443))
@@ -173,6 +178,34 @@ func TestSemantics(t *testing.T) {
 		{"ICMPv6 echo", []string{"protocol=UDP", "remotePort=53"},
 			frame(ethernet(v6), ip6("fe80::1", here6, 58), raw(128, 0, 0, 0, 0, 0, 0, 0), ip6(here6, there6, 17), udpPorts(40000, 53)), Incoming, false, false},
 
+		{"ICMP is that of IPv4", []string{"protocol=ICMP"}, frame(ethernet(v4), ip4(here, there, layers.IPProtocolICMPv4), raw(8, 0, 0, 0, 0, 1, 0, 1)), Outgoing, true, false},
+		{"and that of IPv6", []string{"protocol=ICMP"}, frame(ethernet(v6), ip6(here6, there6, 58), raw(128, 0, 0, 0, 0, 1, 0, 1)), Outgoing, true, false},
+		{"not each in the other", []string{"protocol=ICMP"}, frame(ethernet(v6), ip6(here6, there6, 1), raw(8, 0, 0, 0, 0, 1, 0, 1)), Outgoing, false, false},
+		{"ICMP behind extension headers", []string{"protocol=ICMP", "localIPAddress=" + here6},
+			frame(ethernet(v6), ip6(here6, there6, 60), raw(pad(58)...), raw(135, 0, 0, 0, 0, 0, 0, 0)), Outgoing, true, false},
+		{"ICMP of another host", []string{"protocol=ICMP", "remoteIPAddress=" + other}, frame(ethernet(v4), ip4(here, there, layers.IPProtocolICMPv4), raw(8, 0, 0, 0, 0, 1, 0, 1)), Outgoing, false, false},
+		{"an error about an echo to it", []string{"protocol=ICMP", "remoteIPAddress=" + there},
+			quoting(11, ip4(here, there, layers.IPProtocolICMPv4), raw(8, 0, 0, 0, 0, 1, 0, 1)), Incoming, true, false},
+		{"ICMP takes no TCP", []string{"protocol=ICMP"}, syn, Outgoing, false, false},
+		{"a later fragment of ICMP", []string{"protocol=ICMP"}, frame(ethernet(v6), ip6(there6, here6, 44), raw(58, 0, 0, 9, 0, 0, 0, 0), raw(1, 2, 3, 4)), Incoming, true, false},
+		{"ICMP has no ports", []string{"protocol=ICMP", "remotePort=2048"}, frame(ethernet(v4), ip4(here, there, layers.IPProtocolICMPv4), raw(8, 0, 8, 0, 0, 1, 0, 1)), Outgoing, false, false},
+
+		{"a flag", []string{"tcpFlags=syn"}, flagged(0x02), Outgoing, true, false},
+		{"a flag among others", []string{"tcpFlags=syn"}, flagged(0x12), Outgoing, true, false},
+		{"all flags that are joined", []string{"tcpFlags=syn+ack"}, flagged(0x52), Outgoing, true, false},
+		{"not one of them alone", []string{"tcpFlags=syn+ack"}, flagged(0x02), Outgoing, false, false},
+		{"one entry of a list", []string{"tcpFlags=fin;rst", "remotePort=443"}, flagged(0x14), Outgoing, true, false},
+		{"none of a list", []string{"tcpFlags=fin;rst"}, flagged(0x1a), Outgoing, false, false},
+		{"flags and another port", []string{"tcpFlags=rst", "remotePort=80"}, flagged(0x04), Outgoing, false, false},
+		{"flags of IPv6", []string{"tcpFlags=rst"}, frame(ethernet(v6), ip6(here6, there6, 60), raw(pad(6)...), raw(0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 4)), Outgoing, true, false},
+		{"UDP has no flags", []string{"tcpFlags=rst"}, frame(ethernet(v4), ip4(here, there, layers.IPProtocolUDP), raw(0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 4)), Outgoing, false, false},
+		{"flags cut off", []string{"tcpFlags=rst"}, flagged(0x04)[:14+20+13], Outgoing, false, false},
+		{"flags in another fragment", []string{"tcpFlags=rst"}, frame(ethernet(v6), ip6(there6, here6, 44), raw(6, 0, 0, 9, 0, 0, 0, 0), raw(1, 2, 3, 4)), Incoming, true, false},
+		{"flags that are quoted", []string{"tcpFlags=syn", "remotePort=443"},
+			frame(ethernet(v4), ip4(router, here, layers.IPProtocolICMPv4), raw(3, 1, 0, 0, 0, 0, 0, 0), gopacket.Payload(flagged(0x02)[14:])), Incoming, true, false},
+		{"flags that are not in the quote", []string{"tcpFlags=syn", "remotePort=443"},
+			frame(ethernet(v4), ip4(router, here, layers.IPProtocolICMPv4), raw(3, 1, 0, 0, 0, 0, 0, 0), gopacket.Payload(flagged(0x02)[14:14+28])), Incoming, false, false},
+
 		{"ports cut off: no port can match", []string{"remotePort=443"}, syn[:14+20+3], Outgoing, false, false},
 		{"ports cut off: the protocol still matches", []string{"protocol=TCP", "remoteIPAddress=" + there}, syn[:14+20+3], Outgoing, true, false},
 		{"an IP header cut off is not IP", []string{"protocol=TCP"}, syn[:14+19], Outgoing, false, false},
@@ -197,6 +230,84 @@ func TestSemantics(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What an exclude leaves out, and what stays: an ICMP error that quotes what is left out, and whatever cannot be seen.
+func TestWithout(t *testing.T) {
+	const here, there, router = "10.0.0.1", "10.9.9.9", "192.0.2.1"
+	v4, v6 := layers.EthernetTypeIPv4, layers.EthernetTypeIPv6
+	frame := func(parts ...gopacket.SerializableLayer) []byte { return serialized(t, parts...) }
+	query := frame(ethernet(v4), ip4(here, there, layers.IPProtocolUDP), udpPorts(40000, 53))
+	refused := frame(ethernet(v4), ip4(router, here, layers.IPProtocolICMPv4), raw(3, 3, 0, 0, 0, 0, 0, 0), gopacket.Payload(query[14:]))
+	later := ip4(here, there, layers.IPProtocolUDP)
+	later.FragOffset = 185
+	tests := []struct {
+		name      string
+		filters   [][]string
+		excludes  [][]string
+		data      []byte
+		direction Direction
+		want      bool
+	}{
+		{"what matches is left out", nil, [][]string{{"protocol=UDP", "remotePort=53"}}, query, Outgoing, false},
+		{"also of what a filter matches", [][]string{{"remoteIPAddress=" + there}}, [][]string{{"remotePort=53"}}, query, Outgoing, false},
+		{"the direction counts", nil, [][]string{{"localPort=53"}}, query, Outgoing, true},
+		{"either way round where it is not known", nil, [][]string{{"localPort=53"}}, query, Either, false},
+		{"any of several", nil, [][]string{{"protocol=TCP"}, {"remotePort=53"}}, query, Outgoing, false},
+		{"what is not IP stays", nil, [][]string{{"remotePort=53"}}, frame(ethernet(layers.EthernetTypeARP), raw(0, 1)), Outgoing, true},
+		{"but not what leaves out everything", nil, [][]string{nil}, frame(ethernet(layers.EthernetTypeARP), raw(0, 1)), Outgoing, false},
+		{"an error that quotes it stays", nil, [][]string{{"protocol=UDP", "remotePort=53"}}, refused, Incoming, true},
+		{"also where a filter takes it for its quote", [][]string{{"protocol=UDP"}}, [][]string{{"protocol=UDP", "remotePort=53"}}, refused, Incoming, true},
+		{"not where it is left out itself", [][]string{{"protocol=UDP"}}, [][]string{{"protocol=ICMP"}}, refused, Incoming, false},
+		{"a later fragment stays, as its ports cannot be seen", nil, [][]string{{"remotePort=53"}}, frame(ethernet(v4), later, raw(1, 2, 3, 4)), Outgoing, true},
+		{"not where its address is enough", nil, [][]string{{"protocol=UDP", "remoteIPAddress=" + there}}, frame(ethernet(v4), later, raw(1, 2, 3, 4)), Outgoing, false},
+		{"later fragments have no flags", nil, [][]string{{"tcpFlags=syn"}}, frame(ethernet(v6), ip6("2001:db8::1", "2001:db8::2", 44), raw(6, 0, 0, 9, 0, 0, 0, 0)), Outgoing, true},
+		{"what is cut short stays", nil, [][]string{{"remotePort=53"}}, query[:14+20+3], Outgoing, true},
+		{"a header that is cut stays", nil, [][]string{{"protocol=UDP"}}, query[:14+19], Outgoing, true},
+		{"a frame that is cut stays", nil, [][]string{{"protocol=UDP"}}, query[:13], Outgoing, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var lists [2][]Filter
+			for i, list := range [][][]string{tt.filters, tt.excludes} {
+				for _, pairs := range list {
+					lists[i] = append(lists[i], parsed(t, pairs...))
+				}
+			}
+			set := NewSet(lists[0]...).Without(lists[1]...)
+			p := Packet{Data: tt.data, Direction: tt.direction}
+			if got := setMatches(t, set, &p); got != tt.want {
+				t.Errorf("Match: %v, want %v", got, tt.want)
+			}
+			if got := run(t, compiled(t, set, Options{}).instructions, &p, metadataOf(&p)) > 0; got != tt.want {
+				t.Errorf("program: %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// What is to be left out may be too large for a program. It then lets through more, and says so.
+func TestManyExcludes(t *testing.T) {
+	r := newRandom(t)
+	r.wide = true
+	for _, tt := range []struct {
+		n     int
+		exact bool
+	}{{5, true}, {600, false}} {
+		set := NewSet(parsed(t, "protocol=TCP"), parsed(t, "protocol=UDP")).Without(largeSet(t, r, tt.n).filters...)
+		program := compiled(t, set, Options{})
+		if program.Exact != tt.exact {
+			t.Errorf("%d excludes: exact: %v", tt.n, program.Exact)
+		}
+		runner := newRunner(t, program.instructions)
+		for range 2000 {
+			p := r.packet()
+			p.Framing = Ethernet
+			if got, want := runner.accepts(&p), setMatches(t, set, &p); want && !got || got && !want && program.Exact {
+				t.Fatalf("%d excludes, exact: %v\npacket %+v\nprogram: %v, Match: %v", tt.n, program.Exact, p, got, want)
+			}
+		}
 	}
 }
 

@@ -72,6 +72,21 @@ func (s spans[T]) covers(t spans[T]) bool {
 	return true
 }
 
+// meets reports whether the sets have a value in common.
+func (s spans[T]) meets(t spans[T]) bool {
+	for i, j := 0, 0; i < len(s) && j < len(t); {
+		switch {
+		case s[i].hi.Compare(t[j].lo) < 0:
+			i++
+		case t[j].hi.Compare(s[i].lo) < 0:
+			j++
+		default:
+			return true
+		}
+	}
+	return false
+}
+
 // port is a TCP, UDP, SCTP, DCCP or UDP-Lite port number.
 type port uint16
 

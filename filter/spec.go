@@ -6,13 +6,16 @@ import (
 )
 
 // Spec is one filter as written on the wire. Every member is optional; one that is absent or empty lets
-// everything through. An address or a port is written as a single value "80", a range "80-85" or a list "80;443;".
+// everything through. An address or a port is written as a single value "80", a range "80-85" or a list "80;443;". A
+// range of addresses may be a subnet, "10.0.0.0/8", which the API does not have; Parse makes the range of it.
 type Spec struct {
 	Protocol        *string `json:"protocol,omitempty"`
 	LocalIPAddress  *string `json:"localIPAddress,omitempty"`
 	LocalPort       *string `json:"localPort,omitempty"`
 	RemoteIPAddress *string `json:"remoteIPAddress,omitempty"`
 	RemotePort      *string `json:"remotePort,omitempty"`
+	// TCPFlags is pcapctl's own: flags that must all be set, joined by "+", or a list of such.
+	TCPFlags *string `json:"tcpFlags,omitempty"`
 }
 
 // Fault is one thing wrong with a Spec.
@@ -35,6 +38,10 @@ func Parse(s Spec) (Filter, []Fault) {
 			addrs: parseMember(&faults, "remoteIPAddress", s.RemoteIPAddress, addressNotation),
 			ports: parseMember(&faults, "remotePort", s.RemotePort, portNotation),
 		},
+		flags: parseFlags(&faults, s.TCPFlags),
+	}
+	if f.flags != nil && f.protocol == anyProtocol {
+		f.protocol = tcp // nothing else has them
 	}
 	if len(faults) > 0 {
 		return Filter{}, faults
@@ -52,6 +59,8 @@ type notation[T point[T]] struct {
 	isName func(text string) bool
 	// isRange reports whether a text that is not a value stands for a range in another notation.
 	isRange func(text string) bool
+	// parseRange reads a range that is not written by its ends; ok is false for a text that is none.
+	parseRange func(text string) (s span[T], reason string, ok bool)
 	// allowed shows the three forms.
 	allowed string
 }
@@ -120,6 +129,16 @@ func readMember[T point[T]](given string, n notation[T]) (found []span[T], reaso
 				found = append(found, s)
 			}
 		default:
+			if s, reason, ok := n.parseRange(entry); ok {
+				if reason != "" {
+					fault("%s; allowed: %s", reason, n.allowed)
+				}
+				if s.lo != s.hi || reason != "" {
+					ranges++
+				}
+				found = append(found, s)
+				continue
+			}
 			v, reason := n.parse(entry)
 			if reason != "" {
 				fault("%s; allowed: %s", reason, n.allowed)
@@ -172,6 +191,26 @@ func parseRange[T point[T]](text string, n notation[T]) (s span[T], reason strin
 		return s, fmt.Sprintf("the range %s runs backwards; write \"%v-%v\"", quote(text), s.hi, s.lo)
 	}
 	return s, ""
+}
+
+// Own lists what of a filter is pcapctl's own, so that the service would refuse it, each with its member.
+func (s Spec) Own() []Fault {
+	var own []Fault
+	if s.Protocol != nil && strings.EqualFold(strings.TrimSpace(*s.Protocol), icmp.String()) {
+		own = append(own, Fault{"protocol", icmp.String()})
+	}
+	for _, m := range []struct {
+		field string
+		given *string
+	}{{"localIPAddress", s.LocalIPAddress}, {"remoteIPAddress", s.RemoteIPAddress}} {
+		if m.given != nil && strings.Contains(*m.given, "/") {
+			own = append(own, Fault{m.field, "a subnet in CIDR notation"})
+		}
+	}
+	if s.TCPFlags != nil && strings.TrimSpace(*s.TCPFlags) != "" {
+		own = append(own, Fault{"tcpFlags", "flags of TCP"})
+	}
+	return own
 }
 
 // maxQuoted bounds how much foreign text a reason repeats.

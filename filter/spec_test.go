@@ -29,6 +29,8 @@ func spec(t testing.TB, pairs ...string) Spec {
 			s.RemoteIPAddress = &value
 		case "remotePort":
 			s.RemotePort = &value
+		case "tcpFlags":
+			s.TCPFlags = &value
 		default:
 			t.Fatalf("no member %q", name)
 		}
@@ -57,6 +59,17 @@ func TestParse(t *testing.T) {
 		{"empty members", []string{"protocol=", "localIPAddress=", "localPort= ", "remoteIPAddress=\t", "remotePort="},
 			"every packet", []string{"protocol=Any"}},
 		{"the protocol in any letter case", []string{"protocol= tCp "}, "TCP", []string{"protocol=TCP"}},
+		{"ICMP", []string{"protocol=icmp", "remoteIPAddress=10.0.0.5"}, "ICMP, remote 10.0.0.5", []string{"protocol=ICMP", "remoteIPAddress=10.0.0.5"}},
+		{"a subnet", []string{"remoteIPAddress=10.0.0.0/8"}, "remote 10.0.0.0-10.255.255.255", []string{"protocol=Any", "remoteIPAddress=10.0.0.0-10.255.255.255"}},
+		{"a subnet of IPv6", []string{"localIPAddress= 2001:db8::/33 "}, "local 2001:db8::-2001:db8:7fff:ffff:ffff:ffff:ffff:ffff",
+			[]string{"protocol=Any", "localIPAddress=2001:db8::-2001:db8:7fff:ffff:ffff:ffff:ffff:ffff"}},
+		{"a mapped subnet", []string{"localIPAddress=::ffff:10.0.0.0/104"}, "local 10.0.0.0-10.255.255.255", []string{"protocol=Any", "localIPAddress=10.0.0.0-10.255.255.255"}},
+		{"subnets of one address are in lists", []string{"localIPAddress=10.0.0.1/32;10.0.0.9"}, "local 10.0.0.1 or 10.0.0.9", []string{"protocol=Any", "localIPAddress=10.0.0.1;10.0.0.9"}},
+		{"every subnet", []string{"localIPAddress=0.0.0.0/0"}, "local 0.0.0.0-255.255.255.255", []string{"protocol=Any", "localIPAddress=0.0.0.0-255.255.255.255"}},
+		{"flags", []string{"tcpFlags=SYN + ack"}, "TCP, with syn+ack", []string{"protocol=TCP", "tcpFlags=syn+ack"}},
+		{"a list of flags", []string{"protocol=tcp", "tcpFlags=rst;syn+ack;ack+rst;", "remotePort=443"}, "TCP, remote port 443, with rst or syn+ack",
+			[]string{"protocol=TCP", "remotePort=443", "tcpFlags=rst;syn+ack"}},
+		{"flags of another protocol", []string{"protocol=UDP", "tcpFlags=syn"}, "UDP, with syn", []string{"protocol=UDP", "tcpFlags=syn"}},
 		{"the protocol Any", []string{"protocol=ANY"}, "every packet", []string{"protocol=Any"}},
 		{"a bit of each", []string{"protocol=udp", "localPort=80-85", "remoteIPAddress=10.0.0.5"},
 			"UDP, local port 80-85, remote 10.0.0.5",
@@ -109,8 +122,9 @@ func TestParse(t *testing.T) {
 func TestParseFaults(t *testing.T) {
 	const (
 		ports     = `; allowed: 0 to 65535, as one port "80", a range "80-85" or a list "80;443"`
-		addresses = `; allowed: IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or a list "10.0.0.4;10.0.0.9"`
-		protocols = ` is not a protocol a filter can name; allowed: TCP, UDP, Any`
+		addresses = `; allowed: IPv4 or IPv6 as one address "10.0.0.4", a range "10.0.0.4-10.0.0.9" or "10.0.0.0/24", or a list "10.0.0.4;10.0.0.9"`
+		protocols = ` is not a protocol a filter can name; allowed: TCP, UDP, ICMP, Any`
+		flags     = `; allowed: ` + flagsAllowed
 	)
 	tests := []struct {
 		pair string
@@ -133,10 +147,9 @@ func TestParseFaults(t *testing.T) {
 			"a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them"}},
 		{"localPort=80,99999", []string{`"80,99999" has commas: lists have ; between their entries`, `"99999" is larger than any port` + ports}},
 		{"localIPAddress=10.0.0.0/24;10.0.2.0/24", []string{
-			`"10.0.0.0/24" is in CIDR notation, which is not supported; write the range "10.0.0.0-10.0.0.255"` + addresses,
-			`"10.0.2.0/24" is in CIDR notation, which is not supported; write the range "10.0.2.0-10.0.2.255"` + addresses,
 			"2 ranges in one filter are not supported; give each range a filter of its own, a packet need match only one of them"}},
-		{"localIPAddress=10.0.0.1/32;10.0.0.2", []string{`"10.0.0.1/32" is in CIDR notation, which is not supported; write "10.0.0.1"` + addresses}},
+		{"localIPAddress=10.0.0.0/24;10.0.2.9", []string{
+			"a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them"}},
 		{"localIPAddress=10.0.0.*,10.0.2.9", []string{`"10.0.0.*,10.0.2.9" has commas: lists have ; between their entries`,
 			`"10.0.0.*" has a wildcard; write a range, such as "10.0.0.0-10.0.0.255"` + addresses,
 			"a range and other entries in one list are not supported; give the range a filter of its own, a packet need match only one of them"}},
@@ -162,13 +175,17 @@ func TestParseFaults(t *testing.T) {
 		{"localIPAddress=10.0.0.1-::1", []string{`the range "10.0.0.1-::1" mixes IPv4 and IPv6` + addresses}},
 		{"localIPAddress=fe80::1%eth0", []string{`"fe80::1%eth0" has a zone; write the address without it` + addresses}},
 		{"localIPAddress=10.0.0.77/24", []string{
-			`"10.0.0.77/24" is in CIDR notation, which is not supported; write the range "10.0.0.0-10.0.0.255"` + addresses}},
-		{"localIPAddress=2001:db8::/33", []string{
-			`"2001:db8::/33" is in CIDR notation, which is not supported; write the range "2001:db8::-2001:db8:7fff:ffff:ffff:ffff:ffff:ffff"` + addresses}},
-		{"localIPAddress=10.0.0.1/32", []string{`"10.0.0.1/32" is in CIDR notation, which is not supported; write "10.0.0.1"` + addresses}},
-		{"localIPAddress=0.0.0.0/0", []string{
-			`"0.0.0.0/0" is in CIDR notation, which is not supported; write the range "0.0.0.0-255.255.255.255"` + addresses}},
-		{"localIPAddress=10.0.0.1/33", []string{`"10.0.0.1/33" is not an address, nor a subnet that could be written as a range` + addresses}},
+			`"10.0.0.77/24" has bits set behind the subnet's 24; write the subnet "10.0.0.0/24" or the address "10.0.0.77"` + addresses}},
+		{"localIPAddress=2001:db8::1/32", []string{
+			`"2001:db8::1/32" has bits set behind the subnet's 32; write the subnet "2001:db8::/32" or the address "2001:db8::1"` + addresses}},
+		{"localIPAddress=10.0.0.1/33", []string{`"10.0.0.1/33" is not a subnet: behind the slash stands a number of bits, 0 to 32` + addresses}},
+		{"localIPAddress=fd00::/129", []string{`"fd00::/129" is not a subnet: behind the slash stands a number of bits, 0 to 128` + addresses}},
+		{"localIPAddress=10.0.0.0/", []string{`"10.0.0.0/" is not a subnet: behind the slash stands a number of bits, 0 to 32` + addresses}},
+		{"localIPAddress=10.1.2.0/255.255.255.0", []string{`"10.1.2.0/255.255.255.0" has a mask; write "10.1.2.0/24"` + addresses}},
+		{"localIPAddress=10.1.2.0/255.0.255.0", []string{`"10.1.2.0/255.0.255.0" is not a subnet: behind the slash stands a number of bits, 0 to 32` + addresses}},
+		{"localIPAddress=10/8", []string{`"10/8" is not an address, nor a subnet such as "10.0.0.0/8"` + addresses}},
+		{"localIPAddress=::ffff:10.0.0.0/90", []string{`"::ffff:10.0.0.0/90" is a subnet of IPv6 addresses that stand for IPv4 ones; write it as one of IPv4` + addresses}},
+		{"localIPAddress=10.0.0.0/8-11.0.0.0", []string{`the lower end of the range is wrong: "10.0.0.0/8" is a subnet, which is a range by itself` + addresses}},
 		{"localIPAddress=db1.example", []string{`"db1.example" is not an address; host names are not looked up` + addresses}},
 		{"localIPAddress=my-host", []string{`"my-host" is not an address; host names are not looked up` + addresses}},
 		{"localIPAddress=10.0.0.1:80", []string{`"10.0.0.1:80" has a port in it; ports have members of their own` + addresses}},
@@ -177,13 +194,19 @@ func TestParseFaults(t *testing.T) {
 		{"localIPAddress=10.0.0.*", []string{`"10.0.0.*" has a wildcard; write a range, such as "10.0.0.0-10.0.0.255"` + addresses}},
 		{"localIPAddress=Any", []string{`"Any" is not an address; leave the member out to allow every address` + addresses}},
 		{"localIPAddress=10.0.0.1,10.0.0.2", []string{`"10.0.0.1,10.0.0.2" is not a valid list or range: lists have ; between their entries, write "10.0.0.1;10.0.0.2"` + addresses}},
-		{"protocol=ICMP", []string{`"ICMP"` + protocols +
-			`; Any without ports records ICMP as well, and every filter records the ICMP errors about its packets`}},
+		{"protocol=ICMPv6", []string{`"ICMPv6"` + protocols + `; "ICMP" is that of IPv4 and of IPv6`}},
+		{"protocol=1", []string{`"1"` + protocols + `; did you mean "ICMP"?`}},
 		{"protocol=TPC", []string{`"TPC"` + protocols + `; did you mean "TCP"?`}},
 		{"protocol=udpp", []string{`"udpp"` + protocols + `; did you mean "UDP"?`}},
 		{"protocol=*", []string{`"*"` + protocols + `; did you mean "Any"?`}},
 		{"protocol=17", []string{`"17"` + protocols + `; did you mean "UDP"?`}},
 		{"protocol=sctp", []string{`"sctp"` + protocols + `; Any records it as well, with ports or without`}},
+		{"tcpFlags=sny", []string{`"sny" is not a flag of TCP` + flags}},
+		{"tcpFlags=S", []string{`"S" is not a flag of TCP; did you mean "syn"?` + flags}},
+		{"tcpFlags=tcp-push", []string{`"tcp-push" is not a flag of TCP; did you mean "psh"?` + flags}},
+		{"tcpFlags=syn,rst", []string{`"syn,rst" is not a flag of TCP; flags are joined by +, and the entries of a list stand between ;` + flags}},
+		{"tcpFlags=syn+!ack", []string{`"!ack" is not a flag of TCP; a flag that must not be set is said by --exclude` + flags}},
+		{"tcpFlags=syn+;;x", []string{`"syn+" has a + without a flag beside it` + flags, `entry 2 of the list is empty` + flags, `"x" is not a flag of TCP` + flags}},
 		{"protocol=something long", []string{`"something long"` + protocols}},
 	}
 	for _, tt := range tests {
@@ -203,12 +226,12 @@ func TestParseFaults(t *testing.T) {
 
 // All faults of a request are returned at once.
 func TestParseTellsEveryFault(t *testing.T) {
-	_, faults := Parse(spec(t, "protocol=icmp", "localIPAddress=x", "localPort=y", "remoteIPAddress=1.2.3;zz", "remotePort=65536"))
+	_, faults := Parse(spec(t, "protocol=igmp", "localIPAddress=x", "localPort=y", "remoteIPAddress=1.2.3;zz", "remotePort=65536", "tcpFlags=nak"))
 	fields := make([]string, 0, len(faults))
 	for _, f := range faults {
 		fields = append(fields, f.Field)
 	}
-	want := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remoteIPAddress", "remotePort"}
+	want := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remoteIPAddress", "remotePort", "tcpFlags"}
 	if diff := cmp.Diff(want, fields); diff != "" {
 		t.Errorf("fields (-want +got):\n%s", diff)
 	}
@@ -260,10 +283,13 @@ func FuzzParse(f *testing.F) {
 		{"tpc", "::ffff:10.0.0.1;fe80::1%eth0", ";;"},
 		{" ", "[::1]:80,*", "-"},
 	} {
-		f.Add(seed[0], seed[1], seed[2])
+		f.Add(seed[0], seed[1], seed[2], "")
 	}
-	f.Fuzz(func(t *testing.T, protocol, addrs, ports string) {
-		in := Spec{Protocol: &protocol, LocalIPAddress: &addrs, LocalPort: &ports, RemoteIPAddress: &addrs, RemotePort: &ports}
+	f.Add("TCP", "10.0.0.0/8", "80", "syn+ack;rst")
+	f.Add("", "2001:db8::1/32", "80", "+;")
+	f.Fuzz(func(t *testing.T, protocol, addrs, ports, flags string) {
+		in := Spec{Protocol: &protocol, LocalIPAddress: &addrs, LocalPort: &ports, RemoteIPAddress: &addrs, RemotePort: &ports, TCPFlags: &flags}
+		_ = in.Own()
 		got, faults := Parse(in)
 		for _, fault := range faults {
 			if fault.Field == "" || fault.Reason == "" {

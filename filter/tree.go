@@ -16,6 +16,7 @@ const (
 	slotLocal      = 4 // four words; an IPv4 address is in the last
 	slotRemote     = 8
 	slotDirection  = 12 // of a program for Npcap
+	slotFlags      = 13
 )
 
 // slots is where a field's value is, as four words of which the field may use only the last.
@@ -25,6 +26,7 @@ var slots = [fields]int{
 	fieldRemotePort: slotRemotePort - 3,
 	fieldLocal:      slotLocal,
 	fieldRemote:     slotRemote,
+	fieldFlags:      slotFlags - 3,
 }
 
 // tree writes the decision part of a program: is the packet, whose fields are in scratch memory, in any box?
@@ -32,8 +34,8 @@ type tree struct {
 	*assembler
 	words  int // of an address
 	accept label
-	// maxPort is the largest value a port field can have.
-	maxPort uint32
+	// maxPort and maxFlags are the largest values that these fields can have.
+	maxPort, maxFlags uint32
 }
 
 // decide writes the decision over some boxes and returns where it starts. A packet in none goes on at next.
@@ -171,6 +173,8 @@ func (t *tree) layer(f field, classes []class, miss label) label {
 		return t.searchKeys(slots[f], 4-t.words, all, ^uint32(0), miss)
 	case fieldLocalPort, fieldRemotePort:
 		return t.searchKeys(slots[f], 3, all, t.maxPort, miss)
+	case fieldFlags:
+		return t.searchKeys(slots[f], 3, all, t.maxFlags, miss)
 	default:
 		return t.searchKeys(slots[f], 3, all, ^uint32(0), miss)
 	}

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -108,12 +109,15 @@ func TestProgramIsMatch(t *testing.T) {
 
 // specs is a set as JSON members, for a failure that can be repeated.
 func specs(s Set) (out []map[string]string) {
-	for _, f := range s.Filters() {
+	for i, f := range slices.Concat(s.Filters(), s.Excludes()) {
 		m := map[string]string{}
+		if i >= s.Len() {
+			m["exclude"] = "yes"
+		}
 		n := f.Spec()
 		for name, value := range map[string]*string{
 			"protocol": n.Protocol, "localIPAddress": n.LocalIPAddress, "localPort": n.LocalPort,
-			"remoteIPAddress": n.RemoteIPAddress, "remotePort": n.RemotePort,
+			"remoteIPAddress": n.RemoteIPAddress, "remotePort": n.RemotePort, "tcpFlags": n.TCPFlags,
 		} {
 			if value != nil {
 				m[name] = *value

@@ -5,12 +5,26 @@ import (
 	"net/netip"
 )
 
-// contradicts reports whether no packet can match: the ends are of different IP versions.
-func (f Filter) contradicts() bool {
+// contradiction says why no packet can match, and is "" where one can.
+func (f Filter) contradiction() string {
 	local4, local6 := f.local.families()
 	remote4, remote6 := f.remote.families()
-	return (!local4 || !remote4) && (!local6 || !remote6)
+	switch {
+	case f.flags != nil && f.protocol != tcp:
+		return fmt.Sprintf("%s has no flags, only TCP has", f.protocol)
+	case f.protocol == icmp && f.hasPorts():
+		return "ICMP has no ports"
+	case (local4 && remote4) || (local6 && remote6):
+		return ""
+	case f.local.addrs[0].lo.Is6():
+		return "its local addresses are IPv6, its remote ones IPv4"
+	default:
+		return "its local addresses are IPv4, its remote ones IPv6"
+	}
 }
+
+// contradicts reports whether no packet can match.
+func (f Filter) contradicts() bool { return f.contradiction() != "" }
 
 // Warnings lists what is legal in the set but cannot be meant: filters, or entries of their lists, that can
 // never match, and filters that another covers. The addresses are this machine's; without any, local
@@ -23,13 +37,8 @@ func (s Set) Warnings(localAddrs []netip.Addr, eitherEnd int) []string {
 	}
 	for i := range s.filters {
 		f := &s.filters[i]
-		if f.contradicts() {
-			local := "IPv4"
-			remote := "IPv6"
-			if f.local.addrs[0].lo.Is6() {
-				local, remote = remote, local
-			}
-			warn(i, "can never match: its local addresses are %s, its remote ones %s", local, remote)
+		if why := f.contradiction(); why != "" {
+			warn(i, "can never match: %s", why)
 			continue
 		}
 		for _, text := range f.loneFamilies() {
@@ -41,6 +50,7 @@ func (s Set) Warnings(localAddrs []netip.Addr, eitherEnd int) []string {
 			}
 		}
 	}
+	out = append(out, s.excludeWarnings()...)
 	if len(s.filters) > maxCovers {
 		return out
 	}
@@ -58,6 +68,56 @@ func (s Set) Warnings(localAddrs []netip.Addr, eitherEnd int) []string {
 		}
 	}
 	return out
+}
+
+// excludeWarnings lists what is left out, or recorded, to no effect.
+func (s Set) excludeWarnings() []string {
+	if s.excludes == nil {
+		return nil
+	}
+	var out []string
+	for i := range s.excludes.filters {
+		e := &s.excludes.filters[i]
+		name := fmt.Sprintf("exclude %d (%s)", i+1, e)
+		switch why := e.contradiction(); {
+		case e.matchesAll():
+			out = append(out, name+" leaves out everything: nothing is recorded")
+		case why != "":
+			out = append(out, name+" can never match: "+why)
+		case !s.includesAll() && !s.mayMatch(e):
+			out = append(out, name+" changes nothing: no filter matches what it leaves out")
+		}
+		for j := range s.filters {
+			if f := &s.filters[j]; !e.matchesAll() && !f.contradicts() && e.covers(f) {
+				out = append(out, fmt.Sprintf("filter %d (%s) records next to nothing: %s leaves its packets out", j+1, f, name))
+			}
+		}
+	}
+	return out
+}
+
+// mayMatch reports whether a packet that f matches may be one that a filter of the set matches.
+func (s Set) mayMatch(f *Filter) bool {
+	for i := range s.filters {
+		if s.filters[i].meets(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// meets reports whether there may be a packet that both filters match.
+func (f *Filter) meets(g *Filter) bool {
+	if f.contradicts() || g.contradicts() || f.protocol != g.protocol && f.protocol != anyProtocol && g.protocol != anyProtocol ||
+		f.protocol == icmp && g.hasPorts() || g.protocol == icmp && f.hasPorts() {
+		return false
+	}
+	// Where either looks at the packet either way round, one way is enough; so it is where the direction is not known.
+	return f.local.meets(g.local) && f.remote.meets(g.remote) || f.local.meets(g.remote) && f.remote.meets(g.local)
+}
+
+func (e end) meets(o end) bool {
+	return (e.addrs == nil || o.addrs == nil || e.addrs.meets(o.addrs)) && (e.ports == nil || o.ports == nil || e.ports.meets(o.ports))
 }
 
 // loneFamilies lists the addresses of one end that are of an IP version the other end does not let through.
@@ -162,6 +222,7 @@ func (f *Filter) covers(g *Filter) bool {
 // holds reports whether f lets through whatever g does when both look at a packet the same way round.
 func (f *Filter) holds(g *Filter) bool {
 	return (f.protocol == anyProtocol || f.protocol == g.protocol) &&
+		(f.flags == nil || g.flags != nil && f.flags.covers(g.flags)) &&
 		f.local.holds(g.local) && f.remote.holds(g.remote)
 }
 

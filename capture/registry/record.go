@@ -28,12 +28,13 @@ type Record struct {
 	Created time.Time `json:"created"` // what {startTime} in the request stood for
 	// PID and BootID are for people who look for the process in other logs.
 	// Whether a session runs is told by its lock alone.
-	PID         int            `json:"pid"`
-	BootID      string         `json:"bootId"`
-	Source      live.Options   `json:"source"`
-	Output      request.Output `json:"output,omitzero"`
-	Limits      request.Limits `json:"limits,omitzero"`
-	FailOnDrops bool           `json:"failOnDrops,omitempty"`
+	PID         int               `json:"pid"`
+	BootID      string            `json:"bootId"`
+	Source      live.Options      `json:"source"`
+	Output      request.Output    `json:"output,omitzero"`
+	Additions   request.Additions `json:"additions,omitzero"`
+	Limits      request.Limits    `json:"limits,omitzero"`
+	FailOnDrops bool              `json:"failOnDrops,omitempty"`
 	// Resource is as the session was made, and once there is an Outcome, as the
 	// session ended. Its files and blobs are in the statistics.
 	Resource *capture.Resource `json:"resource"`

@@ -30,7 +30,10 @@ type Config struct {
 	Blob        *Blob       // nil when none
 	Continuous  *Continuous // nil for a classic capture
 
-	Filters filter.Set
+	Filters  filter.Set // those of Additions.Exclude are in it
+	StopWhen filter.Set // of no filters unless Additions.StopWhen has some
+	// Additions are canonical.
+	Additions Additions
 
 	// Warnings are sentences about what is allowed and probably not meant.
 	Warnings []string
@@ -73,6 +76,7 @@ func NewConfig(req *Request, host Host) (*Config, error) {
 	}
 	v.output(c)
 	c.Filters = v.filters(p.Filters)
+	v.additions(c)
 	c.Warnings = slices.Concat(req.Notes, v.warnings)
 	if err := fault.OfRequest(v.faults); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package request
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
@@ -205,7 +206,7 @@ func TestNewConfigFaults(t *testing.T) {
 		{"scope", `"scope":{"include":["1"],"exclude":["2","3"]}`, []string{"properties.scope.include: 1 instances", "properties.scope.exclude: 2 instances"}, fault.CodeInvalidValue},
 		{"target", `"target":"vm1"`, []string{`properties.target: "vm1" is not a valid resource id of a virtual machine`}, fault.CodeInvalidValue},
 		{"empty target", `"target":""`, []string{`properties.target: "" is not a valid resource id`}, fault.CodeInvalidValue},
-		{"filters", `"filters":[{},{"protocol":"ICMP","localIPAddress":"1.1.1.1-255.255.255","localPort":"65536"},{"remotePort":"9-1"}]`, []string{
+		{"filters", `"filters":[{},{"protocol":"IGMP","localIPAddress":"1.1.1.1-255.255.255","localPort":"65536"},{"remotePort":"9-1"}]`, []string{
 			"properties.filters[1].protocol: ", "properties.filters[1].localIPAddress: ", "properties.filters[1].localPort: ", "properties.filters[2].remotePort: ",
 		}, fault.CodeInvalidValue},
 
@@ -468,6 +469,44 @@ func TestDocumentedRequests(t *testing.T) {
 			if !strings.Contains(string(doc), "`"+name) {
 				t.Errorf("%s is not in docs/request.md", name)
 			}
+		}
+	}
+}
+
+// What the request has no member for is checked with it, and given back in canonical form.
+func TestAdditions(t *testing.T) {
+	host := Host{Name: "h", Additions: Additions{
+		Exclude:  []filter.Spec{{Protocol: new("udp"), RemotePort: new("53;53")}, {RemoteIPAddress: new("10.0.0.0/8")}},
+		StopWhen: []filter.Spec{{TCPFlags: new("RST")}}, StopAfter: time.Second, HeadersOnly: true,
+	}}
+	req := &Request{Properties: &Properties{Target: new("/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm"),
+		StorageLocation: &StorageLocation{FilePath: new("/var/captures/x.cap")}, Filters: []filter.Spec{{Protocol: new("UDP")}}}}
+	c, err := NewConfig(req, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Additions{
+		Exclude:  []filter.Spec{{Protocol: new("UDP"), RemotePort: new("53")}, {Protocol: new("Any"), RemoteIPAddress: new("10.0.0.0-10.255.255.255")}},
+		StopWhen: []filter.Spec{{Protocol: new("TCP"), TCPFlags: new("rst")}}, StopAfter: time.Second, HeadersOnly: true,
+	}
+	if d := cmp.Diff(want, c.Additions); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if got := c.Filters.String(); got != "UDP; but not UDP, remote port 53; or remote 10.0.0.0-10.255.255.255" {
+		t.Errorf("the set: %s", got)
+	}
+	if got := c.WithoutICMPErrors().Filters.String(); got != c.Filters.String() {
+		t.Errorf("without ICMP errors: %s", got)
+	}
+	host.Additions = c.Additions // as a worker has them
+	if again, err := NewConfig(c.Request(), host); err != nil || !cmp.Equal(again.Additions, want) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	host.Additions = Additions{Exclude: []filter.Spec{{}, {LocalPort: new("x")}}, StopWhen: []filter.Spec{{TCPFlags: new("x")}}, StopAfter: -1}
+	_, err = NewConfig(req, host)
+	for _, target := range []string{"--exclude #2, localPort", "--stop-when #1, tcpFlags", "--stop-after"} {
+		if e, ok := errors.AsType[*fault.Error](err); !ok || !slices.ContainsFunc(e.Details, func(d fault.Detail) bool { return d.Target == target }) {
+			t.Errorf("%s is not told: %v", target, err)
 		}
 	}
 }

@@ -22,7 +22,7 @@ var memberNames = map[string][]string{
 	"storageLocation": {
 		"storageId", "storagePath", "filePath", "localPath",
 	},
-	"filters":         {"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort"},
+	"filters":         {"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort", "tcpFlags"},
 	"captureSettings": {"fileCount", "fileSizeInBytes", "sessionTimeLimitInSeconds"},
 }
 
@@ -83,6 +83,7 @@ type decoder struct {
 	printed  bool     // the text is a resource as a client or the service printed it
 	template bool     // the text is a resource of a template
 	ignored  []string // members that were passed over and that a note names
+	own      []string // what the service would refuse
 	hyphens  bool     // names may have hyphens, as az writes them
 }
 
@@ -200,8 +201,11 @@ func (d *decoder) filter(v node, path string) filter.Spec {
 			s.RemoteIPAddress = d.text(v, path)
 		case "remotePort":
 			s.RemotePort = d.text(v, path)
+		case "tcpFlags":
+			s.TCPFlags = d.text(v, path)
 		}
 	})
+	d.noteOwn(path, s)
 	return s
 }
 

@@ -309,3 +309,28 @@ func TestUnreadableIsNotMissing(t *testing.T) {
 		checkFaults(t, fault.Join(err, err2), tt.want...)
 	}
 }
+
+// What the service would refuse of a body is told, in one note however much it is.
+func TestDecodeNotesWhatIsOwn(t *testing.T) {
+	body := func(filters string) *Request {
+		t.Helper()
+		req, err := Decode([]byte(`{"properties":{"filters":[` + filters + `]}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	req := body(`{"protocol":"TCP","localPort":"80"},{"protocol":"icmp"},{"TCPFLAGS":"syn+ack","remoteIPAddress":"10.0.0.0/8"}`)
+	want := []string{"the service would refuse what is pcapctl's own: properties.filters[1].protocol (ICMP), " +
+		"properties.filters[2].remoteIPAddress (a subnet in CIDR notation), properties.filters[2].tcpFlags (flags of TCP)"}
+	if d := cmp.Diff(want, req.Notes); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
+	}
+	many := strings.Repeat(`{"tcpFlags":"rst"},`, 1000)
+	if req := body(many[:len(many)-1]); len(req.Notes) != 1 || !strings.HasSuffix(req.Notes[0], "and 990 more") {
+		t.Errorf("%.300q", req.Notes)
+	}
+	if specs, err := DecodeFilters([]byte(`[{tcp-flags:syn+ack}]`)); err != nil || len(specs) != 1 || *specs[0].TCPFlags != "syn+ack" {
+		t.Errorf("shorthand: %+v, %v", specs, err)
+	}
+}

@@ -13,6 +13,7 @@ type Host struct {
 	Now           time.Time // when the session is made
 	Output        Output    // what the files shall look like
 	Limits        Limits    // that the API's request has no member for
+	Additions     Additions // what of the capture the request has no member for
 	Application   string    // version of the program, for those who read its files
 	// FromFile says that packets come from a capture file. The defaults of limits
 	// are for a capture of interfaces, which would otherwise go on until somebody

@@ -116,15 +116,22 @@ func (d *decoder) resourceName(v node, path string) *string {
 	return &own
 }
 
-// allNotes are the notes about the text, with the one about ignored members.
+// allNotes are the notes about the text, with those about members.
 func (d *decoder) allNotes() []string {
-	if len(d.ignored) == 0 {
-		return d.notes
+	notes := d.notes
+	for _, n := range []struct {
+		note  string
+		about []string
+	}{{noteIgnored, d.ignored}, {noteOwn, d.own}} {
+		if len(n.about) == 0 {
+			continue
+		}
+		shown := n.about[:min(len(n.about), maxNamed)]
+		note := n.note + strings.Join(shown, ", ")
+		if more := len(n.about) - len(shown); more > 0 {
+			note += fmt.Sprintf(" and %d more", more)
+		}
+		notes = append(notes, note)
 	}
-	shown := d.ignored[:min(len(d.ignored), maxNamed)]
-	note := noteIgnored + strings.Join(shown, ", ")
-	if more := len(d.ignored) - len(shown); more > 0 {
-		note += fmt.Sprintf(" and %d more", more)
-	}
-	return append(d.notes, note)
+	return notes
 }

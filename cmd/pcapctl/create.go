@@ -362,6 +362,9 @@ func (a *app) filterWords(set filter.Set) string {
 	if rest := set.Filters()[a.typed.ofEnds:]; len(rest) > 0 {
 		words += "; or " + filter.NewSet(rest...).String()
 	}
+	if excludes := set.Excludes(); excludes != nil {
+		words += "; but not " + filter.NewSet(excludes...).String()
+	}
 	return words
 }
 

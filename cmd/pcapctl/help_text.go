@@ -26,7 +26,7 @@ type helpGroup struct {
 // helpGroups are the groups of flags by purpose. A flag that none names stands in
 // the last but one; those that every command has stand in the last.
 var helpGroups = []helpGroup{
-	{"What is captured", []string{"interface", "filter", "host", "port", "filters", "netns", "container", "promiscuous", "icmp-errors", "read-file", "local-address"}},
+	{"What is captured", []string{"interface", "filter", "exclude", "host", "port", "filters", "netns", "container", "promiscuous", "icmp-errors", "read-file", "local-address"}},
 	{"When it ends, and how much is kept", []string{
 		"time-limit-in-seconds", "total-bytes-per-session", "packet-limit", "bytes-to-capture-per-packet", "continuous-capture", "capture-settings", "rotate-every", "min-free",
 	}},

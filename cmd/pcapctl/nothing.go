@@ -30,6 +30,9 @@ func explainNothing(p *capture.ResourceProperties, source live.Options) string {
 	if wanted != nil {
 		words[0] += ", for " + strings.Join(wanted, "; or ")
 	}
+	if st.Exclude != nil {
+		words[0] += ", but not " + filterWordsOf(st.Exclude)
+	}
 	words = append(words, aboutEnds(others)...)
 	if !loopback {
 		words = append(words, "loopback is not captured unless it is named (-i lo): a connection of this machine to itself goes there")

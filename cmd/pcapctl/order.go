@@ -19,7 +19,8 @@ import (
 // order is everything that makes a session, so that another process, the
 // worker, can make the same one.
 type order struct {
-	Request     *request.Request `json:"request"` // with its defaults filled in, and without its SAS
+	Request     *request.Request `json:"request"`         // with its defaults filled in, and without its SAS
+	Notes       []string         `json:"notes,omitempty"` // about the text of the request
 	Host        request.Host     `json:"host"`
 	Source      live.Options     `json:"source"`
 	StateDir    string           `json:"stateDir"`
@@ -102,6 +103,8 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 // the given request.
 func (o *order) setConfig(config *request.Config, given *request.Request) {
 	o.Request, o.given = config.Request(), given
+	o.Host.Additions = config.Additions
+	o.Notes = given.Notes
 	if config.Blob != nil {
 		o.sas = config.Blob.SAS
 	}
@@ -127,6 +130,7 @@ func (o *order) record(plan *livePlan) registry.Record {
 		Source:      o.Source,
 		Output:      o.Host.Output,
 		Limits:      o.Host.Limits,
+		Additions:   plan.Config.Additions,
 		FailOnDrops: o.FailOnDrops,
 		Resource:    plan.Resource(),
 	}
@@ -142,8 +146,8 @@ func (o *order) same(rec *registry.Record) bool {
 	if err != nil {
 		return false
 	}
-	a, err1 := json.Marshal(config.Properties())
-	b, err2 := json.Marshal(rec.Resource.Properties.Properties)
+	a, err1 := json.Marshal([]any{config.Properties(), config.Additions})
+	b, err2 := json.Marshal([]any{rec.Resource.Properties.Properties, rec.Additions})
 	return err1 == nil && err2 == nil && bytes.Equal(a, b) &&
 		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && o.Host.Limits == rec.Limits && sameSource(o.Source, rec.Source)
 }

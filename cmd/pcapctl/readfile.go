@@ -259,7 +259,8 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 			LinkType:   from.LinkType.String(),
 			Filter:     plan.Config.Filters.String(),
 			FilterMode: from.FilterMode,
-			Filters:    filterViews(plan.Config.Filters),
+			Filters:    filterViews(plan.Config.Filters.Filters()),
+			Exclude:    filterViews(plan.Config.Filters.Excludes()),
 		},
 		Warnings: append(append([]string{}, plan.Warnings...), from.Warnings...),
 		resource: &capture.Resource{Name: plan.Config.Name, Properties: capture.ResourceProperties{

@@ -22,12 +22,13 @@ type requestFlags struct {
 	account, storagePath, filePath, localPath string
 	storageLocation                           []string
 	scope                                     string
-	include, exclude                          []string
+	include                                   []string
 	filters                                   string
 	filter                                    []string
 	continuous                                string
 	captureSettings                           []string
 	read                                      readFlags
+	additions                                 additionFlags
 
 	caller   *caller.User // as whom files are read, nil for the process's own user
 	stdin    io.Reader    // nil before config
@@ -49,8 +50,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&r.storageLocation, flagStorageLocation, nil, "all of the storage location: `JSON`, @file or storage-id=… storage-path=… file-path=… local-path=…")
 	f.StringVar(&r.scope, "scope", "", "scope of a scale set as `JSON` or @file")
 	f.StringArrayVar(&r.include, "include", nil, "`instances` of a scale set")
-	f.StringArrayVar(&r.exclude, "exclude", nil, "`instances` of a scale set")
-	for _, name := range []string{"scope", "include", "exclude"} { // they can only be empty here
+	for _, name := range []string{"scope", "include"} { // they can only be empty here
 		_ = f.MarkHidden(name)
 	}
 	f.StringVar(&r.filters, "filters", "", "filters as a `JSON` list, in az's shorthand, or @file")
@@ -60,6 +60,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&r.captureSettings, "capture-settings", nil, "of continuous mode: `name=value` … of file-count, file-size-in-bytes, session-time-limit-in-seconds")
 	r.ends.flags(f)
 	r.read.flags(f)
+	r.additions.flags(f)
 	addSettingFlags(cmd, captureCommands)
 	for alias, name := range aliases {
 		f.String(alias, "", "as --"+name)
@@ -109,8 +110,10 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 			defaultDestination(p, host)
 		}
 	}
+	var addErr error
+	host.Additions, addErr = r.additions.additions()
 	config, err := request.NewConfig(req, host)
-	if err := fault.Join(bodyErr, flagErr, setErr, err); err != nil {
+	if err := fault.Join(bodyErr, flagErr, addErr, setErr, err); err != nil {
 		return nil, nil, err
 	}
 	if cmd.Flags().Changed(setRotateEvery.key) && !config.Rotates() {

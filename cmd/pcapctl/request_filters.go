@@ -26,17 +26,9 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 			return err
 		}
 	}
-	var faults []fault.Detail
-	for i, short := range r.filter {
-		spec, err := shortFilter(short)
-		if err != nil {
-			faults = append(faults, fault.Detail{
-				Code: fault.CodeInvalidValue, Target: fmt.Sprintf("--filter #%d", i+1), Message: err.Error(),
-			})
-		}
-		p.Filters = append(p.Filters, spec)
-	}
-	return fault.OfRequest(faults)
+	short, err := shortFilters("filter", r.filter, shortFilter)
+	p.Filters = append(p.Filters, short...)
+	return err
 }
 
 // shortFilter reads one filter such as protocol=TCP,localPort=80-85. A part
@@ -46,9 +38,9 @@ func shortFilter(text string) (filter.Spec, error) {
 	var spec filter.Spec
 	members := map[string]**string{
 		"protocol": &spec.Protocol, "localipaddress": &spec.LocalIPAddress, "localport": &spec.LocalPort,
-		"remoteipaddress": &spec.RemoteIPAddress, "remoteport": &spec.RemotePort,
+		"remoteipaddress": &spec.RemoteIPAddress, "remoteport": &spec.RemotePort, "tcpflags": &spec.TCPFlags,
 	}
-	names := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort"}
+	names := []string{"protocol", "localIPAddress", "localPort", "remoteIPAddress", "remotePort", "tcpFlags"}
 	var last **string // the member that a part without "=" belongs to
 	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
@@ -58,6 +50,8 @@ func shortFilter(text string) (filter.Spec, error) {
 		case !ok && last != nil:
 			*last = new(strings.TrimSuffix(**last, ";") + ";" + key)
 			continue
+		case !ok && strings.EqualFold(key, mySSH):
+			return spec, fmt.Errorf("%s goes with --%s", mySSH, flagExclude)
 		case !ok:
 			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
 		case to == nil:

@@ -95,8 +95,8 @@ func (r *requestFlags) takeWords(args []string) (rest []string) {
 			r.captureSettings = append(r.captureSettings, arg)
 		case !isPair && len(r.include) > 0:
 			r.include = append(r.include, arg)
-		case !isPair && len(r.exclude) > 0:
-			r.exclude = append(r.exclude, arg)
+		case !isPair && len(r.additions.exclude) > 0 && instance.MatchString(r.additions.exclude[0]):
+			r.additions.exclude = append(r.additions.exclude, arg)
 		default:
 			rest = append(rest, arg)
 		}
@@ -153,14 +153,15 @@ func (r *requestFlags) overrideScope(given *pflag.FlagSet, p *request.Properties
 	if given.Changed("scope") {
 		p.Scope, err = decodeFlag(r, jsonFlag{"scope", "scope", "the scope", `{"include": []}`}, []string{r.scope}, request.DecodeScope)
 	}
-	if p.Scope == nil && (len(r.include) > 0 || len(r.exclude) > 0) {
+	exclude := r.additions.takeInstances()
+	if p.Scope == nil && (len(r.include) > 0 || len(exclude) > 0) {
 		p.Scope = &request.Scope{}
 	}
 	if len(r.include) > 0 {
 		p.Scope.Include = r.include
 	}
-	if len(r.exclude) > 0 {
-		p.Scope.Exclude = r.exclude
+	if len(exclude) > 0 {
+		p.Scope.Exclude = exclude
 	}
 	return err
 }

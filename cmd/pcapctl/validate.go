@@ -46,6 +46,7 @@ type planView struct {
 	resource *capture.Resource // as create would begin with it
 	// For a table:
 	filters      []string
+	exclude      []string
 	limits       string
 	destinations []string
 }
@@ -73,6 +74,7 @@ func (v planView) table() (head []string, rows [][]string) {
 	}
 	add("link type", v.Plan.LinkType)
 	add("filters", v.filters...)
+	add("left out", v.exclude...)
 	add("limits", v.limits)
 	add("saved in", v.destinations...)
 	add("warnings", v.Warnings...)
@@ -104,10 +106,13 @@ func (v *planView) describe(c *request.Config, typed *typedNames) {
 		v.filters, filters = append(v.filters, typed.ends+" at either end"), filters[typed.ofEnds:]
 	}
 	for _, f := range filters {
-		v.filters = append(v.filters, f.Words)
+		v.filters = append(v.filters, f.line())
 	}
 	if v.filters == nil {
 		v.filters = []string{"every packet"}
+	}
+	for _, f := range v.Plan.Exclude {
+		v.exclude = append(v.exclude, f.line())
 	}
 	v.limits = "until " + strings.Join(limitsInWords(c, "it is stopped"), ", ")
 	if c.FilePath != "" {
@@ -136,6 +141,7 @@ type planDetails struct {
 	Filter       string        `json:"filter"`
 	FilterMode   string        `json:"filterMode"`
 	Filters      []filterView  `json:"filters"`
+	Exclude      []filterView  `json:"exclude,omitempty"`
 	Instructions int           `json:"instructions"`
 	// One line each, as tcpdump -d and tcpdump -ddd print them.
 	Program    []string `json:"program,omitempty"`
@@ -148,6 +154,16 @@ type filterView struct {
 	// PcapFilter is the same in the language of tcpdump and Wireshark, where
 	// that can say it.
 	PcapFilter string `json:"pcapFilter,omitempty"`
+	// Own are the members of which something is pcapctl's own, and not in the service's notation.
+	Own []string `json:"own,omitempty"`
+}
+
+// line is the filter as a line of a table.
+func (v filterView) line() string {
+	if v.Own == nil {
+		return v.Words
+	}
+	return v.Words + " (pcapctl's own: " + strings.Join(v.Own, ", ") + ")"
 }
 
 func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
@@ -187,7 +203,8 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			LinkType:     plan.spec.LinkType.String(),
 			Filter:       plan.Config.Filters.String(),
 			FilterMode:   plan.spec.FilterMode(),
-			Filters:      filterViews(plan.Config.Filters),
+			Filters:      filterViews(plan.Config.Filters.Filters()),
+			Exclude:      filterViews(plan.Config.Filters.Excludes()),
 			Instructions: len(plan.spec.Program.Raw),
 		},
 		Warnings: append(append([]string{}, plan.Warnings...), warnings...),
@@ -221,12 +238,15 @@ func checkName(ord *order, plan *livePlan) error {
 
 func lines(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
 
-func filterViews(set filter.Set) []filterView {
+func filterViews(filters []filter.Filter) []filterView {
 	views := []filterView{}
-	for _, f := range set.Filters() {
+	for _, f := range filters {
 		view := filterView{Words: f.String()}
 		if expr, ok := f.PcapExpression(); ok {
 			view.PcapFilter = expr
+		}
+		for _, own := range f.Spec().Own() {
+			view.Own = append(view.Own, own.Field)
 		}
 		views = append(views, view)
 	}

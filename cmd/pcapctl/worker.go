@@ -198,6 +198,9 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 		return nil, nil, nil, fault.Errorf(fault.Internal, "read the order: %w", err)
 	}
 	a.log.format = ord.LogFormat
+	if ord.Request != nil {
+		ord.Request.Notes = ord.Notes
+	}
 	config, err := request.NewConfig(ord.Request, ord.Host)
 	if err != nil {
 		return nil, nil, nil, err

@@ -27,7 +27,7 @@ type matcher struct {
 }
 
 func newMatcher(set filter.Set, local []netip.Prefix) (*matcher, error) {
-	m := &matcher{set: set, all: recordsAll(set)}
+	m := &matcher{set: set, all: set.RecordsAll()}
 	if len(local) == 0 || m.all {
 		return m, nil
 	}
@@ -44,8 +44,10 @@ func newMatcher(set filter.Set, local []netip.Prefix) (*matcher, error) {
 		ends = append(ends, f)
 	}
 	m.local = new(filter.NewSet(ends...).WithICMPErrors(false))
-	if rest := slices.DeleteFunc(set.Filters(), asksForSide); len(rest) > 0 {
-		m.foreign = new(filter.NewSet(rest...).WithICMPErrors(set.ICMPErrors()))
+	// What is left out of a set of no filters is left out of everything.
+	if rest := slices.DeleteFunc(set.Filters(), asksForSide); len(rest) > 0 || set.Len() == 0 {
+		excludes := slices.DeleteFunc(set.Excludes(), asksForSide)
+		m.foreign = new(filter.NewSet(rest...).WithICMPErrors(set.ICMPErrors()).Without(excludes...))
 	}
 	return m, nil
 }
@@ -58,11 +60,6 @@ func lastOf(p netip.Prefix) netip.Addr {
 	}
 	last, _ := netip.AddrFromSlice(b)
 	return last
-}
-
-// recordsAll tells a set that no packet has to be looked into for.
-func recordsAll(s filter.Set) bool {
-	return s.Len() == 0 || slices.ContainsFunc(s.Filters(), filter.Filter{}.Equal)
 }
 
 // asksForSide tells a filter that has to know which end is the local one: it

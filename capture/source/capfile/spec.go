@@ -167,7 +167,7 @@ func (s *Spec) prepareError(err error) error {
 
 // checkLink refuses link types that the filters cannot look into.
 func (s *Spec) checkLink(l pcapfile.LinkType) error {
-	if knowsLink(l) || recordsAll(s.config.Filters) {
+	if knowsLink(l) || s.config.Filters.RecordsAll() {
 		return nil
 	}
 	return fmt.Errorf("filters cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, "+
@@ -177,7 +177,7 @@ func (s *Spec) checkLink(l pcapfile.LinkType) error {
 // sideWarning warns of filters that have to guess which end is the local one.
 // It is "" where they need not. first is the file's first packet.
 func (s *Spec) sideWarning(link pcapfile.LinkType, first *pcapfile.Packet) string {
-	if len(s.options.Local) == 0 && !tellsDirection(link) && first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(s.config.Filters.Filters(), asksForSide) {
+	if len(s.options.Local) == 0 && !tellsDirection(link) && first.Direction == pcapfile.UnknownDirection && slices.ContainsFunc(slices.Concat(s.config.Filters.Filters(), s.config.Filters.Excludes()), asksForSide) {
 		return "the file does not tell which end of a packet is the local one, so filters take either; --local-address tells them"
 	}
 	return ""

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/request"
+	"pcapctl/filter"
+)
+
+const flagExclude = "exclude"
+
+// mySSH as a filter of --exclude is the connection by which this shell is controlled.
+const mySSH = "my-ssh"
+
+// additionFlags are what of a capture the request has no member for.
+type additionFlags struct {
+	exclude []string
+}
+
+func (o *additionFlags) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.exclude, flagExclude, nil, "leave out what this `filter` matches, as in 'protocol=UDP,remotePort=53'; may be repeated; my-ssh is the SSH connection that you type in")
+}
+
+// additions are what the flags stand for. The error has all their faults.
+func (o *additionFlags) additions() (a request.Additions, err error) {
+	a.Exclude, err = shortFilters(flagExclude, o.exclude, func(text string) (filter.Spec, error) {
+		if strings.EqualFold(strings.TrimSpace(text), mySSH) {
+			return sshConnection(os.Getenv)
+		}
+		return shortFilter(text)
+	})
+	return a, err
+}
+
+// shortFilters reads the filters of a flag.
+func shortFilters(flag string, given []string, read func(string) (filter.Spec, error)) (specs []filter.Spec, err error) {
+	var faults []fault.Detail
+	for i, text := range given {
+		spec, err := read(text)
+		if err != nil {
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: fmt.Sprintf("--%s #%d", flag, i+1), Message: err.Error(),
+			})
+		}
+		specs = append(specs, spec)
+	}
+	return specs, fault.OfRequest(faults)
+}
+
+// instance is how az names an instance of a scale set, of which its --exclude has a
+// list.
+var instance = regexp.MustCompile(`^([A-Za-z0-9-]+_)?[0-9]+$`)
+
+// takeInstances takes the values of --exclude that az would take for instances of a
+// scale set.
+func (o *additionFlags) takeInstances() (instances []string) {
+	isInstance := func(text string) bool { return instance.MatchString(text) || text == "[]" }
+	for _, text := range o.exclude {
+		if isInstance(text) {
+			instances = append(instances, text)
+		}
+	}
+	o.exclude = slices.DeleteFunc(slices.Clone(o.exclude), isInstance)
+	return instances
+}
+
+const sshVariable = "SSH_CONNECTION"
+
+// sshConnection is the connection that sshd has told the shell: the client's address
+// and port, and the server's (sshd(8)). The environment may have anything in it.
+func sshConnection(getenv func(string) string) (spec filter.Spec, err error) {
+	text := getenv(sshVariable)
+	if text == "" {
+		why := "this shell is not one that ssh controls"
+		if getenv("SUDO_UID") != "" {
+			why = "sudo does not hand it on: call `sudo --preserve-env=" + sshVariable + " pcapctl …`"
+		}
+		return spec, fmt.Errorf("%s is not known, as %s is not set: %s, or name the connection, as in 'protocol=TCP,localPort=22,remoteIPAddress=203.0.113.9'", mySSH, sshVariable, why)
+	}
+	wrong := fmt.Errorf("%s is not known, as %s is %s and not two addresses with their ports, such as \"203.0.113.9 50222 10.0.0.4 22\"", mySSH, sshVariable, fault.Quote(text))
+	words := strings.Split(text, " ")
+	if len(words) != 4 {
+		return spec, wrong
+	}
+	var addrs [2]netip.Addr
+	for i := range addrs {
+		a, err := netip.ParseAddr(words[2*i])
+		port, perr := strconv.ParseUint(words[2*i+1], 10, 16)
+		if err != nil || perr != nil || port == 0 || words[2*i+1] != strconv.FormatUint(port, 10) || a.IsUnspecified() || a.IsMulticast() {
+			return spec, wrong
+		}
+		addrs[i] = a.WithZone("").Unmap() // a packet has no zone
+	}
+	if addrs[0].Is4() != addrs[1].Is4() {
+		return spec, wrong
+	}
+	return filter.Spec{
+		Protocol:        new("TCP"),
+		RemoteIPAddress: new(addrs[0].String()), RemotePort: &words[1],
+		LocalIPAddress: new(addrs[1].String()), LocalPort: &words[3],
+	}, nil
+}
