@@ -2,13 +2,16 @@ package filter
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/gopacket/layers"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -131,6 +134,45 @@ func BenchmarkKernel(b *testing.B) {
 			attach(b, fd, program)
 		}
 	}
+	measure := func(b *testing.B, name string, program []bpf.RawInstruction, data []byte) {
+		b.Run(name, func(b *testing.B) {
+			if program == nil {
+				b.Skip("libpcap made no program in time")
+			}
+			if len(program) > MaxInstructions {
+				b.Skipf("%d instructions, which the kernel refuses", len(program))
+			}
+			quiet := append([]bpf.RawInstruction(nil), program...)
+			for i := range quiet {
+				switch quiet[i].Op {
+				case unix.BPF_RET | unix.BPF_K:
+					quiet[i].K = 0
+				case unix.BPF_RET | unix.BPF_A:
+					quiet[i] = reject[0]
+				}
+			}
+			var all time.Duration
+			for b.Loop() {
+				attachAll(b, reject)
+				base := bestOf(b, data)
+				attachAll(b, quiet)
+				all += bestOf(b, data) - base
+			}
+			b.ReportMetric(float64(all)/float64(b.N)/sockets, "ns/packet")
+			b.ReportMetric(0, "ns/op") // A round of measuring is not what counts.
+			b.ReportMetric(float64(len(program)), "instructions")
+		})
+	}
+	// Of the headers only: what the end that counts them costs beside one that keeps everything.
+	headers := map[string][]bpf.RawInstruction{
+		"everything": compiled(b, NewSet(), Options{NoLoopback: true}).Raw,
+		"headers":    compiled(b, NewSet(), Options{NoLoopback: true, HeadersOnly: true}).Raw,
+	}
+	for _, who := range slices.Sorted(maps.Keys(headers)) {
+		for name, data := range headerPackets(b) {
+			measure(b, who+"/"+name, headers[who], data)
+		}
+	}
 	for _, n := range benchmarkSizes {
 		set := benchmarkSet(b, n)
 		ours := compiled(b, set, Options{})
@@ -142,31 +184,20 @@ func BenchmarkKernel(b *testing.B) {
 		}
 		for who, program := range programs {
 			for name, p := range benchmarkPackets() {
-				b.Run(fmt.Sprintf("filters=%d/%s/%s", n, who, name), func(b *testing.B) {
-					if program == nil {
-						b.Skip("libpcap made no program in time")
-					}
-					if len(program) > MaxInstructions {
-						b.Skipf("%d instructions, which the kernel refuses", len(program))
-					}
-					quiet := append([]bpf.RawInstruction(nil), program...)
-					for i := range quiet {
-						if quiet[i].Op == unix.BPF_RET|unix.BPF_K {
-							quiet[i].K = 0
-						}
-					}
-					var all time.Duration
-					for b.Loop() {
-						attachAll(b, reject)
-						base := bestOf(b, p.Data)
-						attachAll(b, quiet)
-						all += bestOf(b, p.Data) - base
-					}
-					b.ReportMetric(float64(all)/float64(b.N)/sockets, "ns/packet")
-					b.ReportMetric(0, "ns/op") // A round of measuring is not what counts.
-					b.ReportMetric(float64(len(program)), "instructions")
-				})
+				measure(b, fmt.Sprintf("filters=%d/%s/%s", n, who, name), program, p.Data)
 			}
 		}
+	}
+}
+
+// headerPackets are whole packets of the kinds that there are most of.
+func headerPackets(b *testing.B) map[string][]byte {
+	payload := raw(make([]byte, 500)...)
+	v4, v6 := layers.EthernetTypeIPv4, layers.EthernetTypeIPv6
+	return map[string][]byte{
+		"TCPv4": serialized(b, ethernet(v4), ip4("10.0.0.1", "10.9.9.9", layers.IPProtocolTCP), tcpPorts(50000, 443), payload),
+		"UDPv6": serialized(b, ethernet(v6), ip6("2001:db8::1", "2001:db8::9", layers.IPProtocolUDP), udpPorts(50000, 443), payload),
+		"VLAN":  serialized(b, ethernet(layers.EthernetTypeDot1Q), tag(5, v4), ip4("10.0.0.1", "10.9.9.9", layers.IPProtocolTCP), tcpPorts(50000, 443), payload),
+		"ARP":   serialized(b, ethernet(layers.EthernetTypeARP), raw(0, 1, 8, 0, 6, 4), raw(make([]byte, 22)...)),
 	}
 }

@@ -30,6 +30,10 @@ type Options struct {
 	// both ends are local and each packet is seen twice, is then left out: half of a large program.
 	NoLoopback bool
 
+	// HeadersOnly has the kernel copy no more of a packet than its headers, as Packet.HeaderLength has them, and no more
+	// than SnapLen.
+	HeadersOnly bool
+
 	// MaxInstructions is the size to stay within, for a kernel that refuses a program of full size with ENOMEM:
 	// it counts programs against net.core.optmem_max. 0, or more than MaxInstructions, is MaxInstructions.
 	MaxInstructions int
@@ -54,6 +58,10 @@ type Program struct {
 	// Exact reports whether the program accepts just what the Set matches. When false the Set was too large for
 	// one program: the program accepts all of that and more, and the caller must run Set.Match on what it gets.
 	Exact bool
+
+	// Cuts reports whether the program keeps the headers only. When false though Options.HeadersOnly was true, there was
+	// no room for that: the caller must cut what it gets at Packet.HeaderLength.
+	Cuts bool
 
 	instructions []bpf.Instruction // the same as Raw
 }
@@ -84,6 +92,7 @@ func (s Set) Compile(o Options) (*Program, error) {
 	if err := checkFlows(o.Exclude); err != nil {
 		return nil, fmt.Errorf("compile filters: %w", err)
 	}
+	o.HeadersOnly = o.HeadersOnly && headersFit(o)
 	leftOut, all := s.leftOut(o)
 	for filters, exact := range s.coarser() {
 		c := compiler{Options: o, filters: filters, leftOut: leftOut, icmpErrors: !s.noErrors}
@@ -95,7 +104,7 @@ func (s Set) Compile(o Options) (*Program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile filters: %w", err)
 		}
-		return &Program{Raw: raw, Exact: exact && all, instructions: instructions}, nil
+		return &Program{Raw: raw, Exact: exact && all, Cuts: o.HeadersOnly, instructions: instructions}, nil
 	}
 	return nil, fmt.Errorf("compile filters: %w: %d", ErrTooManyInterfaces, len(o.Interfaces))
 }
@@ -132,6 +141,11 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 	c.signed = c.Npcap != nil
 	c.reject = c.ret(0)
 	c.accept = c.ret(c.SnapLen)
+	headers := -len(c.code)
+	if c.HeadersOnly {
+		c.accept = c.headersOnly()
+	}
+	headers += len(c.code)
 	limit := c.MaxInstructions
 	if c.Exclude != nil {
 		c.exclude(c.Exclude)
@@ -139,7 +153,7 @@ func (c *compiler) compile() ([]bpf.Instruction, bool) {
 		// are. And what is not used of the room is not to be had by the filters either.
 		c.reject = c.ret(0)
 		room := min(flowRoom, limit/2)
-		limit = min(limit, limit-room+len(c.code))
+		limit = min(limit, limit-room+len(c.code)-headers)
 	}
 	c.accept = c.leaveOut(c.leftOut)
 	start := c.accept

@@ -75,6 +75,8 @@ const (
 const (
 	etherIPv4 = 0x0800
 	etherIPv6 = 0x86dd
+	etherARP  = 0x0806
+	etherRARP = 0x8035
 )
 
 // tagTypes are the EtherTypes that announce a VLAN tag: 802.1Q, 802.1ad, and what came before 802.1ad.
@@ -123,6 +125,19 @@ func isICMPv6Error(kind uint8) bool { return kind >= 1 && kind <= 4 }
 
 // networkLayer finds the IP header: its version (0: the packet is not IP) and the bytes from there on.
 func networkLayer(p *Packet) (version int, data []byte) {
+	switch etherType, data := linkLayer(p); etherType {
+	case etherIPv4:
+		return 4, data
+	case etherIPv6:
+		return 6, data
+	default:
+		return 0, nil
+	}
+}
+
+// linkLayer finds what is behind the link layer and VLAN tags: its EtherType (0: not known) and the bytes from there on, the
+// end of p.Data.
+func linkLayer(p *Packet) (etherType uint16, data []byte) {
 	data = p.Data
 	switch p.Framing {
 	case Ethernet:
@@ -131,7 +146,7 @@ func networkLayer(p *Packet) (version int, data []byte) {
 		}
 		return untag(binary.BigEndian.Uint16(data[12:]), data[14:])
 	case RawIP:
-		return rawVersion(data), data
+		return typeOfVersion(rawVersion(data)), data
 	case Cooked:
 		etherType := p.Protocol
 		switch version := rawVersion(data); {
@@ -143,7 +158,7 @@ func networkLayer(p *Packet) (version int, data []byte) {
 		if isTag(etherType) && (len(data) < 4 || !isIPOrTag(binary.BigEndian.Uint16(data[2:]))) {
 			// A frame that the kernel tagged itself before sending it: the protocol is the tag's, while the data
 			// starts with the IP header.
-			return rawVersion(data), data
+			return typeOfVersion(rawVersion(data)), data
 		}
 		return untag(etherType, data)
 	case Null:
@@ -162,13 +177,25 @@ func networkLayer(p *Packet) (version int, data []byte) {
 	}
 }
 
+// typeOfVersion is the EtherType of an IP version; 0 for another.
+func typeOfVersion(version int) uint16 {
+	switch version {
+	case 4:
+		return etherIPv4
+	case 6:
+		return etherIPv6
+	default:
+		return 0
+	}
+}
+
 func isIPOrTag(etherType uint16) bool {
 	return etherType == etherIPv4 || etherType == etherIPv6 || isTag(etherType)
 }
 
 // untag looks through VLAN tags. After an EtherType that announces one come the tag's two bytes and the next
 // EtherType.
-func untag(etherType uint16, data []byte) (version int, rest []byte) {
+func untag(etherType uint16, data []byte) (behind uint16, rest []byte) {
 	for range maxTags {
 		if !isTag(etherType) {
 			break
@@ -178,14 +205,7 @@ func untag(etherType uint16, data []byte) (version int, rest []byte) {
 		}
 		etherType, data = binary.BigEndian.Uint16(data[2:]), data[4:]
 	}
-	switch etherType {
-	case etherIPv4:
-		return 4, data
-	case etherIPv6:
-		return 6, data
-	default:
-		return 0, nil
-	}
+	return etherType, data
 }
 
 // rawVersion is the version an IP header claims.

@@ -42,6 +42,7 @@ func enough(t testing.TB, matched, cases int) {
 type random struct {
 	*rand.Rand
 	wide bool // out of some hundreds of each, for large sets
+	few  bool // no more extension headers than are looked through
 }
 
 func newRandom(t testing.TB) random {
@@ -208,6 +209,7 @@ func (r random) transport() []byte {
 	binary.BigEndian.PutUint16(b[0:], r.port())
 	binary.BigEndian.PutUint16(b[2:], r.port())
 	if len(b) > tcpFlagsAt {
+		b[tcpOffsetAt] = pick[uint8](r, 0x50, 0x50, 0x80, 0xa0, 0xf0, 0, uint8(r.IntN(256)))
 		b[tcpFlagsAt] = pick[uint8](r, 0, 2, 2, 0x12, 0x10, 0x10, 0x11, 0x18, 4, 0x14, 0x28, 0x40, 0x80, 0xff, uint8(r.IntN(256)))
 	}
 	return b
@@ -229,10 +231,10 @@ func (r random) ip(v6 bool, depth int) []byte {
 	var payload []byte
 	switch {
 	case depth > 0 && r.chance(30):
-		kind := uint8(pick(r, 3, 11, 12, 4, 5, 0, 8))
+		kind := uint8(pick(r, 3, 11, 12, 4, 5, 0, 8, 13))
 		protocol = protoICMP
 		if v6 {
-			kind, protocol = uint8(pick(r, 1, 2, 3, 4, 0, 5, 128, 135)), protoICMPv6
+			kind, protocol = uint8(pick(r, 1, 2, 3, 4, 0, 5, 128, 135, 143, 130, 138)), protoICMPv6
 		}
 		quoted := v6
 		if r.chance(3) {
@@ -273,6 +275,9 @@ func (r random) ipv6(protocol uint8, payload []byte) []byte {
 	headers := 0
 	if r.chance(35) {
 		headers = r.IntN(maxExtensions + 3)
+		if r.few {
+			headers %= maxExtensions
+		}
 	}
 	next := protocol
 	for range headers {
