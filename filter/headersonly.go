@@ -159,7 +159,8 @@ type headerEnds struct {
 // headersOnly writes the part, and returns where it starts.
 func (c *compiler) headersOnly() label {
 	e := &headerEnds{compiler: c, whole: c.accept}
-	e.ret = c.test(bpf.JumpGreaterThan, c.SnapLen, e.whole, c.write(bpf.RetA{}))
+	// No header is as long as that; and Npcap compares signed.
+	e.ret = c.test(bpf.JumpGreaterThan, min(c.SnapLen, wholePacket), e.whole, c.write(bpf.RetA{}))
 	// A packet that ends before what is loaded of it ends within its headers.
 	c.cut = e.whole
 	defer func() { c.cut = 0 }()
@@ -169,6 +170,8 @@ func (c *compiler) headersOnly() label {
 	switch c.Framing {
 	case RawIP:
 		return e.raw()
+	case Null:
+		return e.null()
 	case Cooked:
 		return e.cooked()
 	case Mixed:
@@ -323,6 +326,13 @@ func (e *headerEnds) raw() label {
 	next := e.test(bpf.JumpEqual, 6, toX(e.v6), e.keep(0))
 	next = e.test(bpf.JumpEqual, 4, toX(e.v4), next)
 	return e.seq(next, bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4})
+}
+
+func (e *headerEnds) null() label {
+	toX := func(next label) label { return e.seq(next, bpf.LoadConstant{Dst: bpf.RegX, Val: nullLen}) }
+	next := e.test(bpf.JumpEqual, familyIPv6<<24, toX(e.v6), e.keep(nullLen))
+	next = e.test(bpf.JumpEqual, familyIPv4<<24, toX(e.v4), next)
+	return e.seq(next, bpf.LoadAbsolute{Off: 0, Size: 4})
 }
 
 // cooked finds the start as linkLayer does: the EtherType is beside the packet, which starts with the rest of a tag where

@@ -28,7 +28,7 @@ var npcapVocabulary = []uint16{
 	classALU, classALU | opUseX, classALU | 0x10, classALU | 0x50, classALU | 0x60, classALU | 0x70,
 	classJmp, classJmp | 0x10, classJmp | 0x20, classJmp | 0x30, classJmp | 0x40,
 	classJmp | 0x10 | opUseX, classJmp | 0x20 | opUseX, classJmp | 0x30 | opUseX,
-	classRet, 0x07, 0x87,
+	classRet, classRet | opRetA, 0x07, 0x87,
 }
 
 // newNpcapVM says what the driver would refuse the program for.
@@ -139,6 +139,9 @@ func (vm npcapVM) Run(data []byte) uint32 {
 				pc += int(i.Jf)
 			}
 		case classRet:
+			if i.Op&opRetA != 0 {
+				return a
+			}
 			return i.K
 		default:
 			if i.Op&opMisc == 0x80 {
@@ -203,7 +206,8 @@ func TestNpcapProgramIsMatch(t *testing.T) {
 	for want := propertyCases(t, 20_000); cases < want; {
 		set, framing := r.set(t), pick(r, npcapFramings[:]...)
 		adapter := r.adapter(framing)
-		program := compiled(t, set, Options{Framing: framing, Npcap: adapter})
+		headersOnly := r.chance(30)
+		program := compiled(t, set, Options{Framing: framing, Npcap: adapter, HeadersOnly: headersOnly})
 		vm, err := newNpcapVM(program.Raw)
 		if err != nil {
 			t.Fatalf("set %v, framing %d: %v\n%s", set, framing, err, program.Disassemble())
@@ -213,6 +217,9 @@ func TestNpcapProgramIsMatch(t *testing.T) {
 			match, got := setMatches(t, set, &p), vm.Run(p.Data) > 0
 			if got != match && (program.Exact || match) {
 				t.Fatalf("set %v\nfilters %+v\nadapter %+v\npacket %+v\nprogram accepts: %v, Match: %v", set, specs(set), adapter, p, got, match)
+			}
+			if kept := min(int(vm.Run(p.Data)), len(p.Data)); headersOnly && got && kept != p.HeaderLength() {
+				t.Fatalf("set %v\nadapter %+v\npacket %+v\nthe program keeps %d bytes, HeaderLength: %d", set, adapter, p, kept, p.HeaderLength())
 			}
 			cases++
 			ways[p.Direction]++

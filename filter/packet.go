@@ -167,11 +167,11 @@ func linkLayer(p *Packet) (etherType uint16, data []byte) {
 		}
 		switch binary.LittleEndian.Uint32(data) {
 		case familyIPv4:
-			return 4, data[nullLen:]
+			return etherIPv4, data[nullLen:]
 		case familyIPv6:
-			return 6, data[nullLen:]
+			return etherIPv6, data[nullLen:]
 		}
-		return 0, nil
+		return 0, data[nullLen:]
 	default:
 		return 0, nil
 	}

@@ -222,19 +222,27 @@ func (r *reader) setFlags(next label, value uint32) label {
 }
 
 // byProtocol writes the choice of a path for each of the protocols that are wanted; what is none of them goes on at
-// next. TCP has one of its own where its flags are looked at. A is the protocol's number.
-func (r *reader) byProtocol(path func(isTCP bool) label, next label) label {
+// next, which is written behind the paths. TCP has one of its own where its flags are looked at. A is the protocol's number.
+func (r *reader) byProtocol(path func(isTCP bool) label, next func() label) label {
 	own, others := []uint32(nil), r.protocols
 	if r.wantsFlags() && slices.Contains(others, protoTCP) {
 		own, others = []uint32{protoTCP}, slices.DeleteFunc(slices.Clone(others), func(n uint32) bool { return n == protoTCP })
 	}
+	var toOthers, toTCP label
 	if len(others) > 0 {
-		next = r.oneOf(r.noteProtocol(path(false)), next, others...)
+		toOthers = path(false)
 	}
 	if len(own) > 0 {
-		next = r.oneOf(r.noteProtocol(path(true)), next, own...)
+		toTCP = path(true)
 	}
-	return next
+	at := next()
+	if len(others) > 0 {
+		at = r.oneOf(r.noteProtocol(toOthers), at, others...)
+	}
+	if len(own) > 0 {
+		at = r.oneOf(r.noteProtocol(toTCP), at, own...)
+	}
+	return at
 }
 
 // isICMP writes the decision over the filters that name ICMP; a packet that none of them matches goes on at next.
@@ -300,15 +308,14 @@ func (r *reader) transportIPv4(at place) label {
 		other = r.test(bpf.JumpBitsSet, fragmentOffset, r.reject, other)
 		other = r.seq(other, at.load(6, 2))
 	}
-	next := r.test(bpf.JumpEqual, protoICMP, r.isICMP(other), r.reject)
-	next = r.byProtocol(func(isTCP bool) label {
+	next := r.byProtocol(func(isTCP bool) label {
 		if !r.wantsPorts() && !r.wantsFlags() {
 			return r.decision
 		}
 		wanted := r.seq(r.transportHeader(transport, isTCP), skip...)
 		wanted = r.test(bpf.JumpBitsSet, fragmentOffset, r.laterFragment(), wanted)
 		return r.seq(wanted, at.load(6, 2))
-	}, next)
+	}, func() label { return r.test(bpf.JumpEqual, protoICMP, r.isICMP(other), r.reject) })
 	return r.seq(next, at.load(9, 1))
 }
 
@@ -319,7 +326,7 @@ func (r *reader) transportIPv6(at place) label {
 	}
 	transport := at.behind(40)
 	next := r.seq(r.chain, transport.toX()...)
-	next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(transport, isTCP) }, next)
+	next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(transport, isTCP) }, func() label { return next })
 	return r.seq(next, at.load(6, 1))
 }
 
@@ -342,11 +349,11 @@ func (r *reader) extensions() label {
 	}
 	if len(r.protocols) > 0 {
 		later = r.oneOf(r.noteProtocol(r.laterFragment()), later, r.protocols...)
-		next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(at, isTCP) }, next)
 	}
 	if later != r.reject {
 		later = r.seq(later, at.load(0, 1))
 	}
+	next = r.byProtocol(func(isTCP bool) label { return r.transportHeader(at, isTCP) }, func() label { return next })
 	for range maxExtensions {
 		next = r.extension(next, later)
 	}
