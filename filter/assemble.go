@@ -74,14 +74,14 @@ func (a *assembler) seq(next label, instructions ...bpf.Instruction) label {
 func (a *assembler) guarded(load bpf.Instruction, next label) label {
 	switch load := load.(type) {
 	case bpf.LoadAbsolute:
-		next = a.test(bpf.JumpGreaterOrEqual, load.Off+uint32(load.Size), next, a.cut)
+		a.test(bpf.JumpGreaterOrEqual, load.Off+uint32(load.Size), next, a.cut)
 	case bpf.LoadMemShift:
-		next = a.test(bpf.JumpGreaterOrEqual, load.Off+1, next, a.cut)
+		a.test(bpf.JumpGreaterOrEqual, load.Off+1, next, a.cut)
 	case bpf.LoadIndirect:
 		need := load.Off + uint32(load.Size)
-		next = a.testX(bpf.JumpGreaterOrEqual, next, a.cut)
-		next = a.write(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: need})
-		next = a.test(bpf.JumpGreaterOrEqual, need, next, a.cut)
+		a.testX(bpf.JumpGreaterOrEqual, next, a.cut)
+		at := a.write(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: need})
+		a.test(bpf.JumpGreaterOrEqual, need, at, a.cut)
 	default:
 		return next
 	}

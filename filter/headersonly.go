@@ -271,8 +271,7 @@ func (e *headerEnds) toX(n uint32, next label) label {
 func (e *headerEnds) ipv6(transports, quote label) label {
 	other := e.behindX(icmpHeader)
 	if quote != 0 {
-		error := e.toX(icmpHeader, quote)
-		other = e.test(bpf.JumpGreaterThan, 4, other, error)
+		other = e.test(bpf.JumpGreaterThan, 4, other, e.toX(icmpHeader, quote))
 		other = e.test(bpf.JumpGreaterOrEqual, 1, other, e.behindX(icmpHeader))
 	}
 	other = e.oneOf(e.whole, other, 130, 131, 132, 133, 134, 135, 136, 137, 143)

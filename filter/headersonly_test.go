@@ -85,17 +85,17 @@ func TestProgramKeepsHeaders(t *testing.T) {
 func (r random) wellFormed() []byte {
 	v6 := r.chance(50)
 	protocol, payload := r.wholeTransport(v6, true)
-	etherType, ip := uint16(etherIPv4), []byte(nil)
-	if v6 {
-		etherType, ip = etherIPv6, r.wholeIPv6(protocol, payload)
-	} else {
-		ip = r.wholeIPv4(protocol, payload)
-	}
-	switch {
-	case r.chance(5):
+	var etherType uint16
+	var ip []byte
+	switch kind := r.IntN(20); {
+	case kind == 0:
 		etherType, ip = etherARP, append([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20+r.IntN(2)*18)...)
-	case r.chance(5):
-		etherType = pick[uint16](r, 0x88cc, 0x88b5, 0x0842)
+	case kind == 1:
+		etherType, ip = pick[uint16](r, 0x88cc, 0x88b5, 0x0842), payload
+	case v6:
+		etherType, ip = etherIPv6, r.wholeIPv6(protocol, payload)
+	default:
+		etherType, ip = etherIPv4, r.wholeIPv4(protocol, payload)
 	}
 	for range pick(r, 0, 0, 0, 1, 2, 3) {
 		head := binary.BigEndian.AppendUint16([]byte{0, 7}, etherType)

@@ -246,7 +246,7 @@ func (r *reader) byProtocol(path func(isTCP bool) label, next func() label) labe
 }
 
 // isICMP writes the decision over the filters that name ICMP; a packet that none of them matches goes on at next.
-func (r *reader) isICMP(next label) label { return r.decide(r.ipPart, &r.ipPart.icmp, next) }
+func (r *reader) isICMP(next label) label { return r.decide(r.ipPart, &r.icmp, next) }
 
 // setPorts puts a value that is not a port number into both port fields.
 func (r *reader) setPorts(value uint32) label {
