@@ -35,7 +35,7 @@ func explainNothing(p *capture.ResourceProperties, source live.Options) string {
 	}
 	words = append(words, aboutEnds(others)...)
 	if !loopback {
-		words = append(words, "loopback is not captured unless it is named (-i lo): a connection of this machine to itself goes there")
+		words = append(words, "loopback is not captured unless it is named (-i "+loopbackWord()+"): a connection of this machine to itself goes there")
 	}
 	return strings.Join(words, "; ")
 }
@@ -45,15 +45,23 @@ func lookedAt(st *capture.Statistics, source live.Options) (names string, loopba
 	if slices.Contains(source.Interfaces, live.AnyInterface) {
 		return "every interface", true
 	}
-	list := make([]string, len(st.Interfaces))
+	list, lo := make([]string, len(st.Interfaces)), loopbackName()
 	for i, f := range st.Interfaces {
 		list[i] = f.Name
-		loopback = loopback || f.Name == "lo"
+		loopback = loopback || f.Name == lo
 	}
 	if len(list) == 0 {
 		return "no interface", loopback
 	}
 	return strings.Join(list, ", "), loopback
+}
+
+// loopbackWord is the name of loopback as a command line takes it.
+func loopbackWord() string {
+	if name := loopbackName(); strings.ContainsRune(name, ' ') {
+		return `"` + name + `"`
+	}
+	return loopbackName()
 }
 
 // eitherEndWords says what the filters that --host and --port stand for match. spec

@@ -82,7 +82,7 @@ func (s *settings) order(o *order) error {
 // livePlan is the plan of a capture on interfaces.
 type livePlan struct {
 	*capture.Plan
-	spec *live.Spec
+	spec *live.Planned
 }
 
 // plan makes the plan of the order's config.
@@ -90,13 +90,12 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 	if o.Source.NoICMPErrors {
 		config = config.WithoutICMPErrors()
 	}
-	spec, err := live.NewSpec(config, o.Source)
+	spec, planned, err := newSource(config, o.Source)
 	if err != nil {
 		return nil, err
 	}
-	spec.Helper = guardProgram()
 	plan := capture.NewPlan(config, spec)
-	return &livePlan{plan, spec}, plan.SaveBy(o.Upload)
+	return &livePlan{plan, planned}, plan.SaveBy(o.Upload)
 }
 
 // setConfig makes the order one for the session of a config, which was made of

@@ -18,7 +18,7 @@ func (a *app) explain(p *livePlan) {
 	}
 	a.say("session %s for %s", p.Config.Name, p.Config.Target)
 	a.say("link type %s, kernel filter of %d instructions (%s), ring of %s",
-		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), sizeText(int64(p.spec.RingSize())))
+		p.spec.LinkType, len(p.spec.Program.Raw), p.spec.FilterMode(), sizeText(int64(p.spec.Ring)))
 	if a.debug {
 		for line := range strings.Lines(p.spec.Program.Disassemble()) {
 			a.say("%s", strings.TrimRight(line, "\n"))

@@ -3,6 +3,7 @@
 package live
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,22 +60,32 @@ type Options struct {
 	BufferSize int
 }
 
-func (o *Options) cookedLink() pcapfile.LinkType {
+// CookedLink is the link type that Cooked stands for.
+func (o *Options) CookedLink() pcapfile.LinkType {
 	if o.Cooked == pcapfile.SLL {
 		return pcapfile.SLL
 	}
 	return pcapfile.SLL2
 }
 
+// Buffer is BufferSize within its bounds, with the default filled in.
+//
+// Error class: Invalid.
+func (o *Options) Buffer() (int, error) {
+	size := cmp.Or(o.BufferSize, DefaultBufferSize)
+	if size < MinBufferSize || size > MaxBufferSize {
+		return 0, &fault.Error{Class: fault.Invalid, Target: "buffer-size", Message: fmt.Sprintf(
+			"%d bytes given; allowed: %d to %d", size, MinBufferSize, MaxBufferSize)}
+	}
+	return size, nil
+}
+
 // ringSize is the size of a block of the packet ring in bytes, and how many
 // there are, for packets of which up to snap bytes are captured.
-func ringSize(size int, snap uint32) (block, blocks int, err error) {
-	if size == 0 {
-		size = DefaultBufferSize
-	}
-	if size < MinBufferSize || size > MaxBufferSize {
-		return 0, 0, &fault.Error{Class: fault.Invalid, Target: "buffer-size", Message: fmt.Sprintf(
-			"%d bytes given; allowed: %d to %d", size, MinBufferSize, MaxBufferSize)}
+func (o *Options) ringSize(snap uint32) (block, blocks int, err error) {
+	size, err := o.Buffer()
+	if err != nil {
+		return 0, 0, err
 	}
 	// A block must hold a packet of the greatest length; few large ones cost
 	// the fewest wake-ups.
@@ -119,9 +130,15 @@ func namespaceError(err error) error {
 	}
 }
 
-// choose finds the interfaces of the names among all. With "any" it gives those
-// that are up.
-func choose(all []netif.Interface, names []string) (chosen []netif.Interface, anyInterface bool, err error) {
+// Choose finds the interfaces of the names among all. With "any" it gives those
+// that are up, and without names those of the default choice, of which there may be
+// none.
+//
+// Error classes: NotFound, Invalid.
+func Choose(all []netif.Interface, names []string) (chosen []netif.Interface, anyInterface bool, err error) {
+	if len(names) == 0 {
+		return slices.DeleteFunc(slices.Clone(all), func(i netif.Interface) bool { return i.Skipped(all) != "" }), false, nil
+	}
 	if slices.Contains(names, AnyInterface) {
 		if len(names) > 1 {
 			return nil, false, &fault.Error{Class: fault.Invalid, Target: "interface", Message: fmt.Sprintf(
@@ -143,17 +160,13 @@ func choose(all []netif.Interface, names []string) (chosen []netif.Interface, an
 	}
 	if missing != nil {
 		return nil, false, &fault.Error{Class: fault.NotFound, Target: "interface", Message: fmt.Sprintf("there is no interface %s; there are: %s",
-			strings.Join(missing, ", "), describeAll(all))}
+			strings.Join(missing, ", "), DescribeAll(all))}
 	}
 	return chosen, false, nil
 }
 
-// chooseDefault takes every interface that is up and worth it. There may be none.
-func chooseDefault(all []netif.Interface) []netif.Interface {
-	return slices.DeleteFunc(slices.Clone(all), func(i netif.Interface) bool { return i.Skipped(all) != "" })
-}
-
-func describeAll(all []netif.Interface) string {
+// DescribeAll names all interfaces, and says why some are not captured on by default.
+func DescribeAll(all []netif.Interface) string {
 	list := make([]string, len(all))
 	for i, f := range all {
 		list[i] = f.Name

@@ -93,7 +93,7 @@ func (l *liveSource) openError(err error) error {
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO):
 		return fault.Errorf(fault.NotFound, "start capturing on %s: %w", l.spec.Name(), err)
 	case errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.ENOBUFS):
-		return fault.Errorf(fault.Failed, "start capturing on %s: %w: the kernel has no memory for it; set a smaller --buffer-size than %d bytes", l.spec.Name(), err, l.spec.RingSize())
+		return fault.Errorf(fault.Failed, "start capturing on %s: %w: the kernel has no memory for it; set a smaller --buffer-size than %d bytes", l.spec.Name(), err, l.spec.Ring)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fault.Errorf(fault.Failed, "start capturing on %s: %w: raise the limit of open files (ulimit -n)", l.spec.Name(), err)
 	}
@@ -300,8 +300,8 @@ func (l *liveSource) Report() source.Report {
 	if l.uncounted.Load() {
 		r.Warnings = append(r.Warnings, "the kernel does not tell how many packets it has dropped: there may be more than are counted")
 	}
-	if !l.program.Exact && !slices.Contains(l.spec.warnings, coarseWarning) {
-		r.Warnings = append(r.Warnings, coarseWarning)
+	if !l.program.Exact && !slices.Contains(l.spec.warnings, CoarseWarning) {
+		r.Warnings = append(r.Warnings, CoarseWarning)
 	}
 	return r
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,10 +19,7 @@ import (
 // Spec is a capture on interfaces as planned: everything that can be known
 // before anything is opened.
 type Spec struct {
-	Any        bool              // all interfaces, also those to come
-	Interfaces []netif.Interface // with Any and by default, those that are up now
-	LinkType   pcapfile.LinkType
-	Program    *filter.Program
+	Planned
 	// Helper is the program to start for what a capture that has given up its rights
 	// cannot do any more (netif.FollowMain); "" is for one that keeps them.
 	Helper string
@@ -33,7 +29,6 @@ type Spec struct {
 	names       []string          // that were given; nil for the default choice
 	members     []netif.Interface // those that the program lets through, also while they are down
 	options     filter.Options    // that Program was made with
-	warnings    []string
 	promiscuous bool
 	netns       string
 	container   string
@@ -46,18 +41,17 @@ type Spec struct {
 // Error classes: NotFound for interfaces and namespaces, Forbidden for
 // namespaces, Invalid for options.
 func NewSpec(c *request.Config, o Options) (*Spec, error) {
-	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, container: o.Container, cooked: o.cookedLink()}
+	s := &Spec{config: c, promiscuous: o.Promiscuous, netns: o.Netns, container: o.Container, cooked: o.CookedLink()}
 	var err error
-	if s.blockSize, s.blocks, err = ringSize(o.BufferSize, c.SnapLen); err != nil {
+	if s.blockSize, s.blocks, err = o.ringSize(c.SnapLen); err != nil {
 		return nil, err
 	}
+	s.Ring = s.blockSize * s.blocks
 	all, err := Interfaces(o.Netns)
 	if err != nil {
 		return nil, err
 	}
-	if len(o.Interfaces) == 0 {
-		s.Interfaces = chooseDefault(all)
-	} else if s.Interfaces, s.Any, err = choose(all, o.Interfaces); err != nil {
+	if s.Interfaces, s.Any, err = Choose(all, o.Interfaces); err != nil {
 		return nil, err
 	}
 	if !s.Any {
@@ -156,56 +150,24 @@ func compile(set filter.Set, o filter.Options) (*filter.Program, filter.Options,
 	return program, o, nil
 }
 
-const coarseWarning = "the filters are too large for one kernel program: the kernel chooses coarsely and pcapctl exactly, which costs more CPU"
-
 func (s *Spec) warn(all []netif.Interface, o Options) {
-	var own []netip.Addr
-	for _, i := range all {
-		for _, a := range i.Addresses {
-			own = append(own, a.Addr())
-		}
-	}
-	s.warnings = append(s.warnings, s.config.Filters.Warnings(own, o.EitherEnd)...)
+	s.WarnOfFilters(s.config, all, o)
 	if s.byDefault() {
 		s.warnDefault(all)
+	} else {
+		s.Warn(twice(s.Interfaces))
 	}
-	if !s.byDefault() {
-		s.warnIf(twice(s.Interfaces))
-	}
-	for _, i := range s.Interfaces {
-		if !i.Up {
-			s.warnings = append(s.warnings, fmt.Sprintf("%s is down: nothing is captured on it until it comes up", i.Name))
-		}
-	}
-	if s.config.SnapLen > pcapfile.MaxSnapLen {
-		s.warnings = append(s.warnings, fmt.Sprintf("packets of more than %d bytes are recorded whole, up to %d: most other programs refuse to read a file with one",
-			pcapfile.MaxSnapLen, min(s.config.SnapLen, pcapfile.MaxPacket)))
-	}
-	if s.config.MaxBytes == 0 && s.config.MaxTime == 0 {
-		s.warnings = append(s.warnings, "neither bytes nor time are limited: the capture ends when it is stopped or the disk is full")
-	}
-	if !s.Program.Exact {
-		s.warnings = append(s.warnings, coarseWarning)
-	}
+	s.WarnOfRest(s.config)
 }
 
 // warnDefault says what the default choice has come to, where that is not what
 // everybody expects.
 func (s *Spec) warnDefault(all []netif.Interface) {
 	if len(s.Interfaces) == 0 {
-		s.warnIf("no interface but loopback is up: nothing is captured until one comes up; loopback is captured with --interface only (there are: " + describeAll(all) + ")")
+		s.Warn("no interface but loopback is up: nothing is captured until one comes up; loopback is captured with --interface only (there are: " + DescribeAll(all) + ")")
 	}
-	s.warnIf(carried(all))
+	s.Warn(carried(all))
 }
-
-func (s *Spec) warnIf(text string) {
-	if text != "" {
-		s.warnings = append(s.warnings, text)
-	}
-}
-
-// Warnings implements source.Spec.
-func (s *Spec) Warnings() []string { return slices.Clone(s.warnings) }
 
 // Name names the interfaces, for people.
 func (s *Spec) Name() string {
@@ -244,19 +206,6 @@ func (s *Spec) Report() source.Report {
 	}
 	return r
 }
-
-// FilterMode says who decides which packets are recorded.
-func (s *Spec) FilterMode() string { return filterMode(s.Program) }
-
-func filterMode(p *filter.Program) string {
-	if p.Exact {
-		return source.FilterKernel
-	}
-	return source.FilterCoarse
-}
-
-// RingSize is the size of the kernel's packet ring in bytes.
-func (s *Spec) RingSize() int { return s.blockSize * s.blocks }
 
 // perInterface says that the file's format has a link type for each interface.
 func (s *Spec) perInterface() bool { return s.config.Format == pcapfile.NG }

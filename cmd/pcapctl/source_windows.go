@@ -1,0 +1,42 @@
+package main
+
+import (
+	"slices"
+
+	"pcapctl/capture/fault"
+	"pcapctl/capture/netif"
+	"pcapctl/capture/request"
+	"pcapctl/capture/source"
+	"pcapctl/capture/source/live"
+	"pcapctl/capture/source/npcap"
+)
+
+// newSource plans what captures on interfaces here: Npcap.
+func newSource(c *request.Config, o live.Options) (source.Spec, *live.Planned, error) {
+	spec, err := npcap.NewSpec(c, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	return spec, &spec.Planned, nil
+}
+
+// checkNetwork finds options that this system does not have.
+func (s *settings) checkNetwork() error {
+	var errs []error
+	for key, value := range map[string]string{setNetns.key: setNetns.text(s), setContainer.key: setContainer.text(s)} {
+		if value != "" {
+			errs = append(errs, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + key,
+				Message: fault.Quote(value) + " given; network namespaces, and containers that have them, are a feature of Linux: leave it out"})
+		}
+	}
+	return fault.Join(errs...)
+}
+
+// loopbackName is the interface that a machine reaches itself by.
+func loopbackName() string {
+	all, _ := netif.List()
+	if at := slices.IndexFunc(all, func(i netif.Interface) bool { return i.Loopback }); at >= 0 {
+		return all[at].Name
+	}
+	return "Loopback"
+}
