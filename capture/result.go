@@ -141,7 +141,8 @@ type Statistics struct {
 	RingFreezes               uint64            `json:"ringFreezes"`
 	FilterMode                string            `json:"filterMode"`
 	LinkType                  string            `json:"linkType"`
-	Exclude                   []filter.Spec     `json:"exclude,omitempty"` // see request.Additions
+	Exclude                   []filter.Spec     `json:"exclude,omitempty"`     // see request.Additions
+	HeadersOnly               bool              `json:"headersOnly,omitempty"` // the same
 	Interfaces                []InterfaceResult `json:"interfaces"`
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
@@ -327,6 +328,7 @@ func (r *Result) statistics() *Statistics {
 		FilterMode:                r.Source.FilterMode,
 		LinkType:                  linkType(&r.Source),
 		Exclude:                   r.Config.Additions.Exclude,
+		HeadersOnly:               r.Config.Additions.HeadersOnly,
 		Interfaces:                make([]InterfaceResult, 0, len(r.Source.Links)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),

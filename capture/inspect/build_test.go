@@ -16,6 +16,7 @@ import (
 	"pcapctl/capture/inspect"
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/pcapfile/pcaptest"
+	"pcapctl/capture/source/capfile"
 )
 
 // scene makes packets, each a little later than the one before.
@@ -82,6 +83,19 @@ func (s *scene) udp(src string, sport uint16, dst string, dport uint16, payload 
 	u := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
 	_ = u.SetNetworkLayerForChecksum(i.(gopacket.NetworkLayer))
 	s.add(s.frame(e, i, u, gopacket.Payload(payload)))
+}
+
+// toHeaders cuts the packets of the scene behind their headers.
+func (s *scene) toHeaders() {
+	for i := range s.packets {
+		p := &s.packets[i]
+		n, ok := capfile.HeaderLength(&pcapfile.Packet{LinkType: pcapfile.Ethernet, Data: p.Data, Length: len(p.Data)})
+		if !ok {
+			s.t.Fatal("no headers of Ethernet")
+		}
+		p.Length = max(p.Length, len(p.Data))
+		p.Data = p.Data[:n]
+	}
 }
 
 // file is the scene as a capture file.

@@ -158,6 +158,10 @@ func (e *Engine) packet(c *coming, from *pcapfile.Packet) {
 	t.CapturedBytes += uint64(len(from.Data))
 	e.dec = &c.dec
 	p := &c.dec.p
+	if p.cut && !e.cutElsewhere {
+		n, ok := capfile.HeaderLength(from)
+		e.cutElsewhere = !ok || n != len(from.Data)
+	}
 	e.clock(p)
 	if p.timed {
 		s := e.time.at(p.at)

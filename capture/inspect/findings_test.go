@@ -396,6 +396,39 @@ func TestScenes(t *testing.T) {
 	}
 }
 
+// TestScenesOfHeaders: of the same packets without what is behind their headers nothing is said that is not said of them
+// whole, and what TCP and ICMP tell is said all the same.
+func TestScenesOfHeaders(t *testing.T) {
+	for _, test := range scenes {
+		t.Run(test.name, func(t *testing.T) {
+			whole, cut := newScene(t), newScene(t)
+			test.make(whole)
+			test.make(cut)
+			cut.toHeaders()
+			ids := func(s *scene) (list []string) {
+				r := s.report()
+				for _, f := range slices.Concat(r.Failures, r.Quality) {
+					list = append(list, f.ID)
+				}
+				return list
+			}
+			before, after := ids(whole), ids(cut)
+			for _, id := range after {
+				// What is behind the headers tells the layer; without it, what TCP shows of the same is left.
+				shown := map[string]string{"tcp-no-reply": "tls-no-answer", "tcp-reset": "tls-alert"}[id]
+				if id != "headers-only" && !slices.Contains(before, id) && !slices.Contains(before, shown) {
+					t.Errorf("a false alarm: %s; of whole packets: %v", id, before)
+				}
+			}
+			for _, id := range before {
+				if (strings.HasPrefix(id, "tcp-") || strings.HasPrefix(id, "icmp-")) && !slices.Contains(after, id) {
+					t.Errorf("%s is not told any more: %v", id, after)
+				}
+			}
+		})
+	}
+}
+
 // TestEveryFindingHasAScene keeps the table whole: a kind that nothing shows may be wrong.
 func TestEveryFindingHasAScene(t *testing.T) {
 	var seen []string

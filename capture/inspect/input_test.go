@@ -185,6 +185,11 @@ func TestQuality(t *testing.T) {
 			}
 			return s.file()
 		},
+		"headers-only": func(s *scene) []byte {
+			s.conn(clientIP, 4000, serverIP, 80).handshake().bytes(byClient, 100).close()
+			s.toHeaders()
+			return s.file()
+		},
 		"one-direction": func(s *scene) []byte {
 			c := s.conn(clientIP, 4000, serverIP, 80)
 			c.send(byServer, flags{syn: true, ack: true}, nil)

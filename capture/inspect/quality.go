@@ -24,6 +24,7 @@ func (t *tally) count(p *packet) {
 // quality is what tells whether the capture is complete.
 type quality struct {
 	cut, back, ahead, duplicates, badSum, offload tally
+	cutElsewhere                                  bool // some packet is not cut behind its last header
 	ackLost                                       tally
 	joined                                        tally // connections
 	oneWay                                        tally // flows
@@ -58,7 +59,7 @@ type recent struct {
 // compared. A packet without an IP identification has to have a payload: two empty ACKs
 // in a row are nothing strange.
 func (e *Engine) isDuplicate(p *packet) bool {
-	if p.id == 0 && (p.transport != transportTCP && p.transport != transportUDP || p.length == 0) || p.fragment && p.offset > 0 {
+	if p.id == 0 && (p.transport != transportTCP && p.transport != transportUDP || len(p.payload) == 0) || p.fragment && p.offset > 0 {
 		return false
 	}
 	const prime = 0x9e3779b97f4a7c15

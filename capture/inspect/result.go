@@ -127,6 +127,11 @@ func (e *Engine) qualityFindings() []Finding {
 	add(e.ackLost, "capture-gaps", Warning, "packet",
 		fmt.Sprintf("%s acknowledged data that is not in the capture", plural(e.ackLost.n, "packet")), "tcp.analysis.ack_lost_segment",
 		"the packets were on the wire, and the capture does not have them", "drops of the capture, and whether it sees both directions")
+	if !e.cutElsewhere {
+		add(e.cut, "headers-only", Note, "packet", fmt.Sprintf("%s without what is behind the headers: the capture was made so", plural(e.cut.n, "packet")),
+			"frame.cap_len < frame.len", "lengths, and all that TCP tells, are right; there are no names of DNS, TLS and HTTP", "")
+		e.cut.n = 0
+	}
 	add(e.cut, "packets-cut", Note, "packet", fmt.Sprintf("%s cut short: not all their bytes are in the file", plural(e.cut.n, "packet")),
 		"frame.cap_len < frame.len", "names of DNS, TLS and HTTP may be missing below", "a larger --bytes-to-capture-per-packet")
 	one := e.oneWay.finding("one-direction", Warning, "connection", fmt.Sprintf("of %s only one direction is in the capture", plural(e.oneWay.n, "connection")), "",

@@ -132,6 +132,23 @@ func AppendPacketBlock(b, block, data []byte, order binary.ByteOrder, caplen int
 	return sealIn(b, order, start)
 }
 
+// AppendHeadersBlock is AppendPacketBlock for a length that is the packet's own. A Simple Packet Block has none, and becomes an
+// Enhanced Packet Block of the section's first interface, which is the one that it belongs to; its time, which it does not
+// have, is 0.
+func AppendHeadersBlock(b, block, data []byte, order binary.ByteOrder, caplen int) []byte {
+	if order.Uint32(block) != blockSimple {
+		return AppendPacketBlock(b, block, data, order, caplen)
+	}
+	start := len(b)
+	b = append(b, make([]byte, enhancedHeadLen)...)
+	order.PutUint32(b[start:], blockEnhanced)
+	order.PutUint32(b[start+capLenAt:], uint32(caplen))
+	order.PutUint32(b[start+capLenAt+4:], order.Uint32(block[blockHead:]))
+	b = append(b, data[:caplen]...)
+	b = append(b, "\x00\x00\x00"[:int(padded(uint32(caplen)))-caplen]...)
+	return sealIn(append(b, 0, 0, 0, 0), order, start)
+}
+
 // WholeBlocks counts what is in the whole blocks that b begins with: their
 // packets, the bytes recorded of these packets, and the bytes of the blocks. b
 // begins at a block of a section in either byte order.

@@ -30,12 +30,21 @@ func newBlockEncoder(c *request.Config, src source.BlockSource) *blockEncoder {
 	return e
 }
 
+// headersOnly is what a file says whose packets are cut behind their headers.
+const headersOnly = "cut by pcapctl: each packet ends behind its last header"
+
 // carved says what was taken of a file. It is "" for all of it. The machine where
 // that was done is not told: the packets are not of it.
 func carved(c *request.Config) string {
 	text := ""
-	if c.Filters.Len() > 0 {
+	if !c.Filters.RecordsAll() {
 		text = "filtered by pcapctl: " + c.Filters.String()
+	}
+	if c.Additions.HeadersOnly {
+		if text != "" {
+			text += "; "
+		}
+		text += headersOnly
 	}
 	if c.SnapLen != 0 {
 		if text != "" {
@@ -68,7 +77,12 @@ func (e *blockEncoder) Append(b []byte, p *source.Packet, batch source.Batch, ma
 			b = e.appendApart(b, p.Block)
 		} else {
 			caplen = min(len(p.Data), int(e.snap))
-			b = pcapfile.AppendPacketBlock(b, p.Block, p.Data, e.order, caplen)
+			if whole := caplen; p.Headers > 0 && p.Headers < whole {
+				caplen = p.Headers
+				b = pcapfile.AppendHeadersBlock(b, p.Block, p.Data, e.order, caplen)
+			} else {
+				b = pcapfile.AppendPacketBlock(b, p.Block, p.Data, e.order, caplen)
+			}
 		}
 		if room -= int64(len(b) - at); room < 0 {
 			b = b[:at]

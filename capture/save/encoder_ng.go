@@ -37,7 +37,7 @@ type ngInterface struct {
 
 func newNGEncoder(c *request.Config, src source.Source) *ngEncoder {
 	e := &ngEncoder{src: src, cutter: newCutter(c), tail: pcapfile.StatisticsLen}
-	if c.Filters.Len() > 0 {
+	if !c.Filters.RecordsAll() {
 		e.filter = c.Filters.String()
 	}
 	hardware, system := netif.Machine()
@@ -77,6 +77,9 @@ func sectionOf(c *request.Config, hardware, system string) *pcapfile.Section {
 	s.Comment = fmt.Sprintf("host %s, session %s", c.HostName, c.Name)
 	if text, err := json.Marshal(c.Request()); err == nil {
 		s.Comment += ", request " + string(text)
+	}
+	if c.Additions.HeadersOnly {
+		s.Comment += ", " + headersOnly
 	}
 	return s
 }

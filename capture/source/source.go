@@ -28,6 +28,8 @@ type Packet struct {
 	// Prefix comes before Data: a VLAN tag that is put back, or a cooked header.
 	Prefix []byte
 	Data   []byte
+	// Headers is how many bytes of Data are recorded of a packet with a Block, of which only headers are wanted; else 0.
+	Headers int
 	// Timed is false when the source has no time for the packet.
 	Timed bool
 	// Apart says that this is not a packet but another block, of a BlockSource. It

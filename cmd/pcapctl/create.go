@@ -327,6 +327,9 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 	if c.SnapLen != 0 {
 		_, _ = fmt.Fprintf(&b, "; %s of each packet", plural(uint64(c.SnapLen), "byte"))
 	}
+	if c.Additions.HeadersOnly {
+		b.WriteString("; headers only")
+	}
 	if c.Rotates() {
 		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
 		if every := c.RotateEvery(); every > 0 {

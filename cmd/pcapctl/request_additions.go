@@ -16,22 +16,28 @@ import (
 	"pcapctl/filter"
 )
 
-const flagExclude = "exclude"
+const (
+	flagExclude     = "exclude"
+	flagHeadersOnly = "headers-only"
+)
 
 // mySSH as a filter of --exclude is the connection by which this shell is controlled.
 const mySSH = "my-ssh"
 
 // additionFlags are what of a capture the request has no member for.
 type additionFlags struct {
-	exclude []string
+	exclude     []string
+	headersOnly bool
 }
 
 func (o *additionFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.exclude, flagExclude, nil, "leave out what this `filter` matches, as in 'protocol=UDP,remotePort=53'; may be repeated; my-ssh is the SSH connection that you type in")
+	f.BoolVar(&o.headersOnly, flagHeadersOnly, false, "cut each packet behind its last header: no payload is recorded")
 }
 
 // additions are what the flags stand for. The error has all their faults.
 func (o *additionFlags) additions() (a request.Additions, err error) {
+	a.HeadersOnly = o.headersOnly
 	a.Exclude, err = shortFilters(flagExclude, o.exclude, func(text string) (filter.Spec, error) {
 		if strings.EqualFold(strings.TrimSpace(text), mySSH) {
 			return sshConnection(os.Getenv)

@@ -75,6 +75,9 @@ func (v planView) table() (head []string, rows [][]string) {
 	add("link type", v.Plan.LinkType)
 	add("filters", v.filters...)
 	add("left out", v.exclude...)
+	if v.Plan.HeadersOnly {
+		add("recorded", "the headers of each packet")
+	}
 	add("limits", v.limits)
 	add("saved in", v.destinations...)
 	add("warnings", v.Warnings...)
@@ -142,6 +145,7 @@ type planDetails struct {
 	FilterMode   string        `json:"filterMode"`
 	Filters      []filterView  `json:"filters"`
 	Exclude      []filterView  `json:"exclude,omitempty"`
+	HeadersOnly  bool          `json:"headersOnly,omitempty"`
 	Instructions int           `json:"instructions"`
 	// One line each, as tcpdump -d and tcpdump -ddd print them.
 	Program    []string `json:"program,omitempty"`
@@ -205,6 +209,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			FilterMode:   plan.spec.FilterMode(),
 			Filters:      filterViews(plan.Config.Filters.Filters()),
 			Exclude:      filterViews(plan.Config.Filters.Excludes()),
+			HeadersOnly:  plan.Config.Additions.HeadersOnly,
 			Instructions: len(plan.spec.Program.Raw),
 		},
 		Warnings: append(append([]string{}, plan.Warnings...), warnings...),

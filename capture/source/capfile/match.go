@@ -96,6 +96,67 @@ func (m *matcher) match(p *pcapfile.Packet) bool {
 	return set.Match(&m.packet)
 }
 
+// headerLength is how many bytes of a packet, of a link type that can be looked into, are headers.
+func (m *matcher) headerLength(p *pcapfile.Packet) int { return headerLength(p, &m.packet) }
+
+// HeaderLength is how many bytes of a packet are headers, as far as it can be looked into; ok is false for another link type.
+func HeaderLength(p *pcapfile.Packet) (n int, ok bool) {
+	if !knowsLink(p.LinkType) {
+		return 0, false
+	}
+	return headerLength(p, new(filter.Packet)), true
+}
+
+func headerLength(p *pcapfile.Packet, in *filter.Packet) int {
+	layOut(p, in)
+	link := len(p.Data) - len(in.Data)
+	if in.Data == nil {
+		return min(linkHeader(p), len(p.Data))
+	}
+	n := in.HeaderLength()
+	if link > 0 && n == 1 { // which a live capture keeps where there is no link layer either
+		n = 0
+	}
+	return link + n
+}
+
+// linkHeader is the length of the link layer's header of a packet in which no network layer was found.
+func linkHeader(p *pcapfile.Packet) int {
+	switch p.LinkType {
+	case pcapfile.Ethernet:
+		if len(p.Data) < ethernetLen {
+			return ethernetLen
+		}
+		_, rest := untag(binary.BigEndian.Uint16(p.Data[ethernetLen-2:]), p.Data[ethernetLen:])
+		return len(p.Data) - len(rest)
+	case pcapfile.SLL:
+		return pcapfile.SLLLen
+	case pcapfile.SLL2:
+		return pcapfile.SLL2Len
+	case pcapfile.Null, pcapfile.Loop:
+		return pcapfile.NullLen
+	case pcapfile.PPP, pcapfile.PPPSerial:
+		return pppLen
+	case pcapfile.PPPEther:
+		return pppoeLen + 2
+	case pcapfile.CiscoHDLC:
+		return hdlcLen
+	case pcapfile.FrameRelay:
+		return frameRelayLen
+	case pcapfile.SLIP:
+		return slipLen
+	case pcapfile.IEEE80211:
+		return wifiLen
+	case pcapfile.Radiotap:
+		if len(p.Data) < 4 {
+			return len(p.Data)
+		}
+		return int(binary.LittleEndian.Uint16(p.Data[2:])) + wifiLen
+	default: // raw IP that is none
+		return 1
+	}
+}
+
 // layOut finds the network layer of a packet, and which way it went. What
 // cannot be looked into is left as a packet that is not IP.
 func layOut(p *pcapfile.Packet, to *filter.Packet) {

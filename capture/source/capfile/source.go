@@ -286,10 +286,17 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 			p.Sec, p.Nsec = nearestTime(p.Sec)
 		}
 	}
+	headers := 0
+	if f.spec.config.Additions.HeadersOnly {
+		headers = f.match.headerLength(p)
+		if p.Block == nil {
+			p.Data, headers = p.Data[:headers], 0
+		}
+	}
 	f.now.keep(p)
 	f.now.add(source.Packet{
 		Sec: p.Sec, Nsec: p.Nsec, Flags: uint32(p.Direction), Length: p.Length, Data: p.Data,
-		Timed: p.Timed, Number: f.seen, Block: p.Block,
+		Headers: headers, Timed: p.Timed, Number: f.seen, Block: p.Block,
 	}, o)
 	return nil
 }

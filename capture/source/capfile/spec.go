@@ -167,11 +167,15 @@ func (s *Spec) prepareError(err error) error {
 
 // checkLink refuses link types that the filters cannot look into.
 func (s *Spec) checkLink(l pcapfile.LinkType) error {
-	if knowsLink(l) || s.config.Filters.RecordsAll() {
+	if knowsLink(l) || s.config.Filters.RecordsAll() && !s.config.Additions.HeadersOnly {
 		return nil
 	}
-	return fmt.Errorf("filters cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, "+
-		"PPP, 802.11 with and without radiotap, Cisco HDLC, Frame Relay, SLIP; without filters, every link type", l)
+	what := "filters"
+	if s.config.Filters.RecordsAll() {
+		what = "--headers-only"
+	}
+	return fmt.Errorf(what+" cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, "+
+		"PPP, 802.11 with and without radiotap, Cisco HDLC, Frame Relay, SLIP; without them, every link type", l)
 }
 
 // sideWarning warns of filters that have to guess which end is the local one.

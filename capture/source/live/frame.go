@@ -20,8 +20,8 @@ const (
 	minEtherType = 0x600
 )
 
-// matches does what the kernel's program was too small for.
-func (b *batch) matches() bool {
+// lookInto does what the kernel's program does not, and reports whether the packet is wanted.
+func (b *batch) lookInto() bool {
 	p, m := &b.raw, &b.match
 	m.Data, m.Protocol, m.Direction = p.Data, p.Protocol, filter.Incoming
 	switch {
@@ -38,7 +38,13 @@ func (b *batch) matches() bool {
 	default:
 		m.Framing = filter.Cooked
 	}
-	return b.s.spec.config.Filters.Match(m)
+	if b.coarse && !b.s.spec.config.Filters.Match(m) {
+		return false
+	}
+	if b.uncut {
+		p.Data = p.Data[:m.HeaderLength()]
+	}
+	return true
 }
 
 // layOut makes of a packet of the ring what the file's link type wants.

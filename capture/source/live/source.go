@@ -120,7 +120,9 @@ func (l *liveSource) Next() (source.Batch, error) {
 	if block == nil {
 		return nil, nil
 	}
-	l.batch.block, l.batch.coarse = block, !l.program.Exact
+	b := &l.batch
+	b.block, b.coarse, b.uncut = block, !l.program.Exact, l.spec.config.Additions.HeadersOnly && !l.program.Cuts
+	b.look = b.coarse || b.uncut
 	return &l.batch, nil
 }
 
@@ -133,7 +135,9 @@ func (l *liveSource) Tail() source.Gap {
 type batch struct {
 	s      *liveSource
 	block  *tpacket.Block
+	look   bool              // packets are looked into here, for one of these:
 	coarse bool              // the kernel's program lets too much through
+	uncut  bool              // only headers are wanted, and the kernel's program had no room to cut them
 	own    bool              // each interface has a link type of its own in the file
 	link   pcapfile.LinkType // of every packet, where the file has one
 	raw    tpacket.Packet
@@ -153,7 +157,7 @@ func (b *batch) Next() *source.Packet {
 		if !ok {
 			return nil
 		}
-		if !b.coarse || b.matches() {
+		if !b.look || b.lookInto() {
 			b.layOut()
 			return &b.packet
 		}
@@ -255,7 +259,7 @@ func (l *liveSource) change(what func(*filter.Options)) error {
 	o := l.options
 	what(&o)
 	program, err := l.spec.config.Filters.Compile(o)
-	if err == nil && program.Exact != l.program.Exact {
+	if err == nil && (program.Exact != l.program.Exact || program.Cuts != l.program.Cuts) {
 		err = errNoRoom // Next goes by what the first program was
 	}
 	if err == nil {

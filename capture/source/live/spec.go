@@ -93,7 +93,7 @@ func (s *Spec) byDefault() bool { return s.names == nil && !s.Any }
 
 // framing settles what the filter has to look for.
 func (s *Spec) framing() filter.Options {
-	o := filter.Options{SnapLen: s.config.SnapLen}
+	o := filter.Options{SnapLen: s.config.SnapLen, HeadersOnly: s.config.Additions.HeadersOnly}
 	if s.Any {
 		o.Framing = filter.Mixed
 		return o
