@@ -2,10 +2,14 @@ package inspect_test
 
 import (
 	"encoding/binary"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
+
+	"golang.org/x/net/html"
 
 	"pcapctl/capture/inspect"
 )
@@ -88,16 +92,85 @@ func TestHostileNames(t *testing.T) {
 			t.Errorf("the page has %q %d times", bad, n)
 		}
 	}
-	if n := strings.Count(page, "<style>"); n != 1 {
-		t.Errorf("%d styles", n)
-	}
-	for _, want := range []string{"&lt;script&gt;alert(1)&lt;/script&gt;", `a\u202egnp.exe`, "default-src &#39;none&#39;"} {
+	onlyOwnMarkup(t, page)
+	for _, want := range []string{"&lt;script&gt;alert(1)&lt;/script&gt;", `a\u202egnp.exe`, "default-src 'none'"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
 	}
 	if len(page) > 1<<20 {
 		t.Errorf("a page of %d bytes", len(page))
+	}
+}
+
+// onlyOwnMarkup reads a page as a browser does: it has the elements and attributes that it is made of, with values that
+// no packet has anything to do with.
+func onlyOwnMarkup(t *testing.T, page string) {
+	t.Helper()
+	number := regexp.MustCompile(`^[0-9]+\.[0-9]{2}$|^[0-9]+$`)
+	values := map[string]*regexp.Regexp{
+		"html.lang": regexp.MustCompile("^en$"), "meta.charset": regexp.MustCompile("^utf-8$"), "meta.http-equiv": regexp.MustCompile("^Content-Security-Policy$"),
+		"meta.name":    regexp.MustCompile("^(viewport|referrer)$"),
+		"meta.content": regexp.MustCompile(`^(width=device-width, initial-scale=1|no-referrer|default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]+='; base-uri 'none'; form-action 'none')$`),
+		"class":        regexp.MustCompile(`^(soft|name|left|good|title|scroll|bar|plain|error|warning|verdict( good)?|(sev|finding) (error|warning|note))$`),
+		"svg.viewbox":  regexp.MustCompile("^0 0 (720 60|100 10)$"), "svg.preserveaspectratio": regexp.MustCompile("^none$"), "svg.role": regexp.MustCompile("^img$"),
+		"svg.aria-hidden": regexp.MustCompile("^true$"), "svg.aria-label": regexp.MustCompile("^(Packets|Bytes|Retransmissions|Failures) over time$"),
+		"rect.x": number, "rect.y": number, "rect.width": number, "rect.height": number,
+	}
+	elements := strings.Fields("html head meta title style body h1 h2 h3 p span section code div table thead tbody tr th td figure figcaption svg rect")
+	var open []string
+	tokens := html.NewTokenizer(strings.NewReader(page))
+	styles := 0
+	for {
+		kind := tokens.Next()
+		token := tokens.Token()
+		switch kind {
+		case html.ErrorToken:
+			if len(open) > 0 || styles != 1 {
+				t.Errorf("%v are left open, %d styles", open, styles)
+			}
+			return
+		case html.CommentToken:
+			t.Errorf("a comment: %q", token.Data)
+		case html.StartTagToken, html.SelfClosingTagToken:
+			if !slices.Contains(elements, token.Data) {
+				t.Errorf("an element <%s>", token.Data)
+			}
+			for _, a := range token.Attr {
+				allowed := values[token.Data+"."+a.Key]
+				if a.Key == "class" {
+					allowed = values["class"]
+				}
+				if allowed == nil || !allowed.MatchString(a.Val) {
+					t.Errorf("<%s %s=%q>", token.Data, a.Key, a.Val)
+				}
+			}
+			if token.Data == "style" {
+				styles++
+			}
+			if kind == html.StartTagToken && token.Data != "meta" {
+				open = append(open, token.Data)
+			}
+		case html.EndTagToken:
+			if len(open) == 0 || open[len(open)-1] != token.Data {
+				t.Fatalf("</%s> where %v are open", token.Data, open)
+			}
+			open = open[:len(open)-1]
+		case html.TextToken, html.DoctypeToken:
+		}
+	}
+}
+
+// TestPageIsOwnMarkup: so is the page of every scene.
+func TestPageIsOwnMarkup(t *testing.T) {
+	for _, test := range scenes {
+		s := newScene(t)
+		test.make(s)
+		var b strings.Builder
+		if err := s.report().HTML(&b); err != nil {
+			t.Fatal(err)
+		}
+		onlyOwnMarkup(t, b.String())
 	}
 }
 
