@@ -99,7 +99,7 @@ type Reader struct {
 // NewReader reads the header of a file.
 //
 // Errors: *FormatError, and those of in.
-func NewReader(in io.Reader) (*Reader, error) { return NewReaderOf(&streamed{in: in}) }
+func NewReader(in io.Reader) (*Reader, error) { return NewReaderOf(PiecesOf(in)) }
 
 // NewReaderOf is NewReader for a file that comes in pieces.
 func NewReaderOf(in Pieces) (*Reader, error) {

@@ -18,6 +18,9 @@ type Pieces interface {
 // MaxRest is how many bytes a Reader asks to be given again at the most.
 const MaxRest = 64 << 10
 
+// PiecesOf is the pieces of what is read by the calls of Next.
+func PiecesOf(in io.Reader) Pieces { return &streamed{in: in} }
+
 // streamed is the pieces of an io.Reader.
 type streamed struct {
 	in     io.Reader
@@ -25,8 +28,9 @@ type streamed struct {
 	end    int // of what was given, in memory
 }
 
-// pieceSize is how many bytes are asked for at once.
-const pieceSize = 256 << 10
+// pieceSize is how many bytes are asked for at once, at least; twice as many are where nothing has to be given
+// again. More would push what was read out of the processor's cache before it is looked at.
+const pieceSize = 64 << 10
 
 // idleReads is how often an io.Reader may give nothing in a row.
 const idleReads = 100

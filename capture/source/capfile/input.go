@@ -106,8 +106,9 @@ var errInterrupted = errors.New("interrupted")
 // content is the capture file that is in the input: the input itself, or what
 // its compression holds.
 type content struct {
-	*ahead
+	pcapfile.Pieces
 	compressed string // how, or ""
+	ahead      *ahead // nil for a regular file as it is, which makes nobody wait
 }
 
 // openContent reads the first bytes of the input.
@@ -121,24 +122,22 @@ func openContent(in *input) (*content, error) {
 		return nil, err
 	}
 	c := compressionOf(magic)
-	if c != nil {
-		a := newAhead(pipeSize, in.done)
-		go a.run(func() error { return c.expandTo(a, from, raw) })
-		return &content{a, c.name}, nil
+	if c == nil && !in.stream {
+		return &content{Pieces: pcapfile.PiecesOf(from)}, nil
 	}
-	size := pieceSize
-	if in.stream {
-		size = pipeSize
+	a := newAhead(in.done)
+	if c == nil {
+		go a.run(func() error { return a.pass(from) })
+		return &content{Pieces: a, ahead: a}, nil
 	}
-	a := newAhead(size, in.done)
-	go a.run(func() error { return a.pass(from) })
-	return &content{a, ""}, nil
+	go a.run(func() error { return c.expandTo(a, from, raw) })
+	return &content{a, c.name, a}, nil
 }
 
-// ahead gives the bytes of a file that a goroutine of its own reads: a read of a pipe cannot be broken
-// off by other means on all systems, and reading and expanding are work that
-// goes well beside that of the decoder. The goroutine ends with the file, or at
-// its next read or write after done.
+// ahead gives the bytes that a goroutine of its own reads: a read of a pipe cannot be broken
+// off by other means on all systems, and expanding is work that goes well beside that of the decoder.
+// Reading a file is not: the bytes would have to come from another processor's cache, which costs more than
+// the copy in the kernel. The goroutine ends with the input, or at its next read or write after done.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
@@ -157,22 +156,19 @@ type chunk struct {
 	err    error // after it
 }
 
-// How many bytes a piece has: what a pipe holds, which is all that one read of it can give, and what
-// makes the hand-over of a file's pieces cheap. A piece must stay in the processor's cache
-// until it is looked at.
-const (
-	pipeSize  = 64 << 10
-	pieceSize = 256 << 10
-	pieces    = 3
-)
+// pipeSize is what a pipe holds, and all that one read of it can give.
+const pipeSize = 64 << 10
 
-func newAhead(size int, done <-chan struct{}) *ahead {
+// pieces is how many there are: one that is looked at, one that is ready and one that is read.
+const pieces = 3
+
+func newAhead(done <-chan struct{}) *ahead {
 	a := &ahead{
 		full: make(chan chunk, pieces-2), empty: make(chan []byte, pieces), idle: func() error { return nil },
 		done: done, ended: make(chan struct{}),
 	}
 	for range cap(a.empty) {
-		a.empty <- make([]byte, pcapfile.MaxRest+size)
+		a.empty <- make([]byte, pcapfile.MaxRest+pipeSize)
 	}
 	return a
 }

@@ -158,8 +158,8 @@ func (p *Packets) Count() uint64 { return p.count }
 // Close closes the file.
 func (p *Packets) Close() error {
 	p.in.interrupt()
-	if c := p.content; c != nil && !p.in.stream {
-		<-c.ended // before the file is closed
+	if c := p.content; c != nil && c.ahead != nil && !p.in.stream {
+		<-c.ahead.ended // before the file is closed
 	}
 	return p.in.close()
 }

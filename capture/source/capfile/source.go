@@ -222,7 +222,7 @@ func (f *fileSource) Start() error {
 	if f.in.stream {
 		// Whoever sends the packets through a pipe may be slow, and somebody may
 		// be watching the file grow.
-		f.content.idle = func() error {
+		f.content.ahead.idle = func() error {
 			f.now.quiet = true
 			return f.handOver()
 		}
@@ -462,8 +462,8 @@ func (f *fileSource) Detach() error {
 		f.in.interrupt()
 	})
 	f.wg.Wait()
-	if c := f.content; c != nil && !f.in.stream {
-		<-c.ended // before the file is closed
+	if c := f.content; c != nil && c.ahead != nil && !f.in.stream {
+		<-c.ahead.ended // before the file is closed
 	}
 	return nil
 }
