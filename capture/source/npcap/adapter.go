@@ -19,7 +19,8 @@ type adapter struct {
 	own     filter.Adapter // tells the direction
 	mac     bool           // packets begin with a MAC header
 	program *filter.Program
-	snap    int // bytes of a packet that are kept
+	snap    int  // bytes of a packet that are kept
+	cut     bool // headers only, for which the program had no room
 
 	handle handle
 	queue  *queue

@@ -427,7 +427,7 @@ func (b *batch) Quiet() bool { return b.quiet }
 // wanted does what the driver's program does not.
 func (b *batch) wanted(a *adapter) bool {
 	exclusion := b.s.exclusion.Load()
-	if exclusion == nil && a.program.Exact {
+	if exclusion == nil && a.program.Exact && !a.cut {
 		return true
 	}
 	b.match = filter.Packet{Data: a.head.data, Framing: a.framing}
@@ -440,6 +440,9 @@ func (b *batch) wanted(a *adapter) bool {
 	if exclusion != nil && exclusion.Excludes(&b.match) {
 		b.s.excluded.Add(1)
 		return false
+	}
+	if a.cut {
+		a.head.data = a.head.data[:b.match.HeaderLength()]
 	}
 	return true
 }

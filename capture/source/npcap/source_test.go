@@ -233,6 +233,35 @@ func TestGapLog(t *testing.T) {
 	}
 }
 
+// Headers only: by the program, or here when it had no room for that.
+func TestHeadersOnly(t *testing.T) {
+	for _, tooLarge := range []bool{false, true} {
+		c := testConfig(t, request.Output{}, toPort7)
+		c.Additions.HeadersOnly = true
+		if tooLarge {
+			var filters []filter.Filter
+			for i := range 3000 {
+				f, faults := filter.Parse(filter.Spec{Protocol: new("UDP"), RemotePort: new("7"), LocalPort: new(fmt.Sprint(1 + i%500*2)), RemoteIPAddress: new(fmt.Sprintf("10.0.%d.%d", i>>8*2, i&255))})
+				if faults != nil {
+					t.Fatal(faults)
+				}
+				filters = append(filters, f)
+			}
+			c.Filters = filter.NewSet(filters...)
+		}
+		d := newFake("a")
+		src := started(t, d, c, adapterNamed("a", 0))
+		if a := src.adapters[0]; a.program.Exact == tooLarge || a.cut != tooLarge {
+			t.Fatalf("too large: %v; exact: %v, cut here: %v", tooLarge, a.program.Exact, a.cut)
+		}
+		frame := datagram(5, 7)
+		d.handle("a").arrive(frame, time.Now())
+		if p := all(t, src, 1)[0]; string(p.Data) != string(frame[:14+20+8]) || p.Length != len(frame) {
+			t.Errorf("too large: %v: %x of %d", tooLarge, p.Data, p.Length)
+		}
+	}
+}
+
 // The upload's own connections are left out, and count as nothing.
 func TestExclude(t *testing.T) {
 	d := newFake("a")

@@ -114,11 +114,12 @@ func (s *Spec) compile(a *adapter) error {
 	if a.mac && len(a.iface.MAC) != macAddrLen || a.framing == filter.RawIP && len(a.own.Addresses) == 0 {
 		a.own.EitherEnd = true
 	}
-	o := filter.Options{Framing: a.framing, Npcap: &a.own, SnapLen: s.config.SnapLen}
+	headers := s.config.Additions.HeadersOnly
+	o := filter.Options{Framing: a.framing, Npcap: &a.own, SnapLen: s.config.SnapLen, HeadersOnly: headers}
 	var err error
 	a.program, err = s.config.Filters.Compile(o)
 	if err == nil && !a.program.Exact {
-		o.SnapLen = 0 // what is looked at again has to come whole
+		o.SnapLen, o.HeadersOnly = 0, false // what is looked at again has to come whole
 		a.program, err = s.config.Filters.Compile(o)
 	}
 	if err != nil {
@@ -128,6 +129,7 @@ func (s *Spec) compile(a *adapter) error {
 	if o.SnapLen != 0 {
 		a.snap = int(min(o.SnapLen, maxData))
 	}
+	a.cut = headers && !a.program.Cuts
 	return nil
 }
 
