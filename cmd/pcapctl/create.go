@@ -377,8 +377,8 @@ func lost(d capture.Drops) string {
 		n  uint64
 		by string
 	}{
-		{d.ByKernel, "by the kernel (the ring was full)"}, {d.ByInterface, "by the interface"}, {d.ByFile, "by the disk"},
-		{d.AroundLimit, "by the kernel before or after the limit"},
+		{d.ByKernel, droppedByKernel}, {d.ByInterface, "by the interface"}, {d.ByFile, "by the disk"},
+		{d.AroundLimit, droppedAroundLimit},
 	} {
 		if e.n > 0 {
 			by = append(by, fmt.Sprintf("%d %s", e.n, e.by))

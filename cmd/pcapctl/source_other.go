@@ -21,5 +21,11 @@ func newSource(c *request.Config, o live.Options) (source.Spec, *live.Planned, e
 // checkNetwork finds options that this system does not have.
 func (*settings) checkNetwork() error { return nil }
 
+// Who drops packets that passed the filter.
+const (
+	droppedByKernel    = "by the kernel (the ring was full)"
+	droppedAroundLimit = "by the kernel before or after the limit"
+)
+
 // loopbackName is the interface that a machine reaches itself by.
 func loopbackName() string { return "lo" }

@@ -32,6 +32,12 @@ func (s *settings) checkNetwork() error {
 	return fault.Join(errs...)
 }
 
+// Who drops packets that passed the filter.
+const (
+	droppedByKernel    = "by Npcap (its buffer was full)"
+	droppedAroundLimit = "by Npcap before or after the limit"
+)
+
 // loopbackName is the interface that a machine reaches itself by.
 func loopbackName() string {
 	all, _ := netif.List()

@@ -105,7 +105,7 @@ const minVersion = "1.20"
 var (
 	// ErrUnsupported is that of systems other than Windows.
 	ErrUnsupported = errors.New("capturing through Npcap is for Windows only")
-	errMissing     = errors.New("there is no Npcap")
+	errMissing     = errors.New("it is not installed")
 	errOld         = errors.New("which is too old")
 	errDenied      = errors.New("this process may not capture")
 	errNoDevice    = errors.New("there is no such adapter")

@@ -3,9 +3,14 @@ package npcap
 import (
 	"encoding/binary"
 	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 
@@ -112,6 +117,89 @@ func TestConformanceOfDriver(t *testing.T) {
 	}
 }
 
+// adaptersVariable names two adapters that a test may send on, "v0,w0", both with the
+// MAC address of ownMAC: see docs/contributing.md.
+const adaptersVariable = "PCAPCTL_TEST_ADAPTERS"
+
+// The contract on Ethernet, and on several adapters.
+func TestConformanceOnAdapters(t *testing.T) {
+	needNpcap(t)
+	names := strings.Split(os.Getenv(adaptersVariable), ",")
+	if len(names) != 2 {
+		t.Skip("needs two adapters of its own: ", adaptersVariable)
+	}
+	for _, test := range []struct {
+		name   string
+		on     []string
+		output request.Output
+		length int
+	}{
+		{"one", names[:1], request.Output{}, 60},
+		{"one, pcapng", names[:1], request.Output{Format: request.FormatPcapng}, 60},
+		{"two", names, request.Output{}, 60 - 14 + 20},
+		{"two, pcapng", names, request.Output{Format: request.FormatPcapng}, 60},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sourcetest.Run(t, sourcetest.Fixture{Length: test.length, Prepare: func(t *testing.T) (source.Source, func(int)) {
+				senders := make([]func([]byte), len(test.on))
+				for i, name := range test.on {
+					senders[i] = senderOn(t, name)
+				}
+				senders[0](datagram(1, 7)) // before it is open
+				spec, err := NewSpec(testConfig(t, test.output, toPort7), live.Options{Interfaces: test.on})
+				if err != nil {
+					t.Fatal(err)
+				}
+				src, err := spec.Prepare(func() error { return nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = src.Close() })
+				number := 0
+				return src, func(n int) {
+					for range n {
+						send := senders[number%len(senders)]
+						send(numbered(number))
+						send(datagram(1, 8))
+						number++
+					}
+				}
+			}})
+		})
+	}
+}
+
+// senderOn sends frames on an adapter.
+func senderOn(t testing.TB, name string) func(frame []byte) {
+	t.Helper()
+	d, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := d.(*library)
+	all, err := netif.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, found := netif.Find(all, name)
+	devices, err := l.devices()
+	if err != nil || !found {
+		t.Fatal(name, err)
+	}
+	device, _ := deviceOf(i, devices)
+	h, err := l.open(device, openOptions{snapLen: 64, buffer: 1 << 20, wait: driverWait})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.close)
+	send := windows.NewLazyDLL(l.path).NewProc("pcap_sendpacket") // for tests only: see functionNames
+	return func(frame []byte) {
+		if r, _, _ := send.Call(h.(*openAdapter).pcap, uintptr(unsafe.Pointer(&frame[0])), uintptr(len(frame))); int32(r) != 0 {
+			t.Fatal(h.(*openAdapter).problem())
+		}
+	}
+}
+
 // Times are of now, and not all of them are whole microseconds where there are
 // nanoseconds.
 func TestTimesOfDriver(t *testing.T) {
@@ -161,6 +249,49 @@ func TestDriverHasNoSuchAdapter(t *testing.T) {
 	} else {
 		t.Log(openError("open missing", err))
 	}
+}
+
+// A library that lacks a function is refused by the function's name, and one that is
+// not there at all, without loading any other.
+func TestLoadNames(t *testing.T) {
+	system, err := windows.GetSystemDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(system, "advapi32.dll")
+	if _, err := loadFrom(path); !errors.Is(err, errOld) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "pcap_lib_version") {
+		t.Errorf("%v", err)
+	}
+	if _, err := loadFrom(filepath.Join(system, "Npcap", "nothing.dll")); err == nil || errors.Is(err, errOld) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A reader allocates nothing for a packet.
+func TestReaderAllocatesNothing(t *testing.T) {
+	needNpcap(t)
+	const packets = 1000
+	mallocs := func(capture bool) uint64 {
+		src, send := overLoopback(t, request.Output{})
+		if capture {
+			if err := errors.Join(src.Open(), src.Start()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		send(packets)
+		if capture {
+			waitFor(t, func() bool { return src.adapters[0].read.Load() >= packets })
+		}
+		runtime.ReadMemStats(&after)
+		return after.Mallocs - before.Mallocs
+	}
+	sending, reading := mallocs(false), mallocs(true)
+	if reading > sending+packets/10 {
+		t.Errorf("%d packets: %d allocations, %d without a reader", packets, reading, sending)
+	}
+	t.Logf("%d packets: %d allocations, %d without a reader", packets, reading, sending)
 }
 
 func TestVersions(t *testing.T) {

@@ -21,6 +21,7 @@ type Spec struct {
 
 	config      *request.Config
 	cooked      pcapfile.LinkType // of the packets of several adapters in one classic file
+	byDefault   bool
 	promiscuous bool
 	buffer      int // bytes, of all adapters
 }
@@ -48,9 +49,7 @@ func NewSpec(c *request.Config, o live.Options) (*Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Any = every; every || len(o.Interfaces) == 0 {
-		s.Warn("interfaces that come up later are not captured on: on Windows those are that were up at the start")
-	}
+	s.Any, s.byDefault = every, len(o.Interfaces) == 0
 	return s, nil
 }
 
@@ -157,7 +156,11 @@ func (s *Spec) Name() string {
 	for i, f := range s.Interfaces {
 		names[i] = f.Name
 	}
-	return strings.Join(names, ", ")
+	list := strings.Join(names, ", ")
+	if s.Any || s.byDefault {
+		return list + ", which are up now (those that come up later are not captured on)"
+	}
+	return list
 }
 
 // Prepare loads wpcap.dll and opens the adapters, with a filter that takes nothing:

@@ -106,26 +106,32 @@ func loadLibrary() (*library, error) {
 	}
 	paths := []string{filepath.Join(system, "Npcap", "wpcap.dll"), filepath.Join(system, "wpcap.dll")}
 	for _, path := range paths {
-		handle, err := windows.LoadLibraryEx(path, 0, windows.LOAD_WITH_ALTERED_SEARCH_PATH)
-		switch {
-		case errors.Is(err, windows.ERROR_MOD_NOT_FOUND), errors.Is(err, fs.ErrNotExist):
+		l, err := loadFrom(path)
+		if errors.Is(err, windows.ERROR_MOD_NOT_FOUND) || errors.Is(err, fs.ErrNotExist) {
 			continue
-		case err != nil:
-			return nil, fmt.Errorf("load %s: %w", path, err)
 		}
-		l := &library{path: path}
-		for n, name := range functionNames {
-			if l.procs[n], err = windows.GetProcAddress(handle, name); err != nil {
-				return nil, fmt.Errorf("%s has no function %s: %w: %w", path, name, errOld, err)
-			}
-		}
-		l.text = text((*byte)(l.pointer(fnLibVersion)))
-		if l.npcap, err = checkVersion(l.text); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return l, nil
+		return l, err
 	}
 	return nil, fmt.Errorf("%w: there is neither %s nor %s", errMissing, paths[0], paths[1])
+}
+
+// loadFrom loads one file, and looks all functions up.
+func loadFrom(path string) (*library, error) {
+	handle, err := windows.LoadLibraryEx(path, 0, windows.LOAD_WITH_ALTERED_SEARCH_PATH)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	l := &library{path: path}
+	for n, name := range functionNames {
+		if l.procs[n], err = windows.GetProcAddress(handle, name); err != nil {
+			return nil, fmt.Errorf("%s has no function %s, %w", path, name, errOld)
+		}
+	}
+	l.text = text((*byte)(l.pointer(fnLibVersion)))
+	if l.npcap, err = checkVersion(l.text); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
 }
 
 // call calls a function that returns an int.
