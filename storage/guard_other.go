@@ -1,8 +1,11 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package storage
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // Guard does not exist on this system: StartGuard always fails.
 type Guard struct{}
@@ -20,6 +23,9 @@ func (*Guard) Lost() <-chan error { return nil }
 func (*Guard) Protect(*File) error { return errors.ErrUnsupported }
 
 func (*File) lock() {}
+
+// Writers is not told on this system.
+func Writers(*os.File) (bool, error) { return false, errors.ErrUnsupported }
 
 // IsGuard is always false on this system.
 func IsGuard() bool { return false }

@@ -10,9 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsGuard tells whether this process was started by StartGuard.
-func IsGuard() bool { return len(os.Args) == 1 && os.Args[0] == guardName }
-
 // GuardMain runs the guard, and returns true when it has ended, if the process
 // was started as one; otherwise it returns false at once. It belongs at the very
 // start of main.
@@ -93,16 +90,5 @@ func truncateFile(file, mem *os.File, slot int) error {
 	if _, err := mem.ReadAt(word[:], int64(8*slot)); err != nil {
 		return err
 	}
-	size := binary.NativeEndian.Uint64(word[:])
-	if size == guardDone {
-		return nil
-	}
-	st, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if st.Size() > int64(size) {
-		err = file.Truncate(int64(size))
-	}
-	return errors.Join(err, file.Sync())
+	return endAt(file, binary.NativeEndian.Uint64(word[:]))
 }
