@@ -50,11 +50,11 @@ func checkFile(file *os.File, whose, path string) error {
 	if err != nil {
 		return fault.Errorf(fault.LocalFile, "%s: %w", whose, err)
 	}
-	id := inodeOf(st)
+	id := inodeOf(file, st)
 	switch {
 	case !st.Mode().IsRegular():
 		return notItsFile(whose, path, "it is not a regular file")
-	case id.owner != os.Geteuid():
+	case !isOwn(id.owner):
 		return notItsFile(whose, path, "it belongs to another user ("+userName(id.owner)+")")
 	case id.links != 1:
 		return notItsFile(whose, path, "it has more than one name (hard links)")

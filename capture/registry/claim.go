@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"pcapctl/capture"
@@ -17,6 +16,7 @@ import (
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
 	"pcapctl/storage"
+	"pcapctl/storage/private"
 )
 
 // Claim is a session of this process: its name is taken, and a lock says that
@@ -34,7 +34,8 @@ type Claim struct {
 	page    *page
 	files   fileNotes
 	log     *os.File // nil when it was not asked for
-	release []func() // undoes, from the last to the first, what was opened
+	release []func() // closes the session's files, from the last to the first
+	asks    asks     // by which stop tells this process to end, where that is not a signal
 }
 
 // Check tells whether a name is free, without claiming it. By the time of a
@@ -66,7 +67,7 @@ func (r *Registry) taken(root *os.Root, name string) error {
 	case errors.Is(err, ErrForeign) || err == nil && !f.own():
 		owner := "another user"
 		if st, err := root.Lstat(folderName(name)); err == nil {
-			owner = userName(inodeOf(st).owner)
+			owner = userName(inodeIn(root, folderName(name), st).owner)
 		}
 		message = fmt.Sprintf("a session %q of another user (%s) exists; choose another name", name, owner)
 	case errors.Is(err, ErrUnknown):
@@ -99,18 +100,18 @@ func (r *Registry) Claim(rec Record, withLog bool) (c *Claim, err error) {
 }
 
 func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+	if err := makeStateDir(r.dir); err != nil {
 		return nil, r.failed("make", err)
 	}
 	c := &Claim{reg: r, rec: rec, files: noFileNotes{}}
 	if c.parent, err = uninterrupted(func() (*os.Root, error) { return os.OpenRoot(r.dir) }); err != nil {
 		return nil, r.failed("open", err)
 	}
-	c.onClose(c.parent.Close)
 	temp := newPrefix + rand.Text()
 	defer func() {
 		if err != nil {
-			_ = c.parent.RemoveAll(temp)
+			c.closeFiles()
+			_ = removeFolder(c.parent, temp)
 			c.close()
 		}
 	}()
@@ -121,6 +122,9 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 		return nil, r.taken(c.parent, rec.Name)
 	}
 	r.removeLeftovers(c.parent)
+	if err := c.asks.open(); err != nil {
+		return nil, fault.Errorf(fault.Internal, "session %q: %w", rec.Name, err)
+	}
 	switch err := c.prepare(temp, withLog); {
 	case errors.Is(err, errTooLarge):
 		return nil, fault.Errorf(fault.Invalid, "session %q: %w; use fewer filters, or shorter paths for fewer files", rec.Name, err)
@@ -128,9 +132,9 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 		return nil, r.failed("write to", err)
 	}
 	// This takes the name, unless another session has it.
-	err = storage.Uninterrupted(func() error { return c.parent.Rename(temp, folderName(rec.Name)) })
+	err = c.takeName(temp, folderName(rec.Name))
 	switch {
-	case errors.Is(err, fs.ErrExist), errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, errNameTaken):
 		return nil, r.taken(c.parent, rec.Name)
 	case err != nil:
 		return nil, r.failed("write to", err)
@@ -145,7 +149,7 @@ var errTooLarge = fmt.Errorf("its record could have more than %d bytes", maxReco
 // prepare makes the session's folder, with all that is in it, under the name
 // temp.
 func (c *Claim) prepare(temp string, withLog bool) (err error) {
-	if err := c.parent.Mkdir(temp, 0o700); err != nil {
+	if err := private.Mkdir(c.parent, temp); err != nil {
 		return err
 	}
 	if c.root, err = uninterrupted(func() (*os.Root, error) { return c.parent.OpenRoot(temp) }); err != nil {
@@ -155,8 +159,8 @@ func (c *Claim) prepare(temp string, withLog bool) (err error) {
 	if c.lock, err = c.keep(lockName, 0); err != nil {
 		return err
 	}
-	if ok, err := tryLock(c.lock, sessionLock); err != nil || !ok {
-		return fmt.Errorf("lock a file of our own: %w", errors.Join(err, fs.ErrInvalid))
+	if err := c.hold(); err != nil {
+		return err
 	}
 	if withLog {
 		if c.log, err = c.keep(logName, os.O_APPEND); err != nil {
@@ -173,7 +177,7 @@ func (c *Claim) prepare(temp string, withLog bool) (err error) {
 }
 
 func (c *Claim) create(name string, flag int) (*os.File, error) {
-	return c.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|openSafely|flag, 0o600)
+	return private.Create(c.root, name, os.O_RDWR|withinSafely|flag)
 }
 
 // keep creates a file that stays open for as long as the claim.
@@ -194,6 +198,15 @@ func (c *Claim) prepareCounters() error {
 	if err := allocate(f, liveSize); err != nil {
 		return err
 	}
+	if err := c.mapCounters(f); err != nil {
+		return err
+	}
+	c.page.set(wordFormat, liveFormat)
+	return nil
+}
+
+// mapCounters maps the file of the counters.
+func (c *Claim) mapCounters(f *os.File) error {
 	mem, err := mapShared(f, liveSize)
 	if err != nil {
 		return err
@@ -204,7 +217,6 @@ func (c *Claim) prepareCounters() error {
 		unmap(mem)
 		return nil
 	})
-	c.page.set(wordFormat, liveFormat)
 	return nil
 }
 
@@ -249,6 +261,20 @@ func (c *Claim) prepareRecord() error {
 	}
 	return syncFolder(c.root)
 }
+
+// hold locks the session for this process.
+func (c *Claim) hold() error {
+	if ok, err := tryLock(c.lock, sessionLock); err != nil || !ok {
+		return fmt.Errorf("lock a file of our own: %w", errors.Join(err, fs.ErrInvalid))
+	}
+	return nil
+}
+
+// errNameTaken is why a folder cannot be given its name.
+var errNameTaken = errors.New("the name is taken")
+
+// Asked is closed when stop has told this process to end the session. It is nil where it is told by a signal.
+func (c *Claim) Asked() <-chan struct{} { return c.asks.asked() }
 
 // Log is the session's log file, nil if it was not asked for.
 func (c *Claim) Log() *os.File { return c.log }
@@ -297,7 +323,8 @@ func (c *Claim) Resource(start time.Time) *capture.Resource {
 func (c *Claim) End(res *capture.Result, err error) error {
 	c.rec.Resource, c.rec.Outcome = res.Resource(), outcomeOf(err)
 	err = replace(c.root, c.spare, &c.rec)
-	c.close() // after the record: who finds the lock free finds the record complete
+	c.letGo() // after the record: who finds the lock free finds the record complete
+	c.close()
 	if err != nil {
 		return c.reg.failed("write the end of the session into", err)
 	}
@@ -306,10 +333,9 @@ func (c *Claim) End(res *capture.Result, err error) error {
 
 // Abandon gives the name back, for a session that never began.
 func (c *Claim) Abandon() {
-	// No other process removes the folder while its lock is held.
 	gone := oldPrefix + rand.Text()
-	if err := storage.Uninterrupted(func() error { return c.parent.Rename(folderName(c.rec.Name), gone) }); err == nil {
-		_ = c.parent.RemoveAll(gone)
+	if c.loseName(folderName(c.rec.Name), gone) == nil {
+		_ = removeFolder(c.parent, gone)
 	}
 	c.close()
 }
@@ -318,9 +344,17 @@ func (c *Claim) onClose(f func() error) {
 	c.release = append(c.release, func() { _ = f() })
 }
 
-// close closes everything; of the session's files the lock is the last.
-func (c *Claim) close() {
+// closeFiles closes the session's files, of which the lock is the last.
+func (c *Claim) closeFiles() {
 	for _, f := range slices.Backward(c.release) {
 		f()
 	}
+	c.release = nil
+}
+
+// close closes everything.
+func (c *Claim) close() {
+	c.closeFiles()
+	c.asks.close()
+	_ = c.parent.Close()
 }

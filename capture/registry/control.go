@@ -72,7 +72,7 @@ func (f *folder) checkHolder(p process) error {
 	case errors.Is(err, os.ErrProcessDone):
 		return err
 	case err != nil:
-		return fault.Errorf(fault.Internal, "session %q: /proc does not tell what process %d is, which holds it: %w", f.name, p.pid, err)
+		return fault.Errorf(fault.Internal, "session %q: %s does not tell what process %d is, which holds it: %w", f.name, tellsOfProcesses, p.pid, err)
 	}
 	stranger := func(why string, args ...any) error {
 		return fault.Errorf(fault.Conflict, "session %q: %w: it is process %d (%s), %s; end that process by itself if it may",
@@ -80,7 +80,7 @@ func (f *folder) checkHolder(p process) error {
 	}
 	const effective = 1
 	if !f.own() {
-		if slices.ContainsFunc(is.owners, func(id int) bool { return id != f.owner }) {
+		if slices.ContainsFunc(is.owners, func(id account) bool { return id != f.owner }) {
 			return stranger("which is not that of the session's owner alone (%s)", userName(f.owner))
 		}
 		return nil
@@ -221,21 +221,21 @@ func (f *folder) remove(s *Session) error {
 		return unknown(s.Name)
 	}
 	gone := oldPrefix + rand.Text()
-	if err := storage.Uninterrupted(func() error { return root.Rename(f.name, gone) }); err != nil {
+	if err := f.rename(root, gone); err != nil {
 		return f.reg.failed("write to", err)
 	}
 	_ = syncFolder(root)
 	if s.Record != nil {
-		_ = root.RemoveAll(gone) // what stays is removed by a later claim
+		_ = removeFolder(root, gone) // what stays is removed by a later claim
 		return nil
 	}
 	// Without a record that is believed, only files that a session has are removed:
 	// more in the folder is somebody's, or another user has put it there for root to
 	// remove.
 	for _, name := range []string{recordName, spareName, liveName, rotationName, logName, lockName} {
-		_ = f.root.Remove(name)
+		_ = storage.RemoveIn(f.root, name)
 	}
-	if err := root.Remove(gone); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := storage.RemoveIn(root, gone); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fault.Errorf(fault.Internal, "session %q is deleted, but there was more in its folder than pcapctl makes; it is left in %s: %w", s.Name, filepath.Join(f.reg.dir, gone), err)
 	}
 	return nil

@@ -20,7 +20,7 @@ type folder struct {
 	reg   *Registry
 	name  string // of the folder
 	root  *os.Root
-	owner int      // user id
+	owner account
 	lock  *os.File // nil when it is lost, or is not what pcapctl has made
 	// problem says why nothing in the folder is believed, although it is this
 	// user's; nil when it is.
@@ -29,7 +29,7 @@ type folder struct {
 
 // own tells whether the folder is this user's. Of all others nothing is believed,
 // by root neither: the owner may have written anything into it.
-func (f *folder) own() bool { return f.owner == os.Geteuid() }
+func (f *folder) own() bool { return isOwn(f.owner) }
 
 // open opens the folder name of root, which errors call by the name shown. Whose it
 // is the caller has to look at.
@@ -44,7 +44,7 @@ func (r *Registry) open(root *os.Root, name, shown string) (_ *folder, err error
 	if err != nil || !named.IsDir() {
 		return nil, unknown(shown)
 	}
-	f.owner = inodeOf(named).owner
+	f.owner = inodeIn(root, name, named).owner
 	f.root, err = uninterrupted(func() (*os.Root, error) { return root.OpenRoot(name) })
 	switch {
 	case errors.Is(err, fs.ErrPermission) && !f.own():
@@ -68,14 +68,15 @@ func (r *Registry) open(root *os.Root, name, shown string) (_ *folder, err error
 	if !os.SameFile(named, st) {
 		return nil, unknown(shown)
 	}
-	if f.owner = inodeOf(st).owner; !f.own() && os.Geteuid() != 0 {
+	is := inodeIn(f.root, ".", st)
+	if f.owner = is.owner; !f.own() && !isSuper() {
 		return nil, foreign(shown, f.owner)
 	}
 	if err := f.openLock(shown); err != nil {
 		return nil, err
 	}
-	if f.problem == nil && f.own() && st.Mode().Perm()&0o022 != 0 {
-		f.problem = fault.Errorf(fault.Forbidden, "session %q: others than its owner may change what is in %s; close it with `chmod go-w %s`", name, f.path(), f.path())
+	if f.problem == nil && f.own() && is.open {
+		f.problem = fault.Errorf(fault.Forbidden, "session %q: others than its owner may change what is in %s; close it with `%s`", name, f.path(), closing(f.path()))
 	}
 	return f, nil
 }
@@ -86,9 +87,9 @@ func (f *folder) path() string { return filepath.Join(f.reg.dir, f.name) }
 // the session is still one, if there is a record of it. A folder without either is
 // somebody's, and not of a session.
 func (f *folder) openLock(shown string) (err error) {
-	f.lock, err = f.file(lockName, os.O_RDWR, 0)
+	f.lock, err = f.file(lockName, os.O_RDWR, maxLock)
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
-		f.lock, err = f.file(lockName, os.O_RDONLY, 0)
+		f.lock, err = f.file(lockName, os.O_RDONLY, maxLock)
 	}
 	if err == nil {
 		return nil
@@ -109,7 +110,7 @@ func (f *folder) openLock(shown string) (err error) {
 		return notSession(shown, f.path())
 	}
 	if f.mayBeHeldBy(rec) {
-		f.problem = fault.Errorf(fault.Internal, "session %q: %s, and its process captures still; end it with `kill %d`, then `pcapctl delete %s`", f.name, lost, rec.PID, f.name)
+		f.problem = fault.Errorf(fault.Internal, "session %q: %s, and its process captures still; end it with `%s %d`, then `pcapctl delete %s`", f.name, lost, killCommand, rec.PID, f.name)
 		return nil
 	}
 	f.problem = fault.Errorf(fault.Internal, "session %q: %s, so that nothing tells how it ended; `pcapctl delete %s` forgets it and leaves its capture file", f.name, lost, f.name)
@@ -133,10 +134,10 @@ func (f *folder) alive() (bool, error) {
 }
 
 // foreign is the error of a session that belongs to another user.
-func foreign(name string, owner int) error {
+func foreign(name string, owner account) error {
 	hint := ": run pcapctl as that user"
-	if os.Geteuid() == 0 {
-		hint = "; root does not trust what other users wrote: run pcapctl as that user; stop and delete work as root"
+	if isSuper() {
+		hint = "; " + superUser + " does not trust what other users wrote: run pcapctl as that user; stop and delete work as " + superUser
 	}
 	return fault.Errorf(fault.Forbidden, "%q: %w user (%s)%s", name, ErrForeign, userName(owner), hint)
 }
@@ -167,16 +168,16 @@ func (f *folder) file(name string, flag int, most int64) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := f.root.OpenFile(name, flag|openSafely, 0)
+	file, err := f.root.OpenFile(name, flag|withinSafely, 0)
 	if err != nil {
 		return nil, err
 	}
 	st, err := file.Stat()
 	if err == nil {
-		id := inodeOf(st)
+		id := inodeOf(file, st)
 		switch {
 		// As for the folder: a Root follows links within it.
-		case !st.Mode().IsRegular(), !os.SameFile(named, st), id.owner != f.owner, id.links != 1, st.Mode().Perm()&0o022 != 0:
+		case !st.Mode().IsRegular(), !os.SameFile(named, st), id.owner != f.owner, id.links != 1, id.open:
 			err = notOurs()
 		case st.Size() > most:
 			err = fmt.Errorf("%s in %s has %d bytes, and pcapctl makes none of more than %d", name, f.path(), st.Size(), most)
@@ -219,7 +220,7 @@ func (f *folder) lockForChange(ctx context.Context) error {
 		case ok:
 			return nil
 		case time.Now().After(deadline):
-			return fault.Errorf(fault.Conflict, "session %q has been changed by another process (id %d) for %s: try again when that has ended", f.name, changer(f.lock), changeWait)
+			return fault.Errorf(fault.Conflict, "session %q has been changed by another process%s for %s: try again when that has ended", f.name, changer(f.lock), changeWait)
 		}
 		if err := sleep(ctx, retryEvery); err != nil {
 			return err
@@ -238,19 +239,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// syncFolder brings the names in a folder to the disk.
-func syncFolder(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || isInvalid(err) {
-		err = nil // some file systems do not sync folders, and say so
-	}
-	return errors.Join(err, d.Close())
 }
 
 // uninterrupted is storage.Uninterrupted for what gives a value: os.Root looks at folders without it.

@@ -21,7 +21,7 @@ func (r *Registry) removeLeftovers(root *os.Root) {
 	})
 	for _, name := range names {
 		st, err := root.Lstat(name)
-		if err != nil || inodeOf(st).owner != os.Geteuid() || time.Since(st.ModTime()) < leftoverAge {
+		if err != nil || !isOwn(inodeIn(root, name, st).owner) || time.Since(st.ModTime()) < leftoverAge {
 			continue
 		}
 		if f, err := r.open(root, name, name); err == nil {
@@ -34,6 +34,6 @@ func (r *Registry) removeLeftovers(root *os.Root) {
 				continue
 			}
 		}
-		_ = root.RemoveAll(name)
+		_ = removeFolder(root, name)
 	}
 }

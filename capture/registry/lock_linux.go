@@ -3,6 +3,7 @@ package registry
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -51,9 +52,11 @@ func holder(f *os.File) (pid int, alive bool, err error) {
 	return int(l.Pid), l.Type != unix.F_UNLCK, nil
 }
 
-// changer tells which process changes the session now, 0 for none or one that
+// changer says which process changes the session now, " (id 0)" for none or one that
 // cannot be seen.
-func changer(f *os.File) int {
+func changer(f *os.File) string { return fmt.Sprintf(" (id %d)", changerID(f)) }
+
+func changerID(f *os.File) int {
 	l := lockOf(unix.F_WRLCK, changeLock)
 	if err := storage.Uninterrupted(func() error { return unix.FcntlFlock(f.Fd(), unix.F_GETLK, l) }); err != nil || l.Type == unix.F_UNLCK {
 		return 0
@@ -84,14 +87,4 @@ func holdsSomeSession(pid int) bool {
 		}
 	}
 	return false
-}
-
-// lockFile takes the lock that the process and its guard hold on the capture
-// file that they write. It is false while one of them has it.
-func lockFile(f *os.File) (bool, error) {
-	err := storage.Uninterrupted(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	return err == nil, os.NewSyscallError("flock", err)
 }

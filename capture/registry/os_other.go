@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package registry
 
@@ -12,31 +12,43 @@ import (
 func supported() error { return ErrUnsupported }
 
 const (
-	openSafely  = 0
-	sessionLock = 0
-	changeLock  = 1
+	openSafely       = 0
+	withinSafely     = 0
+	sessionLock      = 0
+	changeLock       = 1
+	maxLock          = 0
+	tellsOfProcesses = "nothing"
+	killCommand      = "kill"
+	superUser        = "root"
 )
 
+type account = int
+
 type inode struct {
-	owner int
+	owner account
 	links uint64
+	open  bool
 }
 
 type process struct{ pid int }
 
 type facts struct {
 	command string
-	owners  []int
+	owners  []account
 	inner   int
 	state   string
 }
 
+type asks struct{}
+
+func (asks) open() error                                   { return ErrUnsupported }
+func (asks) asked() <-chan struct{}                        { return nil }
+func (asks) close()                                        {}
 func tryLock(*os.File, int64) (bool, error)                { return false, ErrUnsupported }
 func unlock(*os.File, int64)                               {}
 func holder(*os.File) (pid int, alive bool, err error)     { return 0, false, ErrUnsupported }
-func lockFile(*os.File) (bool, error)                      { return false, ErrUnsupported }
 func holdingProcess(*os.File) (_ process, _ bool, _ error) { return process{}, false, ErrUnsupported }
-func changer(*os.File) int                                 { return 0 }
+func changer(*os.File) string                              { return "" }
 func holdsSomeSession(int) bool                            { return false }
 func (process) facts() (facts, error)                      { return facts{}, ErrUnsupported }
 func (process) terminate() error                           { return ErrUnsupported }
@@ -48,6 +60,21 @@ func mapShared(*os.File, int) ([]byte, error)              { return nil, ErrUnsu
 func unmap([]byte)                                         {}
 func monotonic() time.Duration                             { return 0 }
 func bootID() string                                       { return "" }
-func inodeOf(fs.FileInfo) inode                            { return inode{} }
-func userName(int) string                                  { return "another user" }
-func isInvalid(error) bool                                 { return false }
+func isOwn(account) bool                                   { return false }
+func isTrusted(account) bool                               { return false }
+func isSuper() bool                                        { return false }
+func inodeIn(*os.Root, string, fs.FileInfo) inode          { return inode{} }
+func inodeOf(*os.File, fs.FileInfo) inode                  { return inode{} }
+func userName(account) string                              { return "another user" }
+func isFull(error) bool                                    { return false }
+func isReadOnly(error) bool                                { return false }
+func closing(string) string                                { return "" }
+func sharing(string) string                                { return "" }
+func syncFolder(*os.Root) error                            { return ErrUnsupported }
+func makeStateDir(string) error                            { return ErrUnsupported }
+func renameIn(*os.Root, string, string) error              { return ErrUnsupported }
+func removeFolder(*os.Root, string) error                  { return ErrUnsupported }
+func (*folder) rename(*os.Root, string) error              { return ErrUnsupported }
+func (*Claim) takeName(string, string) error               { return ErrUnsupported }
+func (*Claim) loseName(string, string) error               { return ErrUnsupported }
+func (*Claim) letGo()                                      {}

@@ -100,10 +100,10 @@ func (p process) close() {
 
 // facts are what the kernel says of a process. proc_pid_status(5).
 type facts struct {
-	command string // its name, as the process itself has set it
-	owners  []int  // user ids: real, effective, saved, of the file system
-	inner   int    // its id in its own process namespace
-	state   string // such as "S (sleeping)" or "T (stopped)"
+	command string    // its name, as the process itself has set it
+	owners  []account // user ids: real, effective, saved, of the file system
+	inner   int       // its id in its own process namespace
+	state   string    // such as "S (sleeping)" or "T (stopped)"
 }
 
 // facts asks for them. The error is os.ErrProcessDone when the process has ended.

@@ -14,6 +14,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/source/live"
 	"pcapctl/storage"
+	"pcapctl/storage/private"
 )
 
 // recordVersion is the format that this program writes and the newest that it
@@ -140,8 +141,8 @@ func spareSize(rec *Record, size int) int64 {
 func (f *folder) rewrite(rec *Record) error {
 	spare, err := f.file(spareName, os.O_WRONLY, maxRecord)
 	if err != nil {
-		_ = f.root.Remove(spareName)
-		spare, err = f.root.OpenFile(spareName, os.O_CREATE|os.O_EXCL|os.O_WRONLY|openSafely, 0o600)
+		_ = storage.RemoveIn(f.root, spareName)
+		spare, err = private.Create(f.root, spareName, os.O_WRONLY|withinSafely)
 	}
 	if err != nil {
 		return err
@@ -169,7 +170,7 @@ func replace(root *os.Root, spare *os.File, rec *Record) error {
 	if err := spare.Sync(); err != nil {
 		return err
 	}
-	if err := storage.Uninterrupted(func() error { return root.Rename(spareName, recordName) }); err != nil {
+	if err := renameIn(root, spareName, recordName); err != nil {
 		return err
 	}
 	return syncFolder(root)

@@ -50,8 +50,8 @@ var (
 	// ErrStranger is the error of a session whose lock another process has than the
 	// one that captures for it; class Conflict.
 	ErrStranger = errors.New("its lock is held by a process that is not its own")
-	// ErrUnsupported is the cause of every error on systems other than Linux.
-	ErrUnsupported = errors.New("sessions are only kept on Linux in this build")
+	// ErrUnsupported is the cause of every error on systems other than Linux and Windows.
+	ErrUnsupported = errors.New("sessions are only kept on Linux and Windows")
 )
 
 // CodeTaken is the API's code for a name that is taken.
@@ -166,8 +166,8 @@ func (l *Listing) scan(root *os.Root, most int) (own []string, err error) {
 		if err != nil || !st.IsDir() {
 			return
 		}
-		switch owner := inodeOf(st).owner; {
-		case owner != os.Geteuid():
+		switch owner := inodeIn(root, name, st).owner; {
+		case !isOwn(owner):
 			if _, err := root.Lstat(filepath.Join(name, lockName)); errors.Is(err, fs.ErrNotExist) {
 				return // somebody's folder
 			}
@@ -296,11 +296,11 @@ func eachName(root *os.Root, do func(name string)) error {
 func (r *Registry) failed(what string, err error) error {
 	err = withoutHidden(err)
 	switch {
-	case errors.Is(err, syscall.EROFS): // its owner could not write to it, either
+	case isReadOnly(err): // its owner could not write to it, either
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case isFull(err):
 		return fault.Errorf(fault.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), isFile(r.dir):
 		return fault.Errorf(fault.Invalid, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
@@ -338,14 +338,14 @@ func (r *Registry) checkTrusted(root *os.Root) error {
 	if err != nil {
 		return r.failed("use", err)
 	}
-	owner := inodeOf(st).owner
+	is := inodeIn(root, ".", st)
 	switch {
-	case owner != os.Geteuid() && owner != 0:
+	case !isOwn(is.owner) && !isTrusted(is.owner):
 		return fault.Errorf(fault.Forbidden, "the state folder %s belongs to another user (%s), who could replace what is in it; name another folder with --state-dir",
-			r.dir, userName(owner))
-	case st.Mode().Perm()&0o022 != 0 && st.Mode()&fs.ModeSticky == 0:
-		return fault.Errorf(fault.Forbidden, "others than its owner may change the state folder %s; close it with `chmod go-w %s`, or share it safely with `chmod +t %s`",
-			r.dir, r.dir, r.dir)
+			r.dir, userName(is.owner))
+	case is.open && st.Mode()&fs.ModeSticky == 0:
+		return fault.Errorf(fault.Forbidden, "others than its owner may change the state folder %s; close it with `%s`%s",
+			r.dir, closing(r.dir), sharing(r.dir))
 	}
 	return nil
 }

@@ -33,10 +33,8 @@ func repair(path string, made storage.FileID, known save.Written) (kept save.Wri
 		return known, true
 	}
 	for deadline := time.Now().Add(guardWait); ; time.Sleep(retryEvery) {
-		if free, err := lockFile(file); err != nil {
-			break // the file system has no locks, so the writer had none
-		} else if free {
-			break
+		if written, err := storage.Writers(file); err != nil || !written {
+			break // with an error the file system has no locks, so that the writer had none
 		}
 		if time.Now().After(deadline) {
 			return known, false

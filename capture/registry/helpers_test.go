@@ -1,3 +1,5 @@
+//go:build linux || windows
+
 package registry
 
 import (
@@ -9,6 +11,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
+	"pcapctl/capture/testwine"
 )
 
 func must(t testing.TB, err error) {
@@ -43,7 +46,7 @@ func SampleRecord(t testing.TB, name string) Record {
 // claimOne claims a name in a registry of its own.
 func claimOne(t *testing.T, name string) (*Registry, *Claim) {
 	t.Helper()
-	r := New(filepath.Join(t.TempDir(), "state"))
+	r := New(filepath.Join(testwine.TempDir(t), "state"))
 	c, err := r.Claim(SampleRecord(t, name), true)
 	must(t, err)
 	return r, c

@@ -1,0 +1,227 @@
+//go:build linux || windows
+
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pcapctl/capture"
+	"pcapctl/capture/deliver"
+	"pcapctl/capture/registry"
+	"pcapctl/capture/testwine"
+	"pcapctl/storage"
+)
+
+const (
+	holdEnv  = "PCAPCTL_TEST_HOLD_LOCK"
+	claimEnv = "PCAPCTL_TEST_CLAIM"
+)
+
+// TestMain is another process, too, that holds a lock until its input ends.
+func TestMain(m *testing.M) {
+	path, dir := os.Getenv(holdEnv), os.Getenv(claimEnv)
+	switch {
+	case path != "":
+		release, err := registry.HoldForChange(path)
+		if err != nil {
+			panic(err)
+		}
+		_, _ = os.Stdout.WriteString("held\n")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		release()
+	case dir != "":
+		capturing(dir)
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// holdForChange has another process hold the lock of those who change a
+// session, until release is called.
+func holdForChange(t *testing.T, lock string) (release func()) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), holdEnv+"="+lock)
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	_, err = io.ReadFull(out, make([]byte, len("held\n")))
+	must(t, err)
+	return func() {
+		must(t, in.Close())
+		must(t, cmd.Wait())
+	}
+}
+
+// While another process changes a session, those who want to change it as well
+// wait, and no longer than they are told to.
+func TestChangesWaitForEachOther(t *testing.T) {
+	r, c := claim(t, "one")
+	must(t, c.End(&capture.Result{Config: registry.SampleConfig(t, "one"), Started: time.Now()}, nil))
+	file := capture.FileResult{Path: "https://x/y", SizeInBytes: 7}
+	for name, change := range map[string]func(context.Context) error{
+		"delete": func(ctx context.Context) error {
+			_, err := r.Delete(ctx, "one", false)
+			return err
+		},
+		"uploaded": func(ctx context.Context) error {
+			return r.Uploaded(ctx, "one", file, nil, deliver.Status{State: deliver.Complete})
+		},
+	} {
+		release := holdForChange(t, filepath.Join(r.Dir(), "one", "lock"))
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := change(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+		release()
+	}
+	must(t, r.Uploaded(t.Context(), "one", file, nil, deliver.Status{State: deliver.Complete}))
+	s, err := r.Get("one")
+	must(t, err)
+	if blobs := s.Resource().Properties.Statistics.Blobs; len(blobs) != 1 || blobs[0].Path != file.Path {
+		t.Errorf("%+v", blobs)
+	}
+
+	// One that waits goes on when the other is done.
+	release := holdForChange(t, filepath.Join(r.Dir(), "one", "lock"))
+	done := make(chan error)
+	go func() {
+		_, err := r.Delete(t.Context(), "one", false)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("it did not wait: %v", err)
+	case <-time.After(30 * time.Millisecond):
+	}
+	release()
+	must(t, <-done)
+	if _, err := r.Get("one"); !errors.Is(err, registry.ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// capturing is a process that captures for the session "other", until it is told to end.
+func capturing(dir string) {
+	t := &failing{}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM)
+	c, err := registry.New(dir).Claim(registry.SampleRecord(t, "other"), false)
+	if err != nil {
+		panic(err)
+	}
+	start := time.Now()
+	c.Begin(start, storage.FileID{})
+	c.Progress(capture.Progress{Packets: 7})
+	_, _ = os.Stdout.WriteString("held\n")
+	select {
+	case <-c.Asked():
+	case <-signals:
+	}
+	if err := c.End(&capture.Result{Config: registry.SampleConfig(t, "other"), Started: start, StopReason: capture.Manual}, nil); err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // the process outlives its session
+}
+
+// failing is what helpers of tests need in a process that has no test.
+type failing struct{ testing.TB }
+
+func (*failing) Helper()           {}
+func (*failing) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+// captureElsewhere has another process capture for the session "other". end lets it end when its session has.
+func captureElsewhere(t *testing.T) (r *registry.Registry, cmd *exec.Cmd, end func()) {
+	t.Helper()
+	r = registry.New(filepath.Join(testwine.TempDir(t), "state"))
+	cmd = exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), claimEnv+"="+r.Dir())
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	_, err = io.ReadFull(out, make([]byte, len("held\n")))
+	must(t, err)
+	return r, cmd, func() { _ = in.Close() }
+}
+
+// A session of another process is seen, kept from being deleted, and stopped; stop returns when its record is complete,
+// though the process goes on.
+func TestSessionOfAnotherProcess(t *testing.T) {
+	r, cmd, end := captureElsewhere(t)
+	s, err := r.Get("other")
+	must(t, err)
+	if p := s.Resource().Properties.Statistics; s.State != registry.Running || !s.Alive || p.PacketsCaptured != 7 || s.Record.PID != cmd.Process.Pid {
+		t.Errorf("%+v, %+v", s, p)
+	}
+	if _, err := r.Delete(t.Context(), "other", false); !errors.Is(err, registry.ErrRunning) {
+		t.Errorf("deleted: %v", err)
+	}
+	if err := r.Check("other"); !errors.Is(err, registry.ErrTaken) {
+		t.Errorf("got %v", err)
+	}
+	waited := make(chan error, 1)
+	go func() {
+		s, err := r.Wait(t.Context(), "other")
+		if err == nil && s.State != registry.Ended {
+			err = fmt.Errorf("waited for, and %+v", s)
+		}
+		waited <- err
+	}()
+	s, was, err := r.Stop(t.Context(), "other")
+	must(t, err)
+	if !was || s.State != registry.Ended || s.Alive || s.Failure() != nil {
+		t.Errorf("%v, %+v, %v", was, s, s.Failure())
+	}
+	must(t, <-waited)
+	if _, was, err := r.Stop(t.Context(), "other"); err != nil || was {
+		t.Errorf("stopped again: %v, %v", was, err)
+	}
+	_, err = r.Delete(t.Context(), "other", false)
+	must(t, err)
+	if _, err := r.Get("other"); !errors.Is(err, registry.ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+	end()
+	must(t, cmd.Wait())
+	if left, err := os.ReadDir(r.Dir()); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// The session of a process that was killed is lost, and told so, by whoever looks.
+func TestSessionOfAKilledProcess(t *testing.T) {
+	r, cmd, _ := captureElsewhere(t)
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it says that it was killed
+	s, err := r.Wait(t.Context(), "other")
+	must(t, err)
+	if s.State != registry.Lost || s.Alive || !strings.Contains(s.Failure().Error(), "was killed or has crashed") {
+		t.Errorf("%+v: %v", s, s.Failure())
+	}
+	if status := s.Status(); status.PacketCaptureStatus != capture.StatusError || len(status.PacketCaptureError) != 1 || status.PacketCaptureError[0] != registry.CodeAgentStopped {
+		t.Errorf("%+v", status)
+	}
+	s, was, err := r.Stop(t.Context(), "other")
+	if err != nil || was || s.State != registry.Lost {
+		t.Errorf("%+v, %v, %v", s, was, err)
+	}
+	_, err = r.Delete(t.Context(), "other", false)
+	must(t, err)
+}

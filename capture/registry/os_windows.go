@@ -1,0 +1,344 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+
+	"pcapctl/storage"
+	"pcapctl/storage/private"
+)
+
+func supported() error { return nil }
+
+// openSafely opens a link in the last place itself. What is opened in a folder follows none that leaves it.
+const (
+	openSafely   = windows.FILE_FLAG_OPEN_REPARSE_POINT
+	withinSafely = 0
+)
+
+// The words of messages.
+const (
+	tellsOfProcesses = "Windows"
+	killCommand      = "taskkill /F /PID"
+	superUser        = "an administrator"
+)
+
+// closing is the command that keeps others from changing a folder: nothing is handed down from above, and the user and
+// the Administrators have all rights.
+func closing(path string) string {
+	return fmt.Sprintf(`icacls "%s" /inheritance:r /grant:r "%%USERNAME%%:(OI)(CI)F" *S-1-5-32-544:(OI)(CI)F *S-1-5-18:(OI)(CI)F`, path)
+}
+
+// sharing is empty: a folder that users share would have to hand rights down that each of them must not have.
+func sharing(string) string { return "" }
+
+// allocate gives a new file its length in bytes, and the space on the disk. It writes: a length alone takes no space of a
+// file that is compressed or sparse.
+func allocate(f *os.File, size int64) error {
+	_, err := f.WriteAt(make([]byte, size), 0)
+	return err
+}
+
+func mapShared(f *os.File, size int) ([]byte, error) {
+	section, err := windows.CreateFileMapping(windows.Handle(f.Fd()), nil, windows.PAGE_READWRITE, 0, uint32(size), nil)
+	if err != nil {
+		return nil, os.NewSyscallError("CreateFileMapping", err)
+	}
+	defer func() { _ = windows.CloseHandle(section) }() // the view keeps it
+	addr, err := windows.MapViewOfFile(section, windows.FILE_MAP_READ|windows.FILE_MAP_WRITE, 0, 0, uintptr(size))
+	if err != nil {
+		return nil, os.NewSyscallError("MapViewOfFile", err)
+	}
+	// By way of a pointer to addr: it is no address of the Go heap, which vet cannot know.
+	return unsafe.Slice(*(**byte)(unsafe.Pointer(&addr)), size), nil //nolint:gosec // G103: memory shared with a file
+}
+
+func unmap(mem []byte) { _ = windows.UnmapViewOfFile(uintptr(unsafe.Pointer(&mem[0]))) } //nolint:gosec // G103: what mapShared gave
+
+// monotonic is the time since the machine was started, to about 16 ms; it is the same for all processes.
+func monotonic() time.Duration { return windows.DurationSinceBoot() }
+
+// bootID is a text that is different after every start of the machine: the time when the kernel was started, as it was told
+// then. SYSTEM_TIMEOFDAY_INFORMATION has that time moved along whenever somebody sets the clock, and by how much it
+// has been moved, in all, beside it; the difference never changes. A GUID of the start there is not: the boot identifier
+// that the kernel gives is that of the entry in the boot menu. A start out of a saved kernel ("fast startup") has the
+// same text as the one before; sessions do not live that long, as their processes end with it.
+func bootID() string {
+	var info struct {
+		Boot, Current, Zone int64 // 100 ns since 1601
+		ZoneID, _           uint32
+		BootMoved, SleptFor uint64
+	}
+	err := windows.NtQuerySystemInformation(windows.SystemTimeOfDayInformation, unsafe.Pointer(&info), uint32(unsafe.Sizeof(info)), nil)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%016x", uint64(info.Boot)-info.BootMoved)
+}
+
+// account is a user or a group, by its SID; "" when that may not be known.
+type account string
+
+// Accounts of every Windows. [MS-DTYP] 2.4.2.4.
+const (
+	system         account = "S-1-5-18"
+	administrators account = "S-1-5-32-544"
+	installer      account = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464" // NT SERVICE\TrustedInstaller: Windows itself
+	creatorOwner   account = "S-1-3-0"
+	ownerRights    account = "S-1-3-4"
+)
+
+// self is the user of this process.
+var self = sync.OnceValue(func() account {
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	if err != nil {
+		return ""
+	}
+	return account(user.User.Sid.String())
+})
+
+// isOwn tells whether what belongs to the account is this process's own: the user's, and for an administrator what belongs to
+// Windows or to all administrators, as what is root's on other systems.
+func isOwn(owner account) bool {
+	return owner != "" && (owner == self() || isSuper() && isTrusted(owner))
+}
+
+// isTrusted tells of accounts that may do everything, so that nothing of theirs need be feared.
+func isTrusted(owner account) bool {
+	return owner == system || owner == administrators || owner == installer
+}
+
+// isSuper tells whether this process may do what every other user may: it runs elevated, or as SYSTEM.
+var isSuper = sync.OnceValue(func() bool {
+	sid, err := windows.CreateWellKnownSid(windows.WinBuiltinAdministratorsSid)
+	if err != nil {
+		return false
+	}
+	member, err := windows.Token(0).IsMember(sid)
+	return err == nil && member
+})
+
+// inode is what is asked of a file.
+type inode struct {
+	owner account
+	links uint64 // names of the file
+	open  bool   // others than its owner may write to it
+}
+
+// inodeIn is that of what has the name in a folder. What may not be opened belongs to nobody who is known.
+func inodeIn(root *os.Root, name string, _ fs.FileInfo) inode {
+	f, err := root.Open(name)
+	if err != nil {
+		return inode{open: true}
+	}
+	defer func() { _ = f.Close() }()
+	return inodeOf(f, nil)
+}
+
+// inodeOf is that of an open file.
+func inodeOf(f *os.File, _ fs.FileInfo) inode {
+	h := windows.Handle(f.Fd())
+	var info windows.ByHandleFileInformation
+	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
+		return inode{open: true}
+	}
+	n := inode{links: uint64(info.NumberOfLinks), open: true}
+	sd, err := windows.GetSecurityInfo(h, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
+	if err != nil {
+		return n
+	}
+	if sid, _, err := sd.Owner(); err == nil && sid != nil {
+		n.owner = account(sid.String())
+	}
+	n.open = othersMayWrite(sd, n.owner)
+	return n
+}
+
+// changes are the rights by which a file or folder, or what is in it, can be changed.
+const changes = windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | fileDeleteChild | windows.DELETE | windows.WRITE_DAC | windows.WRITE_OWNER |
+	windows.GENERIC_WRITE | windows.GENERIC_ALL
+
+const fileDeleteChild = 0x40
+
+// othersMayWrite tells whether anybody may change what has the descriptor, besides its owner, this user, and those who may do
+// everything.
+func othersMayWrite(sd *windows.SECURITY_DESCRIPTOR, owner account) bool {
+	dacl, _, err := sd.DACL()
+	if err != nil || dacl == nil { // none: everybody may do everything
+		return true
+	}
+	for i := range uint32(dacl.AceCount) {
+		var ace *windows.ACCESS_ALLOWED_ACE
+		if windows.GetAce(dacl, i, &ace) != nil {
+			return true
+		}
+		switch {
+		case ace.Header.AceType == windows.ACCESS_DENIED_ACE_TYPE, ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0:
+			continue
+		case ace.Header.AceType != windows.ACCESS_ALLOWED_ACE_TYPE:
+			return true // one with conditions: who it is for is not known
+		case ace.Mask&changes == 0:
+			continue
+		}
+		who := account((*windows.SID)(unsafe.Pointer(&ace.SidStart)).String()) //nolint:gosec // G103: where GetAce says that it is
+		if !isTrusted(who) && !slices.Contains([]account{owner, self(), creatorOwner, ownerRights}, who) {
+			return true
+		}
+	}
+	return false
+}
+
+func userName(id account) string {
+	if id == "" {
+		return "who it is may not be known"
+	}
+	sid, err := windows.StringToSid(string(id))
+	if err != nil {
+		return string(id)
+	}
+	name, domain, _, err := sid.LookupAccount("")
+	switch {
+	case err != nil:
+		return string(id)
+	case domain == "":
+		return name
+	}
+	return domain + `\` + name
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
+
+// syncFolder does nothing: Windows has no call that brings the names in a folder to the disk. NTFS and ReFS keep a journal of them.
+func syncFolder(*os.Root) error { return nil }
+
+// makeStateDir makes the state folder, and those above it. That of administrators belongs to all of them, as root's belongs to root
+// whoever has become root; what each of them makes in it is his.
+func makeStateDir(path string) error {
+	if !isSuper() {
+		return private.MkdirAll(path)
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil
+	}
+	if err := private.MkdirAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	sd, err := windows.SecurityDescriptorFromString("O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)")
+	if err != nil {
+		return err
+	}
+	name, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return err
+	}
+	err = windows.CreateDirectory(name, &windows.SecurityAttributes{Length: uint32(unsafe.Sizeof(windows.SecurityAttributes{})), SecurityDescriptor: sd})
+	if st, serr := os.Stat(path); err != nil && (serr != nil || !st.IsDir()) {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	return nil
+}
+
+// busyWait is how long a file or folder may be kept from being renamed by others who have it open: those who look at
+// sessions, and virus scanners, which open what is new.
+const busyWait = 2 * time.Second
+
+// whileBusy tries again for a while what fails because others have a file open.
+func whileBusy(do func() error) error {
+	for deadline := time.Now().Add(busyWait); ; time.Sleep(retryEvery) {
+		err := do()
+		busy := errors.Is(err, windows.ERROR_ACCESS_DENIED) || errors.Is(err, windows.ERROR_SHARING_VIOLATION)
+		if !busy || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+func renameIn(root *os.Root, from, to string) error {
+	return whileBusy(func() error { return root.Rename(from, to) })
+}
+
+// rename gives the folder another name: itself, by a handle, and not what has its name by then, as the lock, which would keep
+// others away, must be closed. A folder in which a file is open cannot be renamed.
+func (f *folder) rename(root *os.Root, name string) error {
+	if f.lock != nil {
+		_ = f.lock.Close()
+		f.lock = nil
+	}
+	here, err := f.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	return renameFolder(root, f.name, name, here)
+}
+
+// renameFolder renames the folder from, if it is the one that st tells of; else it is gone. It replaces nothing.
+func renameFolder(root *os.Root, from, to string, st fs.FileInfo) error {
+	parent, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = parent.Close() }()
+	return whileBusy(func() error {
+		h, err := storage.OpenIn(parent, from, windows.DELETE|windows.FILE_READ_ATTRIBUTES, windows.FILE_DIRECTORY_FILE)
+		if err != nil {
+			return &fs.PathError{Op: "rename", Path: from, Err: err}
+		}
+		it := os.NewFile(uintptr(h), from)
+		defer func() { _ = it.Close() }()
+		if now, err := it.Stat(); err != nil || !os.SameFile(now, st) {
+			return &fs.PathError{Op: "rename", Path: from, Err: fs.ErrNotExist}
+		}
+		return os.NewSyscallError("NtSetInformationFile", setName(h, windows.Handle(parent.Fd()), to))
+	})
+}
+
+// setName is NtSetInformationFile with FILE_RENAME_INFORMATION.
+func setName(h, parent windows.Handle, name string) error {
+	text, err := windows.UTF16FromString(name)
+	if err != nil {
+		return err
+	}
+	var info struct {
+		Replace uint32 // a BOOLEAN, and what fills the gap behind it
+		Parent  windows.Handle
+		Length  uint32 // bytes of the name
+		Name    [windows.MAX_PATH]uint16
+	}
+	if len(text) > len(info.Name) {
+		return windows.ERROR_FILENAME_EXCED_RANGE
+	}
+	info.Parent, info.Length = parent, uint32(2*(len(text)-1))
+	copy(info.Name[:], text)
+	err = windows.NtSetInformationFile(h, &windows.IO_STATUS_BLOCK{}, (*byte)(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)), windows.FileRenameInformation)
+	if status, ok := errors.AsType[windows.NTStatus](err); ok {
+		return status.Errno()
+	}
+	return err
+}
+
+// removeFolder removes a folder of a session, in which there are files and nothing else.
+func removeFolder(root *os.Root, name string) error {
+	in, err := root.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	var names []string
+	err = eachName(in, func(name string) { names = append(names, name) })
+	for _, name := range names {
+		err = errors.Join(err, storage.RemoveIn(in, name))
+	}
+	return errors.Join(err, in.Close(), storage.RemoveIn(root, name))
+}

@@ -1,0 +1,11 @@
+//go:build !windows
+
+package testwine
+
+import "testing"
+
+// TempDir is t.TempDir, also under Wine.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	return t.TempDir()
+}
