@@ -13,6 +13,9 @@ import (
 // allOfThem stands for the capabilities of a build that cannot give them up.
 var allOfThem = []string{"ALL"}
 
+// Supported tells whether a process can give up anything.
+const Supported = true
+
 // Enter gives up everything but the policy, for all threads. What it returns has
 // been reached whatever the error is. A kernel without Landlock or seccomp is not
 // an error, nor is a build with cgo (that of the race detector), which filters

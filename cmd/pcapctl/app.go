@@ -32,6 +32,9 @@ type app struct {
 	// line, for messages.
 	typed typedNames
 
+	// signals take what ends the capture, besides what the system sends.
+	signals chan<- os.Signal
+
 	in       io.Reader
 	out      io.Writer // the result and nothing else
 	err      io.Writer // everything else

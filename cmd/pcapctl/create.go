@@ -164,6 +164,7 @@ func (a *app) createHere(ctx context.Context, ord *order, plan *livePlan, ready 
 	switch {
 	case err == nil:
 		keeper = claim
+		defer a.obey(claim.Asked())()
 	case isTaken(err) || mustClaim:
 		return err
 	default:
@@ -307,7 +308,11 @@ func guardProgram() string {
 	if runtime.GOOS == "linux" {
 		return "/proc/self/exe"
 	}
-	return ""
+	program, err := os.Executable() // which Windows lets nobody replace or remove while it runs
+	if runtime.GOOS != "windows" || err != nil {
+		return ""
+	}
+	return program
 }
 
 // announce says in words what is being captured and when it ends, at the latest

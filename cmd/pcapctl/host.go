@@ -57,24 +57,11 @@ func (s *settings) stateDir() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// rootStateDir is the state folder of root.
-const rootStateDir = "/var/lib/pcapctl"
-
 func defaultStateDir() (string, error) {
 	if asRoot {
-		return rootStateDir, nil
+		return rootStateDir(), nil
 	}
-	if runtime.GOOS == "windows" {
-		dir, err := os.UserCacheDir()
-		return filepath.Join(dir, "pcapctl", "sessions"), err
-	}
-	// A relative path in the variable is invalid and ignored (XDG Base
-	// Directory Specification).
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "pcapctl"), nil
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".local", "state", "pcapctl"), err
+	return userStateDir()
 }
 
 // target is the machine's own resource id, for requests made of flags.

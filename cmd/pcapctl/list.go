@@ -96,12 +96,12 @@ func (a *app) sayOthers(reg *registry.Registry, found *registry.Listing, shown i
 	if asRoot || setStateDir.text(&a.settings) != "" {
 		return
 	}
-	if _, err := os.Stat(rootStateDir); err != nil {
+	if _, err := os.Stat(rootStateDir()); err != nil {
 		return
 	}
 	what := "these are your own sessions"
 	if shown == 0 {
 		what = "you have no sessions"
 	}
-	a.say("%s", fmt.Sprintf("%s; those of root are in %s: `sudo pcapctl list`", what, rootStateDir))
+	a.say("%s", fmt.Sprintf("%s; those of %s are in %s: %s", what, superUser, rootStateDir(), listAsRoot))
 }

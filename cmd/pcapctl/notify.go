@@ -25,6 +25,9 @@ func openReadiness(fd int) (*readiness, error) {
 	bad := func(why string) error {
 		return &fault.Error{Class: fault.Invalid, Target: "--ready-fd", Message: why + "; allowed: the number of a descriptor from 3 on that is open for writing, as in `pcapctl create --ready-fd 3 3>ready`"}
 	}
+	if err := canInherit(); err != nil {
+		return nil, err
+	}
 	if fd < 3 {
 		return nil, bad("0 to 2 are standard input, the result and the messages")
 	}

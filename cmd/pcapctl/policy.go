@@ -20,8 +20,8 @@ import (
 // variable names another. Tests of this package set it.
 var systemConfig = "/etc/pcapctl/config.yaml"
 
-// asRoot says that this process was started as root, whatever it has given up since.
-var asRoot = os.Geteuid() == 0
+// asRoot says that this process was started as root, whatever it has given up since; on Windows, that it is an administrator's.
+var asRoot = startedAsRoot()
 
 // policy is what the machine's configuration file forbids those who run pcapctl as
 // root, as somebody whom a line of sudoers lets do that. The zero value forbids

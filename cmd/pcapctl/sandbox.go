@@ -39,7 +39,7 @@ func beHelper() bool {
 // mayConfine has a session give up what it does not need, where the process is its
 // own.
 func (a *app) mayConfine(o *capture.Options, s sessionSettings) {
-	if a.ownProcess {
+	if a.ownProcess && sandbox.Supported {
 		o.Confine = s.confine
 	}
 }
@@ -48,6 +48,10 @@ func (a *app) mayConfine(o *capture.Options, s sessionSettings) {
 // looks at what others have chosen. Of the folders it may remove a file that it has made.
 func (a *app) confineReader(folders ...string) error {
 	if !a.ownProcess {
+		return nil
+	}
+	if !sandbox.Supported {
+		a.explainNoSandbox()
 		return nil
 	}
 	mode, err := setSandbox.value(&a.settings)
@@ -84,8 +88,19 @@ func (o *order) stateFolders() []sandbox.Folder {
 	return []sandbox.Folder{{Path: o.StateDir, Changes: true}}
 }
 
+// explainNoSandbox says that there is none, for --verbose.
+func (a *app) explainNoSandbox() {
+	if a.verbose || a.debug {
+		a.say("sandbox: none, there is one on Linux only: the process keeps all rights of its user")
+	}
+}
+
 // explainSandbox says what a capture has given up, for --verbose.
 func (a *app) explainSandbox(s *capture.Session) {
+	if !sandbox.Supported {
+		a.explainNoSandbox()
+		return
+	}
 	if l := s.Sandbox(); l != nil && (a.verbose || a.debug) {
 		a.say("sandbox: %s", l)
 	}
@@ -94,6 +109,10 @@ func (a *app) explainSandbox(s *capture.Session) {
 // expectSandbox says what a capture would give up, for --verbose.
 func (a *app) expectSandbox(p *capture.Plan, o sessionSettings, folders []sandbox.Folder) error {
 	if !a.verbose && !a.debug {
+		return nil
+	}
+	if !sandbox.Supported {
+		a.explainNoSandbox()
 		return nil
 	}
 	l, err := p.Confinement(o.expect, folders)

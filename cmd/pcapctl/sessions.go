@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,13 +27,22 @@ func (a *app) registry() (*registry.Registry, error) {
 }
 
 // freshStateDir is called before a name is claimed in the state folder. The
-// function that it returns removes the folder if it did not exist before and is
+// function that it returns removes the folder, and those above it, if they did not exist before and are
 // empty: a capture that cannot start leaves nothing behind.
 func freshStateDir(dir string) (undo func()) {
-	if _, err := os.Lstat(dir); dir == "" || !errors.Is(err, fs.ErrNotExist) {
-		return func() {}
+	var absent []string // it, and those above it
+	for dir != "" {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		absent = append(absent, dir)
+		dir = filepath.Dir(dir)
 	}
-	return func() { _ = os.Remove(dir) }
+	return func() {
+		for _, dir := range absent {
+			_ = os.Remove(dir)
+		}
+	}
 }
 
 // withKnownNames adds to the error of an unknown session name which names there
@@ -42,7 +53,7 @@ func withKnownNames(reg *registry.Registry, name string, err error) error {
 	}
 	hint := "; there are no sessions in " + reg.Dir()
 	if own, derr := defaultStateDir(); !asRoot && derr == nil && own == reg.Dir() {
-		hint += "; those of root are in " + rootStateDir + ": use sudo"
+		hint += fmt.Sprintf("; those of %s are in %s: %s", superUser, rootStateDir(), becomeRoot)
 	}
 	if list, lerr := reg.List(); lerr == nil && len(list) > 0 {
 		names := make([]string, len(list))

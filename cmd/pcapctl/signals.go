@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ const sameInterrupt = 200 * time.Millisecond
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
+	a.signals = signals
 	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
 	// 2, the code of an invalid request.
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
@@ -41,6 +43,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			case sig = <-signals:
 			}
 			atOnce := sig == syscall.SIGQUIT
+			a.hasten(sig, done)
 			if sig == os.Interrupt {
 				again := time.Since(last) < sameInterrupt
 				if last = time.Now(); again {
@@ -65,6 +68,32 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 		close(done)
 		cancel()
 	}
+}
+
+// stopAsked is the signal of stop where there is none that the system sends.
+type stopAsked struct{}
+
+func (stopAsked) Signal()        {}
+func (stopAsked) String() string { return "stop" }
+
+// obey ends the capture when asked is closed, as a signal does. The function that it gives ends that.
+func (a *app) obey(asked <-chan struct{}) (done func()) {
+	if asked == nil {
+		return func() {}
+	}
+	left := make(chan struct{})
+	go func() {
+		select {
+		case <-asked:
+		case <-left:
+			return
+		}
+		select {
+		case a.signals <- stopAsked{}:
+		case <-left:
+		}
+	}()
+	return sync.OnceFunc(func() { close(left) })
 }
 
 // sayStopping says what a signal does that does not end the process at once.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -26,12 +25,7 @@ import (
 // was called starts it, hands it the order by a pipe, and waits at another for
 // the answer.
 
-const (
-	workerName = "worker"
-	// The worker's descriptors, behind the three that every process has.
-	orderFD  = 3
-	answerFD = 4
-)
+const workerName = "worker"
 
 // answer is what the worker has to say once it captures, or why it does not.
 type answer struct {
@@ -78,8 +72,8 @@ func byStop(name string) string { return "`pcapctl stop " + name + "`" }
 // it: a signal could hit it before it knows what to do with one, half way
 // through a claim.
 func callWorker(ord *order) (*answer, error) {
-	if _, err := os.Readlink(guardProgram()); errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Errorf(fault.NotFound, "%w: a session in the background needs /proc: mount it (`mount -t proc proc /proc`), or capture in the foreground, without --no-wait", err)
+	if err := canDetach(); err != nil {
+		return nil, err
 	}
 	text, err := ord.forWorker()
 	if err != nil {
@@ -92,16 +86,13 @@ func callWorker(ord *order) (*answer, error) {
 		}
 		defer func() { _, _ = pipes[i].r.Close(), pipes[i].w.Close() }()
 	}
-	cmd := &exec.Cmd{
-		Path:        guardProgram(),
-		Args:        []string{"pcapctl", workerName, *ord.Request.Name}, // for those who look at a list of processes
-		Dir:         "/",
-		Env:         workerEnv(),
-		Stderr:      pipes[2].w, // until it has a log file
-		ExtraFiles:  []*os.File{pipes[0].r, pipes[1].w},
-		SysProcAttr: detached(),
-	}
-	if err := cmd.Start(); err != nil {
+	cmd, err := startDetached(&exec.Cmd{
+		Path:   guardProgram(),
+		Args:   []string{"pcapctl", workerName, *ord.Request.Name}, // for those who look at a list of processes
+		Env:    workerEnv(),
+		Stderr: pipes[2].w, // until it has a log file
+	}, pipes[0].r, pipes[1].w)
+	if err != nil {
 		return nil, fault.Errorf(fault.Internal, "start a process in the background: %w", err)
 	}
 	for _, f := range []*os.File{pipes[0].r, pipes[1].w, pipes[2].w} {
@@ -123,7 +114,7 @@ func callWorker(ord *order) (*answer, error) {
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		// It may capture, though nobody knows of it.
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		endDetached(cmd)
 	}
 	said, _ := io.ReadAll(io.LimitReader(pipes[2].r, 4<<10))
 	return nil, fault.Errorf(fault.Internal, "the process in the background has given no answer (%w) and ended (%v): %s",
@@ -151,7 +142,7 @@ func (a *app) workerCommand() *cobra.Command {
 }
 
 func (a *app) worker(parent context.Context) error {
-	in, out, err := workerPipes()
+	in, out, err := a.workerPipes()
 	if err != nil {
 		return fault.Errorf(fault.Invalid, "%s is run by create --no-wait and by nobody else: %w", workerName, err)
 	}
@@ -223,13 +214,15 @@ func (a *app) startWorker(ctx context.Context, in io.ReadCloser) (*order, *captu
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if err := redirectStderr(claim.Log()); err != nil {
+	if err := a.redirectStderr(claim.Log()); err != nil {
 		claim.Abandon()
 		undo()
 		return nil, nil, nil, fault.Errorf(fault.Internal, "%w", err)
 	}
+	obeyed := a.obey(claim.Asked())
 	session, err := a.startSession(ctx, ord, plan, claim)
 	if err != nil {
+		obeyed()
 		undo()
 		return nil, nil, nil, err
 	}
