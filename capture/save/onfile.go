@@ -17,7 +17,7 @@ import (
 
 // OnFile is a command that is run for every capture file that is finished.
 type OnFile struct {
-	Command string // of sh; "" for none
+	Command string // of sh, with Windows of cmd.exe; "" for none
 	// Timeout is how long it may take; 0 is DefaultOnFileTimeout. After that it
 	// is killed, with all that it has started.
 	Timeout time.Duration
@@ -71,7 +71,6 @@ func (f *Finished) fact() fact {
 }
 
 const (
-	shell = "/bin/sh"
 	// outputLen is how much of what a command says is kept, for the case that
 	// it fails. The end of it tells why.
 	outputLen = 512
@@ -96,10 +95,6 @@ func (o OnFile) Run(parent context.Context, f *Finished) string {
 // Close implements Runner.
 func (OnFile) Close() {}
 
-// inFolder has the shell go to the folder, and then be the one that runs the
-// command: it may have rights there that who starts it has given up.
-const inFolder = `cd -- "$1" && exec sh -c "$2"`
-
 func (o OnFile) run(parent context.Context, s setting, f fact) string {
 	if o.Command == "" {
 		return ""
@@ -108,13 +103,11 @@ func (o OnFile) run(parent context.Context, s setting, f fact) string {
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	var said tail
-	// Not by PATH, which under sudo may be that of the user who called it.
-	cmd := exec.CommandContext(ctx, shell, "-c", inFolder, "sh", s.Folder, o.Command)
+	cmd := shellCommand(ctx, s.Folder, o.Command)
 	cmd.Env = environ(s, f)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.WaitDelay = outputDelay
-	asGroup(cmd)
-	err := cmd.Run()
+	err := runAsGroup(cmd)
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil:
 		return ""
@@ -135,30 +128,29 @@ func troubleWith(s setting, f fact, err error) string {
 	return fmt.Sprintf("--on-file for %s: %v", filepath.Join(s.Folder, f.Name), err)
 }
 
-// passedOn are the variables of our own environment that a command gets. There
-// may be secrets in others.
-var passedOn = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR"}
+func environ(s setting, f fact) []string { return append(inherited(), told(s, f)...) }
 
-func environ(s setting, f fact) []string {
-	return append(inherited(),
-		"PCAPCTL_FILE="+filepath.Join(s.Folder, f.Name),
-		"PCAPCTL_SIZE="+strconv.FormatInt(f.Size, 10),
-		"PCAPCTL_PACKETS="+strconv.FormatUint(f.Packets, 10),
-		"PCAPCTL_SEQUENCE="+strconv.Itoa(f.Sequence),
-		"PCAPCTL_START_TIME="+f.Started.UTC().Format(request.TimeLayout),
-		"PCAPCTL_FORMAT="+s.Format,
-		"PCAPCTL_COMPRESSION="+s.Compression,
-		"PCAPCTL_SESSION="+s.Session,
-		"PCAPCTL_TARGET="+s.Target,
-		"PCAPCTL_STOP_REASON="+f.Reason,
-	)
+// told are the variables by which a command is told of its file.
+func told(s setting, f fact) []string {
+	return []string{
+		"PCAPCTL_FILE=" + filepath.Join(s.Folder, f.Name),
+		"PCAPCTL_SIZE=" + strconv.FormatInt(f.Size, 10),
+		"PCAPCTL_PACKETS=" + strconv.FormatUint(f.Packets, 10),
+		"PCAPCTL_SEQUENCE=" + strconv.Itoa(f.Sequence),
+		"PCAPCTL_START_TIME=" + f.Started.UTC().Format(request.TimeLayout),
+		"PCAPCTL_FORMAT=" + s.Format,
+		"PCAPCTL_COMPRESSION=" + s.Compression,
+		"PCAPCTL_SESSION=" + s.Session,
+		"PCAPCTL_TARGET=" + s.Target,
+		"PCAPCTL_STOP_REASON=" + f.Reason,
+	}
 }
 
 // inherited is what of our own environment is passed on.
 func inherited() []string {
 	return slices.DeleteFunc(os.Environ(), func(s string) bool {
 		name, _, _ := strings.Cut(s, "=")
-		return !slices.Contains(passedOn, name) && !strings.HasPrefix(name, "LC_")
+		return !passesOn(name)
 	})
 }
 

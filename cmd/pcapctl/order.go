@@ -68,6 +68,15 @@ func (o sessionSettings) options() capture.Options {
 	return capture.Options{Guard: guardProgram(), MinFree: o.MinFree, OnFile: o.OnFile}
 }
 
+// checkOnFile finds a command that must not be run for the files of a plan.
+func (o sessionSettings) checkOnFile(plan *capture.Plan) error {
+	_, path := plan.File()
+	if err := o.OnFile.Check(plan.Config, path); err != nil {
+		return wrongSetting(setOnFile.key, "%v", err)
+	}
+	return nil
+}
+
 // order fills in the settings of the host. Its error has all their faults.
 func (s *settings) order(o *order) error {
 	errs := make([]error, 4)
@@ -95,7 +104,7 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 		return nil, err
 	}
 	plan := capture.NewPlan(config, spec)
-	return &livePlan{plan, planned}, plan.SaveBy(o.Upload)
+	return &livePlan{plan, planned}, fault.Join(plan.SaveBy(o.Upload), o.checkOnFile(plan))
 }
 
 // setConfig makes the order one for the session of a config, which was made of

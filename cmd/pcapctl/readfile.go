@@ -131,7 +131,8 @@ func (a *app) planFile(cmd *cobra.Command, r *requestFlags, open func(string) (*
 	if err != nil {
 		return nil, o, err
 	}
-	return capture.NewPlan(config, spec), o, nil
+	plan := capture.NewPlan(config, spec)
+	return plan, o, session.checkOnFile(plan)
 }
 
 // createFromFile makes a capture of packets of a file. It is not a session: no
