@@ -64,7 +64,7 @@ func writeForEver(path string) {
 
 // Without the guard about half of the kills leave a cut record.
 func TestKillLeavesWholeRecords(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	kills := 20
 	if testwine.Inside() {
 		kills = 5 // where to start two programs takes a second
@@ -97,10 +97,9 @@ func TestKillLeavesWholeRecords(t *testing.T) {
 }
 
 func TestGuardEndsWithItsFiles(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	for _, end := range []func(*File) error{(*File).Finish, (*File).Close, (*File).Discard} {
-		f, err := create(dir, filepath.Join(dir, "x.cap"))
-		must(t, err)
+		f := made(t, dir, filepath.Join(dir, "x.cap"))
 		g, err := StartGuard(self(t))
 		must(t, err)
 		must(t, g.Protect(f))
@@ -114,9 +113,8 @@ func TestGuardEndsWithItsFiles(t *testing.T) {
 }
 
 func TestGuardThatCannotStart(t *testing.T) {
-	dir := testwine.TempDir(t)
-	f, err := create(dir, filepath.Join(dir, "x.cap"))
-	must(t, err)
+	dir := t.TempDir()
+	f := made(t, dir, filepath.Join(dir, "x.cap"))
 	g, err := StartGuard(filepath.Join(dir, "absent"))
 	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) { // which Windows has for it
 		t.Fatalf("got %v", err)
@@ -132,12 +130,11 @@ func TestGuardThatCannotStart(t *testing.T) {
 // Without a guard a file is written the same, and a Protector can be closed
 // twice.
 func TestUnguarded(t *testing.T) {
-	dir := testwine.TempDir(t)
-	f, err := create(dir, filepath.Join(dir, "x.cap"))
-	must(t, err)
+	dir := t.TempDir()
+	f := made(t, dir, filepath.Join(dir, "x.cap"))
 	var p Protector = Unguarded{}
 	must(t, p.Protect(f))
-	_, err = f.Write([]byte("abc"))
+	_, err := f.Write([]byte("abc"))
 	must(t, err)
 	must(t, f.Finish())
 	p.Close()
@@ -165,18 +162,16 @@ func waitForNoGuard(t *testing.T) {
 // One guard has many files, one after the other and several at once. When it is
 // asked to, it has let go of a file before that is said to be closed.
 func TestGuardOfManyFiles(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	g, err := StartGuard(self(t))
 	must(t, err)
 	var open []*File
 	for i := range 3 * guardSlots {
-		f, err := create(dir, filepath.Join(dir, fmt.Sprint(i)))
-		must(t, err)
+		f := made(t, dir, filepath.Join(dir, fmt.Sprint(i)))
 		must(t, g.Protect(f))
 		open = append(open, f)
 		if len(open) == guardSlots {
-			extra, err := create(dir, filepath.Join(dir, fmt.Sprint("extra", i)))
-			must(t, err)
+			extra := made(t, dir, filepath.Join(dir, fmt.Sprint("extra", i)))
 			if err := g.Protect(extra); err == nil {
 				t.Error("more files than there are slots")
 			}
@@ -203,11 +198,10 @@ func TestGuardOfManyFiles(t *testing.T) {
 
 // A capture goes on when its guard was killed.
 func TestGuardIsKilled(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	g, err := StartGuard(self(t))
 	must(t, err)
-	f, err := create(dir, filepath.Join(dir, "x"))
-	must(t, err)
+	f := made(t, dir, filepath.Join(dir, "x"))
 	must(t, g.Protect(f))
 	must(t, g.cmd.Process.Kill())
 	_, err = g.cmd.Process.Wait()
@@ -215,8 +209,7 @@ func TestGuardIsKilled(t *testing.T) {
 	_, err = f.Write([]byte("abc"))
 	must(t, err)
 	must(t, f.Finish())
-	f, err = create(dir, filepath.Join(dir, "y"))
-	must(t, err)
+	f = made(t, dir, filepath.Join(dir, "y"))
 	if err := g.Protect(f); err == nil {
 		t.Error("a dead guard took a file")
 	}
@@ -226,9 +219,8 @@ func TestGuardIsKilled(t *testing.T) {
 
 // What is still written by the process or its guard is told from what is not.
 func TestWriters(t *testing.T) {
-	dir := testwine.TempDir(t)
-	f, err := create(dir, filepath.Join(dir, "x"))
-	must(t, err)
+	dir := t.TempDir()
+	f := made(t, dir, filepath.Join(dir, "x"))
 	g, err := StartGuard(self(t))
 	must(t, err)
 	must(t, g.Protect(f))
@@ -243,6 +235,15 @@ func TestWriters(t *testing.T) {
 	}
 	must(t, other.Close())
 	g.Close()
+}
+
+// made is create, whose folder is closed when the test ends: Windows removes none that is open.
+func made(t *testing.T, dir, path string) *File {
+	t.Helper()
+	f, err := create(dir, path)
+	must(t, err)
+	t.Cleanup(func() { _ = f.folder.Close() })
+	return f
 }
 
 func self(t *testing.T) string {

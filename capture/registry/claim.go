@@ -111,7 +111,7 @@ func (r *Registry) tryClaim(rec Record, withLog bool) (_ *Claim, err error) {
 	defer func() {
 		if err != nil {
 			c.closeFiles()
-			_ = removeFolder(c.parent, temp)
+			_ = c.parent.RemoveAll(temp)
 			c.close()
 		}
 	}()
@@ -335,7 +335,7 @@ func (c *Claim) End(res *capture.Result, err error) error {
 func (c *Claim) Abandon() {
 	gone := oldPrefix + rand.Text()
 	if c.loseName(folderName(c.rec.Name), gone) == nil {
-		_ = removeFolder(c.parent, gone)
+		_ = c.parent.RemoveAll(gone)
 	}
 	c.close()
 }

@@ -19,7 +19,6 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/save"
-	"pcapctl/capture/testwine"
 	"pcapctl/storage"
 )
 
@@ -35,7 +34,7 @@ func must(t testing.TB, err error) {
 // command line, which are processes.
 func claim(t *testing.T, name string) (*registry.Registry, *registry.Claim) {
 	t.Helper()
-	r := registry.New(filepath.Join(testwine.TempDir(t), "state"))
+	r := registry.New(filepath.Join(t.TempDir(), "state"))
 	c, err := r.Claim(registry.SampleRecord(t, name), true)
 	must(t, err)
 	return r, c

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"pcapctl/capture/fault"
-	"pcapctl/storage"
 )
 
 // Stop ends a session and returns when its file is closed and its record is
@@ -226,16 +225,16 @@ func (f *folder) remove(s *Session) error {
 	}
 	_ = syncFolder(root)
 	if s.Record != nil {
-		_ = removeFolder(root, gone) // what stays is removed by a later claim
+		_ = root.RemoveAll(gone) // what stays is removed by a later claim
 		return nil
 	}
 	// Without a record that is believed, only files that a session has are removed:
 	// more in the folder is somebody's, or another user has put it there for root to
 	// remove.
 	for _, name := range []string{recordName, spareName, liveName, rotationName, logName, lockName} {
-		_ = storage.RemoveIn(f.root, name)
+		_ = f.root.Remove(name)
 	}
-	if err := storage.RemoveIn(root, gone); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := root.Remove(gone); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fault.Errorf(fault.Internal, "session %q is deleted, but there was more in its folder than pcapctl makes; it is left in %s: %w", s.Name, filepath.Join(f.reg.dir, gone), err)
 	}
 	return nil

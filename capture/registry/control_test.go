@@ -19,7 +19,6 @@ import (
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/registry"
-	"pcapctl/capture/testwine"
 	"pcapctl/storage"
 )
 
@@ -147,7 +146,7 @@ func (*failing) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 // captureElsewhere has another process capture for the session "other". end lets it end when its session has.
 func captureElsewhere(t *testing.T) (r *registry.Registry, cmd *exec.Cmd, end func()) {
 	t.Helper()
-	r = registry.New(filepath.Join(testwine.TempDir(t), "state"))
+	r = registry.New(filepath.Join(t.TempDir(), "state"))
 	cmd = exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), claimEnv+"="+r.Dir())
 	cmd.Stderr = os.Stderr

@@ -11,7 +11,6 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
-	"pcapctl/capture/testwine"
 )
 
 func must(t testing.TB, err error) {
@@ -46,7 +45,7 @@ func SampleRecord(t testing.TB, name string) Record {
 // claimOne claims a name in a registry of its own.
 func claimOne(t *testing.T, name string) (*Registry, *Claim) {
 	t.Helper()
-	r := New(filepath.Join(testwine.TempDir(t), "state"))
+	r := New(filepath.Join(t.TempDir(), "state"))
 	c, err := r.Claim(SampleRecord(t, name), true)
 	must(t, err)
 	return r, c

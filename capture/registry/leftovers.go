@@ -34,6 +34,6 @@ func (r *Registry) removeLeftovers(root *os.Root) {
 				continue
 			}
 		}
-		_ = removeFolder(root, name)
+		_ = root.RemoveAll(name)
 	}
 }

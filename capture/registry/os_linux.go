@@ -147,8 +147,6 @@ func renameIn(root *os.Root, from, to string) error {
 	return storage.Uninterrupted(func() error { return root.Rename(from, to) })
 }
 
-func removeFolder(root *os.Root, name string) error { return root.RemoveAll(name) }
-
 // asks is nothing: a process is told to end by a signal.
 type asks struct{}
 

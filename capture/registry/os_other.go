@@ -73,7 +73,6 @@ func sharing(string) string                                { return "" }
 func syncFolder(*os.Root) error                            { return ErrUnsupported }
 func makeStateDir(string) error                            { return ErrUnsupported }
 func renameIn(*os.Root, string, string) error              { return ErrUnsupported }
-func removeFolder(*os.Root, string) error                  { return ErrUnsupported }
 func (*folder) rename(*os.Root, string) error              { return ErrUnsupported }
 func (*Claim) takeName(string, string) error               { return ErrUnsupported }
 func (*Claim) loseName(string, string) error               { return ErrUnsupported }

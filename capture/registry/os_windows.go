@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +14,6 @@ import (
 
 	"golang.org/x/sys/windows"
 
-	"pcapctl/storage"
 	"pcapctl/storage/private"
 )
 
@@ -292,7 +292,7 @@ func renameFolder(root *os.Root, from, to string, st fs.FileInfo) error {
 	}
 	defer func() { _ = parent.Close() }()
 	return whileBusy(func() error {
-		h, err := storage.OpenIn(parent, from, windows.DELETE|windows.FILE_READ_ATTRIBUTES, windows.FILE_DIRECTORY_FILE)
+		h, err := openIn(parent, from, windows.DELETE|windows.FILE_READ_ATTRIBUTES, windows.FILE_DIRECTORY_FILE)
 		if err != nil {
 			return &fs.PathError{Op: "rename", Path: from, Err: err}
 		}
@@ -329,16 +329,22 @@ func setName(h, parent windows.Handle, name string) error {
 	return err
 }
 
-// removeFolder removes a folder of a session, in which there are files and nothing else.
-func removeFolder(root *os.Root, name string) error {
-	in, err := root.OpenRoot(name)
+// openIn opens what has the name, one component, in a folder: a file, a folder, or a link itself. access and options are those
+// of NtCreateFile.
+func openIn(folder *os.File, name string, access, options uint32) (windows.Handle, error) {
+	object, err := windows.NewNTUnicodeString(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var names []string
-	err = eachName(in, func(name string) { names = append(names, name) })
-	for _, name := range names {
-		err = errors.Join(err, storage.RemoveIn(in, name))
+	oa := windows.OBJECT_ATTRIBUTES{RootDirectory: windows.Handle(folder.Fd()), ObjectName: object, Attributes: windows.OBJ_CASE_INSENSITIVE}
+	oa.Length = uint32(unsafe.Sizeof(oa))
+	var h windows.Handle
+	err = windows.NtCreateFile(&h, access|windows.SYNCHRONIZE, &oa, &windows.IO_STATUS_BLOCK{}, nil, windows.FILE_ATTRIBUTE_NORMAL,
+		windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, windows.FILE_OPEN,
+		options|windows.FILE_OPEN_REPARSE_POINT|windows.FILE_OPEN_FOR_BACKUP_INTENT|windows.FILE_SYNCHRONOUS_IO_NONALERT, 0, 0)
+	runtime.KeepAlive(folder)
+	if status, ok := errors.AsType[windows.NTStatus](err); ok {
+		return 0, status.Errno()
 	}
-	return errors.Join(err, in.Close(), storage.RemoveIn(root, name))
+	return h, err
 }

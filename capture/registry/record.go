@@ -13,7 +13,6 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source/live"
-	"pcapctl/storage"
 	"pcapctl/storage/private"
 )
 
@@ -141,7 +140,7 @@ func spareSize(rec *Record, size int) int64 {
 func (f *folder) rewrite(rec *Record) error {
 	spare, err := f.file(spareName, os.O_WRONLY, maxRecord)
 	if err != nil {
-		_ = storage.RemoveIn(f.root, spareName)
+		_ = f.root.Remove(spareName)
 		spare, err = private.Create(f.root, spareName, os.O_WRONLY|withinSafely)
 	}
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 
 	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/save"
-	"pcapctl/capture/testwine"
 	"pcapctl/storage"
 )
 
@@ -25,7 +24,7 @@ func capFile(t *testing.T, records int, tail string) string {
 		pcapfile.PutRecordHeader(b[len(b)-pcapfile.RecordHeaderLen:], 1, 0, 100, 100)
 		b = append(b, make([]byte, 100)...)
 	}
-	path := filepath.Join(testwine.TempDir(t), "x.cap")
+	path := filepath.Join(t.TempDir(), "x.cap")
 	must(t, os.WriteFile(path, append(b, tail...), 0o600))
 	return path
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"pcapctl/capture/request"
-	"pcapctl/capture/testwine"
 )
 
 func config(t *testing.T, session string) *request.Config {
@@ -26,7 +25,7 @@ func config(t *testing.T, session string) *request.Config {
 
 // A command is told of its file, runs in its folder, and says what went wrong.
 func TestOnFileByCmd(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	path := filepath.Join(dir, "a b.cap")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -55,7 +54,7 @@ func TestOnFileByCmd(t *testing.T) {
 
 // What a command has started ends with it, when it takes too long or is broken off.
 func TestOnFileEnds(t *testing.T) {
-	dir := testwine.TempDir(t)
+	dir := t.TempDir()
 	const forever = `for /L %i in (1,0,2) do @rem`
 	f := &Finished{File: File{Path: filepath.Join(dir, "x.cap")}, Config: config(t, "one")}
 	got := OnFile{Command: `cmd /c "` + forever + `"`, Timeout: time.Second}.Run(t.Context(), f)

@@ -32,8 +32,8 @@ type app struct {
 	// line, for messages.
 	typed typedNames
 
-	// signals take what ends the capture, besides what the system sends.
-	signals chan<- os.Signal
+	// stops takes what ends the capture as a signal does, where the system has none for it.
+	stops chan os.Signal
 
 	in       io.Reader
 	out      io.Writer // the result and nothing else
@@ -51,6 +51,9 @@ type app struct {
 // run is the program: arguments and streams in, exit code out.
 func (a *app) run() int {
 	a.exit = os.Exit
+	if a.stops == nil {
+		a.stops = make(chan os.Signal, 1)
+	}
 	a.takeLibraryLog()
 	help := &errorKeeper{Writer: a.out}
 	root := a.rootCommand(help)

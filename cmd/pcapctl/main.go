@@ -10,5 +10,5 @@ func main() {
 		return
 	}
 	a := &app{args: os.Args[1:], in: os.Stdin, out: os.Stdout, err: os.Stderr, ownProcess: true}
-	os.Exit(a.run())
+	os.Exit(a.runAsStarted())
 }

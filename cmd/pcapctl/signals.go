@@ -22,7 +22,6 @@ const sameInterrupt = 200 * time.Millisecond
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
-	a.signals = signals
 	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
 	// 2, the code of an invalid request.
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
@@ -41,6 +40,7 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			case <-done:
 				return
 			case sig = <-signals:
+			case sig = <-a.stops:
 			}
 			atOnce := sig == syscall.SIGQUIT
 			a.hasten(sig, done)
@@ -70,11 +70,22 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	}
 }
 
-// stopAsked is the signal of stop where there is none that the system sends.
+// stopAsked is the signal of stop, and of a service manager, where there is none that the system sends.
 type stopAsked struct{}
 
-func (stopAsked) Signal()        {}
+// Signal implements os.Signal.
+func (stopAsked) Signal() {}
+
+// String implements os.Signal.
 func (stopAsked) String() string { return "stop" }
+
+// stopCapture ends the capture as a signal does. Several calls are one.
+func (a *app) stopCapture() {
+	select {
+	case a.stops <- stopAsked{}:
+	default:
+	}
+}
 
 // obey ends the capture when asked is closed, as a signal does. The function that it gives ends that.
 func (a *app) obey(asked <-chan struct{}) (done func()) {
@@ -85,11 +96,7 @@ func (a *app) obey(asked <-chan struct{}) (done func()) {
 	go func() {
 		select {
 		case <-asked:
-		case <-left:
-			return
-		}
-		select {
-		case a.signals <- stopAsked{}:
+			a.stopCapture()
 		case <-left:
 		}
 	}()
