@@ -29,13 +29,15 @@ type asks struct {
 	done   chan struct{}
 }
 
-func (a *asks) open() error {
+func (a *asks) open() error { return a.make(rand.Text()) }
+
+func (a *asks) make(token string) error {
 	sa, err := private.Attributes()
 	if err != nil {
 		return err
 	}
-	a.token = rand.Text()
-	name, err := eventName(a.token)
+	a.token = token
+	name, err := eventName(token)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package registry_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -206,12 +207,40 @@ func TestSessionOfAnotherProcess(t *testing.T) {
 
 // The session of a process that was killed is lost, and told so, by whoever looks.
 func TestSessionOfAKilledProcess(t *testing.T) {
+	for says, meanwhile := range map[string]func(t *testing.T, folder string){
+		"was killed or has crashed":        func(*testing.T, string) {},
+		"ended when the machine went down": startAgain,
+	} {
+		t.Run(says, func(t *testing.T) { lose(t, says, meanwhile) })
+	}
+}
+
+// startAgain makes a record one of before a start of the machine.
+func startAgain(t *testing.T, folder string) {
+	t.Helper()
+	path := filepath.Join(folder, "record.json")
+	text, err := os.ReadFile(path)
+	must(t, err)
+	var rec map[string]any
+	must(t, json.Unmarshal(text, &rec))
+	if id, _ := rec["bootId"].(string); id == "" {
+		t.Fatalf("no identity of the start in %s", text)
+	}
+	rec["bootId"] = "another"
+	text, err = json.Marshal(rec)
+	must(t, err)
+	must(t, os.WriteFile(path, text, 0o600))
+}
+
+func lose(t *testing.T, says string, meanwhile func(t *testing.T, folder string)) {
+	t.Helper()
 	r, cmd, _ := captureElsewhere(t)
 	must(t, cmd.Process.Kill())
 	_ = cmd.Wait() // it says that it was killed
+	meanwhile(t, filepath.Join(r.Dir(), "other"))
 	s, err := r.Wait(t.Context(), "other")
 	must(t, err)
-	if s.State != registry.Lost || s.Alive || !strings.Contains(s.Failure().Error(), "was killed or has crashed") {
+	if s.State != registry.Lost || s.Alive || !strings.Contains(s.Failure().Error(), says) {
 		t.Errorf("%+v: %v", s, s.Failure())
 	}
 	if status := s.Status(); status.PacketCaptureStatus != capture.StatusError || len(status.PacketCaptureError) != 1 || status.PacketCaptureError[0] != registry.CodeAgentStopped {
