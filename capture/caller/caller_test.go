@@ -1,6 +1,9 @@
 package caller
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // An environment can take rights away and give none: what is not the id of a user is
 // an error, above all the id by which the kernel leaves everything as it is.
@@ -29,6 +32,9 @@ func TestHostileEnvironment(t *testing.T) {
 		{"doas, a number", map[string]string{"DOAS_USER": "54321"}, -2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && test.name == "doas, root" {
+				t.Skip("no user of Windows is called root")
+			}
 			u, err := find(func(name string) string { return test.env[name] })
 			got := -1
 			switch {

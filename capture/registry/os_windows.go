@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -88,44 +87,17 @@ func bootID() string {
 // account is a user or a group, by its SID; "" when that may not be known.
 type account string
 
-// Accounts of every Windows. [MS-DTYP] 2.4.2.4.
-const (
-	system         account = "S-1-5-18"
-	administrators account = "S-1-5-32-544"
-	installer      account = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464" // NT SERVICE\TrustedInstaller: Windows itself
-	creatorOwner   account = "S-1-3-0"
-	ownerRights    account = "S-1-3-4"
-)
-
-// self is the user of this process.
-var self = sync.OnceValue(func() account {
-	user, err := windows.GetCurrentProcessToken().GetTokenUser()
-	if err != nil {
-		return ""
-	}
-	return account(user.User.Sid.String())
-})
-
 // isOwn tells whether what belongs to the account is this process's own: the user's, and for an administrator what belongs to
 // Windows or to all administrators, as what is root's on other systems.
 func isOwn(owner account) bool {
-	return owner != "" && (owner == self() || isSuper() && isTrusted(owner))
+	return owner != "" && (owner == account(private.User()) || isSuper() && isTrusted(owner))
 }
 
 // isTrusted tells of accounts that may do everything, so that nothing of theirs need be feared.
-func isTrusted(owner account) bool {
-	return owner == system || owner == administrators || owner == installer
-}
+func isTrusted(owner account) bool { return private.Trusted(string(owner)) }
 
-// isSuper tells whether this process may do what every other user may: it runs elevated, or as SYSTEM.
-var isSuper = sync.OnceValue(func() bool {
-	sid, err := windows.CreateWellKnownSid(windows.WinBuiltinAdministratorsSid)
-	if err != nil {
-		return false
-	}
-	member, err := windows.Token(0).IsMember(sid)
-	return err == nil && member
-})
+// isSuper tells whether this process may do what every other user may.
+var isSuper = sync.OnceValue(private.Elevated)
 
 // inode is what is asked of a file.
 type inode struct {
@@ -151,69 +123,11 @@ func inodeOf(f *os.File, _ fs.FileInfo) inode {
 	if err := windows.GetFileInformationByHandle(h, &info); err != nil {
 		return inode{open: true}
 	}
-	n := inode{links: uint64(info.NumberOfLinks), open: true}
-	sd, err := windows.GetSecurityInfo(h, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
-	if err != nil {
-		return n
-	}
-	if sid, _, err := sd.Owner(); err == nil && sid != nil {
-		n.owner = account(sid.String())
-	}
-	n.open = othersMayWrite(sd, n.owner)
-	return n
+	rights := private.RightsOf(f)
+	return inode{links: uint64(info.NumberOfLinks), owner: account(rights.Owner), open: rights.Written}
 }
 
-// changes are the rights by which a file or folder, or what is in it, can be changed.
-const changes = windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | fileDeleteChild | windows.DELETE | windows.WRITE_DAC | windows.WRITE_OWNER |
-	windows.GENERIC_WRITE | windows.GENERIC_ALL
-
-const fileDeleteChild = 0x40
-
-// othersMayWrite tells whether anybody may change what has the descriptor, besides its owner, this user, and those who may do
-// everything.
-func othersMayWrite(sd *windows.SECURITY_DESCRIPTOR, owner account) bool {
-	dacl, _, err := sd.DACL()
-	if err != nil || dacl == nil { // none: everybody may do everything
-		return true
-	}
-	for i := range uint32(dacl.AceCount) {
-		var ace *windows.ACCESS_ALLOWED_ACE
-		if windows.GetAce(dacl, i, &ace) != nil {
-			return true
-		}
-		switch {
-		case ace.Header.AceType == windows.ACCESS_DENIED_ACE_TYPE, ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0:
-			continue
-		case ace.Header.AceType != windows.ACCESS_ALLOWED_ACE_TYPE:
-			return true // one with conditions: who it is for is not known
-		case ace.Mask&changes == 0:
-			continue
-		}
-		who := account((*windows.SID)(unsafe.Pointer(&ace.SidStart)).String()) //nolint:gosec // G103: where GetAce says that it is
-		if !isTrusted(who) && !slices.Contains([]account{owner, self(), creatorOwner, ownerRights}, who) {
-			return true
-		}
-	}
-	return false
-}
-
-func userName(id account) string {
-	if id == "" {
-		return "who it is may not be known"
-	}
-	sid, err := windows.StringToSid(string(id))
-	if err != nil {
-		return string(id)
-	}
-	name, domain, _, err := sid.LookupAccount("")
-	switch {
-	case err != nil:
-		return string(id)
-	case domain == "":
-		return name
-	}
-	return domain + `\` + name
-}
+func userName(id account) string { return private.NameOf(string(id)) }
 
 func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)

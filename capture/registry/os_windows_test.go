@@ -100,39 +100,13 @@ func TestEventIsMadeAnew(t *testing.T) {
 	default:
 	}
 	// An administrator does not set what belongs to others, wherever its name comes from.
-	if err := ask(token, system); !errors.Is(err, errForged) {
+	if err := ask(token, private.System); !errors.Is(err, errForged) {
 		t.Errorf("got %v", err)
 	}
-	must(t, ask(token, self()))
+	must(t, ask(token, account(private.User())))
 	<-a.asked()
 	a.close()
-	must(t, ask(token, self())) // there is none any more: the session has ended
-}
-
-func TestOthersMayWrite(t *testing.T) {
-	const owner, other = "S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1002"
-	for text, want := range map[string]bool{
-		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;SY)(A;;FA;;;BA)":  false,
-		"D:P(A;;FA;;;" + owner + ")(A;;FR;;;" + other + ")":   false,
-		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;" + other + ")":   true,
-		"D:P(A;;FA;;;" + owner + ")(A;;0x2;;;" + other + ")":  true, // make files in it
-		"D:P(A;;FA;;;" + owner + ")(A;;0x40;;;" + other + ")": true, // remove what is in it
-		"D:P(A;;WD;;;" + other + ")":                          true, // change the list itself
-		"D:P(A;;FRFX;;;BU)(A;;FA;;;CO)":                       false,
-		"D:P(A;OICIIO;FA;;;" + other + ")":                    false, // for what is made in it only
-		"D:P(D;;FA;;;" + other + ")(A;;FA;;;" + owner + ")":   false,
-		"D:P(A;;FA;;;WD)": true,
-		"D:P":             false,
-	} {
-		sd, err := windows.SecurityDescriptorFromString("O:" + owner + text)
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		if got := othersMayWrite(sd, owner); got != want {
-			t.Errorf("%s: %v, want %v", text, got, want)
-		}
-	}
+	must(t, ask(token, account(private.User()))) // there is none any more: the session has ended
 }
 
 // Only the folder that was looked at is renamed, and nothing is replaced.

@@ -4,18 +4,13 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/windows"
+
+	"pcapctl/storage/private"
 )
 
 // startedAsRoot tells whether this process has the rights of an administrator: it was started by "Run as administrator", or as
 // SYSTEM.
-func startedAsRoot() bool {
-	sid, err := windows.CreateWellKnownSid(windows.WinBuiltinAdministratorsSid)
-	if err != nil {
-		return false
-	}
-	member, err := windows.Token(0).IsMember(sid)
-	return err == nil && member
-}
+func startedAsRoot() bool { return private.Elevated() }
 
 // The words of messages about administrators.
 const (

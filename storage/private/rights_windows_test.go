@@ -1,0 +1,49 @@
+package private
+
+import (
+	"os"
+	"testing"
+
+	"golang.org/x/sys/windows"
+)
+
+func TestRights(t *testing.T) {
+	const owner, other = "S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1002"
+	for text, want := range map[string]Rights{
+		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;SY)(A;;FA;;;BA)":  {},
+		"D:P(A;;FA;;;" + owner + ")(A;;FR;;;" + other + ")":   {},
+		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;" + other + ")":   {Written: true, Moved: true},
+		"D:P(A;;FA;;;" + owner + ")(A;;0x2;;;" + other + ")":  {Written: true},              // make files in it
+		"D:P(A;;FA;;;" + owner + ")(A;;0x4;;;" + other + ")":  {Written: true},              // make folders in it
+		"D:P(A;;FA;;;" + owner + ")(A;;0x40;;;" + other + ")": {Written: true, Moved: true}, // remove what is in it
+		"D:P(A;;WD;;;" + other + ")":                          {Written: true, Moved: true}, // change the list itself
+		"D:P(A;;FRFX;;;BU)(A;;FA;;;CO)":                       {},
+		"D:P(A;OICIIO;FA;;;" + other + ")":                    {}, // for what is made in it only
+		"D:P(D;;FA;;;" + other + ")(A;;FA;;;" + owner + ")":   {},
+		"D:P(A;;FA;;;WD)": {Written: true, Moved: true},
+		"D:P":             {},
+	} {
+		sd, err := windows.SecurityDescriptorFromString("O:" + owner + text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		want.Owner = owner
+		if got := rightsIn(sd); got != want {
+			t.Errorf("%s: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
+// What this process makes is its own, and nobody else's to write to.
+func TestRightsOfWhatIsMade(t *testing.T) {
+	dir := t.TempDir()
+	f, err := CreateFile(dir+`\x`, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if r := RightsOf(f); r.Owner != User() || r.Written || r.Moved || User() == "" {
+		t.Errorf("%+v of a file that %s has made", r, User())
+	}
+}
