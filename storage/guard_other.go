@@ -32,5 +32,3 @@ func IsGuard() bool { return false }
 
 // GuardMain is always false on this system.
 func GuardMain() bool { return false }
-
-func isInvalid(error) bool { return false }

@@ -218,10 +218,6 @@ func Writers(f *os.File) (bool, error) {
 	return false, os.NewSyscallError("LockFileEx", err)
 }
 
-// isInvalid tells of a folder that cannot be synced: FlushFileBuffers needs the right to write, which no folder is opened with. NTFS
-// and ReFS keep a journal of the names in it.
-func isInvalid(err error) bool { return errors.Is(err, windows.ERROR_ACCESS_DENIED) }
-
 // GuardMain runs the guard, and returns true when it has ended, if the process
 // was started as one; otherwise it returns false at once. It belongs at the very
 // start of main.

@@ -117,10 +117,6 @@ func userName(id int) string {
 	return fmt.Sprintf("user id %d", id)
 }
 
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
-
 // makeStateDir makes the state folder, and those above it.
 func makeStateDir(path string) error { return private.MkdirAll(path) }
 

@@ -66,8 +66,6 @@ func isSuper() bool                                        { return false }
 func inodeIn(*os.Root, string, fs.FileInfo) inode          { return inode{} }
 func inodeOf(*os.File, fs.FileInfo) inode                  { return inode{} }
 func userName(account) string                              { return "another user" }
-func isFull(error) bool                                    { return false }
-func isReadOnly(error) bool                                { return false }
 func closing(string) string                                { return "" }
 func sharing(string) string                                { return "" }
 func syncFolder(*os.Root) error                            { return ErrUnsupported }

@@ -129,12 +129,6 @@ func inodeOf(f *os.File, _ fs.FileInfo) inode {
 
 func userName(id account) string { return private.NameOf(string(id)) }
 
-func isFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) || errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
-}
-
-func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
-
 // syncFolder does nothing: Windows has no call that brings the names in a folder to the disk. NTFS and ReFS keep a journal of them.
 func syncFolder(*os.Root) error { return nil }
 

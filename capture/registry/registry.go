@@ -38,6 +38,7 @@ import (
 	"unicode/utf8"
 
 	"pcapctl/capture/fault"
+	"pcapctl/storage"
 )
 
 // The errors that callers tell apart. Those returned wrap them and have a
@@ -296,11 +297,11 @@ func eachName(root *os.Root, do func(name string)) error {
 func (r *Registry) failed(what string, err error) error {
 	err = withoutHidden(err)
 	switch {
-	case isReadOnly(err): // its owner could not write to it, either
+	case storage.IsReadOnly(err): // its owner could not write to it, either
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fault.Errorf(fault.Forbidden, "cannot %s the state folder %s: %w; run pcapctl as its owner, or name another folder with --state-dir", what, r.dir, err)
-	case isFull(err):
+	case storage.IsFull(err):
 		return fault.Errorf(fault.LocalFile, "cannot %s the state folder %s: %w; free some space, or name another folder with --state-dir", what, r.dir, err)
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), isFile(r.dir):
 		return fault.Errorf(fault.Invalid, "cannot %s the state folder %s: %w; name another folder with --state-dir", what, r.dir, err)
