@@ -438,7 +438,7 @@ func wantSameWhenKept(t *testing.T, file []byte) {
 
 // FuzzReader: whatever the bytes are, reading ends, in little memory, with
 // packets that lie one behind the other within the file, and that read the same
-// when they are written again.
+// when they are written again, and in lists of what is in memory.
 func FuzzReader(f *testing.F) {
 	for _, form := range pcaptest.Forms() {
 		for _, link := range []pcapfile.LinkType{
@@ -481,5 +481,10 @@ func FuzzReader(f *testing.F) {
 		}
 		wantSameWhenWritten(t, file)
 		wantSameWhenKept(t, file)
+		single, _ := told(t, file, false, false)
+		lists, _ := told(t, file, true, false)
+		if diff := cmp.Diff(single, lists); diff != "" {
+			t.Fatal(diff)
+		}
 	})
 }
