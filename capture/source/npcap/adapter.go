@@ -19,6 +19,7 @@ type adapter struct {
 	own     filter.Adapter // tells the direction
 	mac     bool           // packets begin with a MAC header
 	program *filter.Program
+	modest  bool // it does not take frames for other stations, though it was asked to
 	snap    int  // bytes of a packet that are kept
 	cut     bool // headers only, for which the program had no room
 
@@ -108,12 +109,14 @@ func (a *adapter) run() {
 }
 
 // isLate reports whether a packet came after the end of the capture: by its own time
-// if that is the system's, else by when it is read.
+// if that is the system's, else by when it is read. A time that is still to come is of
+// a clock that was set back meanwhile.
 func (a *adapter) isLate(p *rawPacket, until int64) bool {
-	if a.handle.clock() {
+	now := time.Now().UnixNano()
+	if a.handle.clock() && p.time() < now+int64(time.Second) {
 		return p.time() > until
 	}
-	return time.Now().UnixNano() > until+int64(settle)
+	return now > until+int64(settle)
 }
 
 // lose notes what ended the reader, and what was counted up to then.

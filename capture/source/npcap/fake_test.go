@@ -22,6 +22,7 @@ type fakeDriver struct {
 	opened map[string]*fakeHandle
 	link   int
 	err    error // of open
+	modest bool  // in promiscuous mode only
 	// endless is what Wine's next does: it waits without end.
 	endless bool
 	// unsynced times are not the system's.
@@ -43,8 +44,8 @@ func (d *fakeDriver) now() time.Time {
 func (d *fakeDriver) version() string            { return "fake" }
 func (d *fakeDriver) devices() ([]string, error) { return d.names, nil }
 
-func (d *fakeDriver) open(device string, _ openOptions) (handle, error) {
-	if d.err != nil {
+func (d *fakeDriver) open(device string, o openOptions) (handle, error) {
+	if d.err != nil && (!d.modest || o.promiscuous) {
 		return nil, d.err
 	}
 	h := &fakeHandle{driver: d, wakes: make(chan struct{}, 1), came: make(chan struct{}, 1)}

@@ -2,6 +2,7 @@ package npcap
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -305,18 +306,23 @@ func (n *npcapSource) Report() source.Report {
 	r.FilterMode = source.FilterKernel
 	if !n.exact {
 		r.FilterMode = source.FilterCoarse
-		r.Warnings = append(r.Warnings, live.CoarseWarning)
+		if !slices.Contains(n.spec.Warnings(), live.CoarseWarning) {
+			r.Warnings = append(r.Warnings, live.CoarseWarning)
+		}
 	}
 	if n.uncounted.Load() {
 		r.Warnings = append(r.Warnings, "Npcap does not tell how many packets it has dropped: there may be more than are counted")
 	}
-	var left, clock []string
+	var left, clock, modest []string
 	for _, a := range n.adapters {
 		if a.lost.Load() {
 			left = append(left, a.iface.Name)
 		}
 		if !a.handle.clock() {
 			clock = append(clock, a.iface.Name)
+		}
+		if a.modest {
+			modest = append(modest, a.iface.Name)
 		}
 	}
 	switch {
@@ -325,6 +331,9 @@ func (n *npcapSource) Report() source.Report {
 		r.Absent = source.ErrGone
 	default:
 		r.Warnings = append(r.Warnings, strings.Join(left, ", ")+" went away during the capture: what came by it later is not recorded")
+	}
+	if modest != nil {
+		r.Warnings = append(r.Warnings, strings.Join(modest, ", ")+" cannot be had to take frames for other stations (promiscuous mode): only those for this machine are captured")
 	}
 	if clock != nil {
 		r.Warnings = append(r.Warnings, "the times of packets of "+strings.Join(clock, ", ")+" are by a clock that is set once only: they may move away from the system's time")

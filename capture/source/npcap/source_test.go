@@ -262,6 +262,47 @@ func TestHeadersOnly(t *testing.T) {
 	}
 }
 
+// An adapter that cannot be promiscuous is captured on all the same, and it is told.
+func TestModestAdapter(t *testing.T) {
+	for _, modest := range []bool{false, true} {
+		d := newFake("a")
+		d.modest = modest
+		if modest {
+			d.err = errors.New("failed to set hardware filter to promiscuous mode")
+		}
+		on := []netif.Interface{adapterNamed("a", 0)}
+		spec, err := newSpec(testConfig(t, request.Output{}), live.Options{Promiscuous: true}, on, on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := spec.prepare(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(strings.Join(src.Report().Warnings, "\n"), "promiscuous"); told != modest {
+			t.Errorf("modest: %v; %+v", modest, src.Report())
+		}
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A clock that was set back just before the stop loses nothing of what the driver has.
+func TestDetachWithClockSetBack(t *testing.T) {
+	d := newFake("a")
+	src := started(t, d, testConfig(t, request.Output{}), adapterNamed("a", 0))
+	for n := range 10 {
+		d.handle("a").arrive(numbered(n), time.Now().Add(time.Hour))
+	}
+	if err := src.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, src, -1); len(got) != 10 {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
 // The upload's own connections are left out, and count as nothing.
 func TestExclude(t *testing.T) {
 	d := newFake("a")

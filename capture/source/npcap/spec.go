@@ -203,7 +203,15 @@ func (s *Spec) prepare(d driver) (_ source.Source, err error) {
 		if s.config.SnapLen != 0 && s.Program.Exact {
 			o.snapLen = int(min(s.config.SnapLen, pcapfile.MaxSnapLen))
 		}
-		if a.handle, err = d.open(device, o); err != nil {
+		a.handle, err = d.open(device, o)
+		if err != nil && o.promiscuous && !errors.Is(err, errDenied) && !errors.Is(err, errNoDevice) {
+			// Many radio adapters cannot; the packets of this machine are captured all the same.
+			o.promiscuous = false
+			if a.handle, _ = d.open(device, o); a.handle != nil {
+				a.modest, err = true, nil
+			}
+		}
+		if err != nil {
 			return nil, openError("open "+i.Name, err)
 		}
 		adapters = append(adapters, a)

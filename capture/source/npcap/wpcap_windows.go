@@ -69,7 +69,6 @@ const (
 	errorBreak         = -2
 	errorNoDevice      = -5
 	errorPermission    = -8
-	errorPromiscuous   = -11
 	tstampHostHiPrec   = 3 // the system's clock, to 100 ns
 	precisionNano      = 1
 	maximumSnapLen     = 262144
@@ -278,7 +277,7 @@ func (h *openAdapter) activateError(device string, status int) error {
 	problem := h.problem()
 	err := fmt.Errorf("open %s: %s (%d)", device, problem, status)
 	switch {
-	case status == errorPermission, status == errorPromiscuous, strings.HasSuffix(problem, accessDeniedSuffix):
+	case status == errorPermission, strings.HasSuffix(problem, accessDeniedSuffix):
 		return fmt.Errorf("%w: %w", errDenied, err)
 	case status == errorNoDevice:
 		return fmt.Errorf("%w: %w", errNoDevice, err)
