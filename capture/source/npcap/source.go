@@ -35,7 +35,7 @@ type npcapSource struct {
 	signal chan struct{} // the packet loop has reason to look
 	timer  *time.Timer   // of Wait
 
-	exclusion atomic.Pointer[filter.Exclusion]
+	exclusion atomic.Pointer[exclusions]
 	excluded  atomic.Uint64
 	uncounted atomic.Bool
 	losses    losses
@@ -257,8 +257,12 @@ func (n *npcapSource) Tail() source.Gap { return n.gaps.rest() }
 
 // Exclude implements source.Source.
 func (n *npcapSource) Exclude(flows []filter.Flow) error {
-	n.exclusion.Store(new(filter.NewExclusion(flows)))
-	return nil
+	for now := time.Now(); ; {
+		old := n.exclusion.Load()
+		if n.exclusion.CompareAndSwap(old, old.replaced(flows, now)) {
+			return nil
+		}
+	}
 }
 
 // Stats implements source.Source.
@@ -446,7 +450,7 @@ func (b *batch) wanted(a *adapter) bool {
 			return false
 		}
 	}
-	if exclusion != nil && exclusion.Excludes(&b.match) {
+	if exclusion.excludes(&b.match, a.head.time()) {
 		b.s.excluded.Add(1)
 		return false
 	}

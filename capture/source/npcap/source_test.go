@@ -233,6 +233,21 @@ func TestGapLog(t *testing.T) {
 	}
 }
 
+// What held is remembered for a while, and not for ever.
+func TestExclusionsAreForgotten(t *testing.T) {
+	var e *exclusions
+	at := time.Now()
+	for n := range 10 * maxPast {
+		e = e.replaced([]filter.Flow{{LocalPort: uint16(n)}}, at.Add(time.Duration(n)*time.Millisecond))
+	}
+	if len(e.past) != maxPast {
+		t.Errorf("%d", len(e.past))
+	}
+	if e = e.replaced(nil, at.Add(time.Hour)); len(e.past) != 1 {
+		t.Errorf("%d an hour later", len(e.past))
+	}
+}
+
 // Headers only: by the program, or here when it had no room for that.
 func TestHeadersOnly(t *testing.T) {
 	for _, tooLarge := range []bool{false, true} {
@@ -333,9 +348,12 @@ func TestExclude(t *testing.T) {
 	if st := src.Stats(); st.Received != 2 {
 		t.Errorf("%+v", st)
 	}
+	// Those that came while it was left out are so, though they are given later.
+	h.arrive(tcp("10.0.0.1:50000", "10.0.0.9:443", 9), time.Now())
 	if err := src.Exclude(nil); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(20 * time.Millisecond) // more than a step of any clock
 	h.arrive(tcp("10.0.0.1:50000", "10.0.0.9:443", 4), time.Now())
 	if got := numbers(all(t, src, 1)); !slices.Equal(got, []int{4}) {
 		t.Errorf("%v", got)
