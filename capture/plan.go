@@ -24,6 +24,8 @@ type Plan struct {
 	Source source.Spec
 	// Warnings are sentences about what is allowed and probably not meant.
 	Warnings []string
+	// Context is what is written beside the files.
+	Context Context
 
 	made   time.Time        // stands in the names of rotated files
 	upload deliver.Settings // of a capture that goes to a blob
@@ -82,8 +84,14 @@ func (p *Plan) CheckFile() error {
 		return nil
 	}
 	_, path := p.File()
-	if _, err := os.Lstat(path); err == nil {
-		return p.createError(&fs.PathError{Op: "create", Path: path, Err: fs.ErrExist})
+	paths := []string{path}
+	if p.Context.On {
+		paths = append(paths, p.ContextPath())
+	}
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			return p.createError(&fs.PathError{Op: "create", Path: path, Err: fs.ErrExist})
+		}
 	}
 	if dir := filepath.Dir(path); dir != c.CapturesDir {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {

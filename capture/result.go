@@ -48,6 +48,7 @@ type Result struct {
 	Blobs   []deliver.Blob  // complete ones
 	Upload  *deliver.Status // nil when the capture goes to a file only
 	Sandbox *sandbox.Level  // nil when nothing was given up
+	Context *ContextResult  // nil when there is none
 }
 
 // Drops are packets that matched and are not in the file, by who lost them.
@@ -154,6 +155,9 @@ type Statistics struct {
 	GapsNotListed *GapsSummary `json:"gapsNotListed,omitempty"`
 	// Container is whose interfaces were captured on: its name, its runtime and its id.
 	Container string `json:"container,omitempty"`
+	// Context is the file beside the capture that says which programs had the sockets, and
+	// what the machine counted.
+	Context *ContextResult `json:"context,omitempty"`
 	// Sandbox is what the process that captured had given up.
 	Sandbox *sandbox.Level `json:"sandbox,omitempty"`
 }
@@ -254,6 +258,9 @@ func (p *Plan) Resource() *Resource {
 	if p.Config.Blob != nil {
 		r.Upload = &deliver.Status{State: deliver.Running}
 	}
+	if p.Context.On {
+		r.Context = &ContextResult{Path: p.ContextPath()}
+	}
 	return newResource(p.Config, time.Time{}, ResourceProperties{
 		ProvisioningState:   StateUpdating,
 		PacketCaptureStatus: StatusNotStarted,
@@ -336,6 +343,7 @@ func (r *Result) statistics() *Statistics {
 		Warnings:                  r.Warnings,
 		Sandbox:                   r.Sandbox,
 		Container:                 r.Source.Container,
+		Context:                   r.Context,
 	}
 	if r.Source.File.Path != "" {
 		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}

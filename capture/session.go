@@ -10,6 +10,7 @@ import (
 
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
 	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source"
@@ -56,8 +57,10 @@ type Session struct {
 	reserve  save.Reserve
 	delivery deliver.Delivery
 	guard    storage.Protector
-	notes    warnings // on the way
-	commands commands // for files that are finished
+	notes    warnings       // on the way
+	commands commands       // for files that are finished
+	context  *contextWriter // nil for none
+	names    *save.Names    // of flows, nil for none
 
 	folder     *storage.Folder // of the files
 	begun      atomic.Bool     // packets are being captured
@@ -219,7 +222,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	if s.src, err = p.Source.Prepare(s.confine); err != nil {
 		return nil, err
 	}
-	encoder := save.NewEncoder(p.Config, s.src)
+	encoder := s.encoder()
 	if err := save.CheckLimit(p.Config, encoder); err != nil {
 		return nil, err
 	}
@@ -232,6 +235,9 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 		return nil, err
 	}
 	if err := s.src.Open(); err != nil {
+		return nil, err
+	}
+	if err := s.startContext(); err != nil {
 		return nil, err
 	}
 	// Before the first packet: the connections that looked at the blob are open
@@ -252,6 +258,16 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	s.beginTelling()
 	s.beat.Go(func() { s.reserve.Watch(s.ended, &s.counters, s.src.Wake) })
 	return s, nil
+}
+
+// encoder is the encoder of the files.
+func (s *Session) encoder() save.Encoder {
+	e := save.NewEncoder(s.Plan.Config, s.src)
+	if s.Plan.Context.On && s.Plan.Config.Format == pcapfile.NG {
+		s.names = &save.Names{}
+		e = save.NewNamedEncoder(e, s.names)
+	}
+	return e
 }
 
 // newSession is a session of which nothing is open.
@@ -275,6 +291,7 @@ func newSession(p *Plan, o Options) *Session {
 // the rights to do so is removed with them.
 func (s *Session) undo() {
 	_ = s.options.Rights.make(func() error {
+		s.context.discard()
 		s.sink.Discard()
 		if s.folder != nil {
 			s.folder.Discard()

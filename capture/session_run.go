@@ -291,6 +291,7 @@ func (s *Session) countLost() {
 func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 	end := time.Now()
 	close(s.ended)
+	s.context.ended()
 	s.beat.Wait()
 	if err != nil {
 		_ = s.src.Detach() // so that the counters below are the last word
@@ -332,6 +333,7 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		err = cerr
 	}
 	res.Err = err
+	res.Context = s.finishContext()
 	err = s.finishDelivery(res)
 	for _, f := range res.Files {
 		if f.Sequence == 0 {
@@ -370,8 +372,9 @@ func (s *Session) finishDelivery(res *Result) error {
 	folder, _ := s.Plan.File()
 	done := s.delivery.Finish(deliver.Ended{
 		Files: res.Files, Remove: s.sink.Remove, Folder: folder, Metadata: res.Resource().Metadata(),
-		ResumeBy: s.resumeBy(),
+		ResumeBy: s.resumeBy(), Beside: s.context.beside(res.Context),
 	})
+	s.contextDelivered(res.Context, done)
 	close(s.delivered)
 	s.telling.Wait()
 	s.watcher.Upload(s.delivery.Progress())

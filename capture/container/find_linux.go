@@ -410,6 +410,25 @@ func cgroupIDs(proc string) (ids []string) {
 	return ids
 }
 
+// OfProcess is the id of the container that a process is in by its cgroup, "" for none.
+// proc is its folder in /proc.
+func OfProcess(proc string) string {
+	for _, id := range cgroupIDs(proc) {
+		return id
+	}
+	return ""
+}
+
+// Describe names the container of an id: its name, runtime and id, or the id where no
+// runtime knows more.
+func Describe(id string, p Places) string {
+	l := search("", p)
+	if k := l.by[id]; k != nil {
+		return k.String()
+	}
+	return id[:min(len(id), shortID)]
+}
+
 // cgroup is one of a container.
 type cgroup struct {
 	id         string

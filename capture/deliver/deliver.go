@@ -115,6 +115,7 @@ type Ended struct {
 	Remove   func(save.File) error // takes a file away
 	Folder   string                // that they lie in
 	Metadata map[string]string     // for the one blob of a session
+	Beside   Beside                // goes to a blob beside the first
 	// ResumeBy is what `pcapctl upload` is given to go on with the upload: the name
 	// of a session, or "" for the path of its file.
 	ResumeBy string
@@ -126,6 +127,7 @@ type Delivered struct {
 	Blobs    []Blob      // complete ones
 	Status   *Status     // nil when nothing was to be sent
 	Warnings []string
+	Beside   BesideDone
 	Err      error // a *fault.Error of class Storage, nil when all is there
 }
 

@@ -21,7 +21,9 @@ type Job struct {
 	// StoragePath is the URI of the blob, with or without a SAS; StorageID the
 	// account's resource id, "" for the account that the URI names.
 	StoragePath, StorageID string
-	Metadata               map[string]string
+	// Extension is what the blob's name has behind that of a capture, as a Beside.
+	Extension string
+	Metadata  map[string]string
 }
 
 // Done is a blob that is complete.
@@ -46,6 +48,7 @@ func File(ctx context.Context, j *Job) (*Done, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.Address = besideAddress(b.Address, j.Extension)
 	src, size, err := complete(j.File)
 	if err != nil {
 		return nil, err

@@ -333,10 +333,12 @@ func (u *rotatedFiles) Finish(e Ended) Delivered {
 	case <-u.idle:
 	case <-time.After(u.grace):
 	}
+	beside := u.sendBeside(&e.Beside, u.spool)
 	u.abandon()
 	u.wg.Wait()
 	u.target.Close()
 	out := u.delivered(&e)
+	out.Beside = beside
 	if u.skipped > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%d files left the ring before they could be sent to the storage account", u.skipped))
 	}

@@ -109,10 +109,14 @@ func (d *single) Finish(e Ended) Delivered {
 	close(done)
 	wg.Wait()
 	_ = d.source.Close()
+	beside := BesideDone{Err: err} // a storage that does not take the one is not asked to take the other
+	if err == nil {
+		beside = d.sendBeside(&e.Beside, d.spool)
+	}
 	d.target.Close()
 
 	p := d.Progress()
-	out := Delivered{Files: e.Files, Status: &Status{State: Complete, BytesStaged: p.Staged, BytesBehind: max(0, size-p.Staged), Retries: p.Retries}}
+	out := Delivered{Files: e.Files, Status: &Status{State: Complete, BytesStaged: p.Staged, BytesBehind: max(0, size-p.Staged), Retries: p.Retries}, Beside: beside}
 	if err != nil {
 		out.Status.State, out.Status.Problem = Failed, err.Error()
 		out.Err = d.failure(&e, err)

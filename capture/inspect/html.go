@@ -154,6 +154,7 @@ func (r *Report) HTML(w io.Writer) error {
 	p.tls(&r.TLS)
 	p.http(&r.HTTP)
 	p.talkers(&r.Talkers)
+	p.context(r.Context)
 	p.charts(r)
 	if len(r.Limits.Dropped) > 0 {
 		p.heading("Left out")
@@ -232,6 +233,9 @@ func (p *page) findings(list []Finding, none string) {
 		p.element("p", "", "It means: "+f.Meaning)
 		if f.Next != "" {
 			p.element("p", "", "Next: "+f.Next)
+		}
+		for _, line := range f.contextLines() {
+			p.element("p", "", line)
 		}
 		if f.DisplayFilter != "" {
 			p.mark("<p>")
@@ -338,7 +342,7 @@ func (p *page) talkers(t *Talkers) {
 	p.element("h3", "", "Conversations")
 	rows(p, columns("from → to", "protocol", "packets there", "bytes", "packets back", "bytes"), t.Conversations, func(c *Conversation) []cell {
 		list := cells(c.A+" → "+c.B, c.Protocol, decimal(c.PacketsAB), size(c.BytesAB), decimal(c.PacketsBA), size(c.BytesBA))
-		list[0].through = c.Through
+		list[0].names, list[0].through = c.programsOf(), c.Through
 		return list
 	})
 	for _, more := range []struct {
@@ -369,6 +373,32 @@ func (p *page) counts(list []Count) {
 		p.mark(`" height="10"/></svg></td></tr>`)
 	}
 	p.endTable()
+}
+
+// context is what the machine that captured tells.
+func (p *page) context(list []*HostContext) {
+	for _, c := range list {
+		p.heading("What the machine counted")
+		p.mark(`<p class="soft">`)
+		p.element("span", "name", visible(c.File))
+		p.text(fmt.Sprintf(": %d of %s named, sampled once a second", c.SocketsNamed, plural(uint64(c.SocketsSeen), "socket")))
+		p.mark("</p>")
+		if !c.Complete {
+			p.element("p", "sev warning", "It is of the start of the capture only: the end could not be looked at or written.")
+		}
+		for _, text := range c.Problems {
+			p.element("p", "sev warning", text)
+		}
+		if len(c.Counters) == 0 {
+			if c.Complete {
+				p.element("p", "good", "No counter that tells of trouble has moved.")
+			}
+			continue
+		}
+		rows(p, append(columns("counter", "by"), pageColumn{"what it counts", left}), c.Counters, func(k *HostCounter) []cell {
+			return cells(k.Name, decimal(k.Delta), k.Meaning)
+		})
+	}
 }
 
 func (p *page) charts(r *Report) {

@@ -35,6 +35,9 @@ type Report struct {
 	Talkers  Talkers   `json:"talkers"`
 	Timeline Timeline  `json:"timeline"`
 	Limits   Limits    `json:"limits"`
+	// Context is what the machine that captured tells beside the packets; absent where the
+	// capture has none.
+	Context []*HostContext `json:"context,omitempty"`
 }
 
 // Input is what was read.
@@ -112,6 +115,11 @@ type Finding struct {
 	// Values are numbers of the finding, by names that its definition lists, with
 	// their units in the name.
 	Values map[string]float64 `json:"values,omitempty"`
+	// Programs had sockets at its endpoints, or to them, at its time, and Counters are those
+	// of the machine that go with it and moved, as "Tcp.RetransSegs +19": of the context
+	// of the capture, at most 4 programs.
+	Programs []string `json:"programs,omitempty"`
+	Counters []string `json:"counters,omitempty"`
 }
 
 // TCP is the health of TCP.
@@ -349,6 +357,10 @@ type Conversation struct {
 	BytesBA   uint64    `json:"bytesBA"`
 	First     time.Time `json:"first,omitzero"`
 	Last      time.Time `json:"last,omitzero"`
+	// ProgramsA and ProgramsB are those that had the sockets of the ends on the machine that
+	// captured, by the context of the capture, at most 4; one that only listened says so.
+	ProgramsA []string `json:"programsA,omitempty"`
+	ProgramsB []string `json:"programsB,omitempty"`
 }
 
 // Timeline is the capture in equal steps, at most 240.

@@ -39,6 +39,7 @@ func (r *Report) Text(s Style) []string {
 	p.services(r)
 	p.names(r)
 	p.talkers(r)
+	p.context(r)
 	p.when(r)
 	p.limits(r)
 	return p.lines
@@ -203,6 +204,9 @@ func (p *paper) findings(heading string, list []Finding, none string) {
 		p.wrap("     ", "     ", "means: "+f.Meaning)
 		if f.Next != "" {
 			p.wrap("     ", "     ", "next: "+f.Next)
+		}
+		for _, line := range f.contextLines() {
+			p.wrap("     ", "     ", fault.VisibleLine(line))
 		}
 		if f.DisplayFilter != "" {
 			p.wrapIn(faint, "     ", "       ", "filter: "+f.DisplayFilter)
@@ -431,6 +435,7 @@ func (p *paper) talkers(r *Report) {
 	if len(rows) > 0 {
 		p.table([]column{{"conversation", false}, {"", false}, {"there", true}, {"", true}, {"back", true}, {"", true}, {"in", false}}, rows)
 	}
+	p.programs(t.Conversations)
 	p.counts("service", t.Services)
 	p.counts("VLAN", t.VLANs)
 	p.counts("tunnel", t.Tunnels)

@@ -127,6 +127,9 @@ func spareSize(rec *Record, size int) int64 {
 	if l := rec.Resource.Properties.StorageLocation; l != nil && l.StoragePath != nil {
 		size += 2 * len(*l.StoragePath)
 	}
+	if c := rec.Resource.Properties.Statistics.Context; c != nil {
+		size += 4*len(c.Path) + 256 // its blob, and what may be said of it
+	}
 	longest := 0
 	for _, path := range rec.files() {
 		longest = max(longest, len(path))

@@ -16,6 +16,26 @@ import (
 // Error classes: NotFound, Forbidden, Conflict (ErrRunning), Internal; or the
 // error of ctx.
 func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileResult, files []capture.FileResult, up deliver.Status) error {
+	return r.change(ctx, name, func(rec *Record) {
+		p := &rec.Resource.Properties
+		p.Statistics.Files, p.Statistics.Upload = files, &up
+		p.Statistics.Blobs = []capture.FileResult{blob}
+		if rec.Outcome != nil && rec.Outcome.Class == fault.Storage.Code() {
+			rec.Outcome = &fault.Report{}
+			p.ProvisioningState, p.PacketCaptureStatus = capture.StateSucceeded, capture.StatusStopped
+			p.PacketCaptureError = []string{}
+		}
+	})
+}
+
+// UploadedContext writes into the record that the context of a session that has ended was
+// sent later. Error classes are those of Uploaded.
+func (r *Registry) UploadedContext(ctx context.Context, name string, c *capture.ContextResult) error {
+	return r.change(ctx, name, func(rec *Record) { rec.Resource.Properties.Statistics.Context = c })
+}
+
+// change writes a new version of the record of a session that has ended.
+func (r *Registry) change(ctx context.Context, name string, what func(*Record)) error {
 	f, err := r.find(name)
 	if err != nil {
 		return err
@@ -34,14 +54,7 @@ func (r *Registry) Uploaded(ctx context.Context, name string, blob capture.FileR
 	if err != nil {
 		return err
 	}
-	p := &rec.Resource.Properties
-	p.Statistics.Files, p.Statistics.Upload = files, &up
-	p.Statistics.Blobs = []capture.FileResult{blob}
-	if rec.Outcome != nil && rec.Outcome.Class == fault.Storage.Code() {
-		rec.Outcome = &fault.Report{}
-		p.ProvisioningState, p.PacketCaptureStatus = capture.StateSucceeded, capture.StatusStopped
-		p.PacketCaptureError = []string{}
-	}
+	what(rec)
 	if err := f.rewrite(rec); err != nil {
 		return r.failed("write to", err)
 	}

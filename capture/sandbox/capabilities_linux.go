@@ -99,15 +99,15 @@ func setCapabilities(permitted, inheritable capabilities) error {
 	return err
 }
 
-// dropBounding empties the bounding set, for which CAP_SETPCAP is needed: a user
+// dropBounding empties the bounding set but for some, for which CAP_SETPCAP is needed: a user
 // without it keeps the set, which means nothing with no_new_privs.
-func dropBounding() error {
+func dropBounding(but capabilities) error {
 	if effective()&setOf(unix.CAP_SETPCAP) == 0 {
 		return nil
 	}
 	for capability := range uintptr(64) {
 		// The error is for one behind the last that there is.
-		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, capability, 0, 0, 0); err != nil || has == 0 {
+		if has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, capability, 0, 0, 0); err != nil || has == 0 || but&setOf(int(capability)) != 0 {
 			continue
 		}
 		if err := allThreads("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability); err != nil {

@@ -3,7 +3,7 @@
 // and which system calls it makes.
 //
 // Whatever it does it does for all threads, and nothing of it can be undone: a
-// process calls Enter, Guard, LookAtOthers or StartCommands once.
+// process calls Enter, Guard, LookAtOthers, Observe or StartCommands once.
 package sandbox
 
 import (
@@ -36,6 +36,10 @@ type Policy struct {
 	// root before and after (setresuid(2)), which seccomp then lets it change. It is
 	// entered with the rights of the user, after Settle was called with those of root.
 	Users bool
+
+	// Clock says that the state of the system's clock is asked for (adjtimex(2)); to set it
+	// takes a capability.
+	Clock bool
 
 	// override says that CAP_DAC_OVERRIDE is needed; it is known when settled is true.
 	override, settled bool

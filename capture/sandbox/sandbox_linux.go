@@ -90,6 +90,20 @@ func LookAtOthers() error {
 	return nil
 }
 
+// Observe is for a process that looks at the sockets and open files of others, of whoever
+// they are (proc_pid_fd(5): CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH for the folder), and
+// has the tools of packet filters print their rules, which alone get CAP_NET_ADMIN. It has
+// no network but netlink, and Landlock is left out, as by LookAtOthers.
+func Observe() error {
+	rules := setOf(unix.CAP_NET_ADMIN)
+	keep := permitted() & (setOf(unix.CAP_SYS_PTRACE) | setOf(unix.CAP_DAC_READ_SEARCH) | rules)
+	if err := giveUpTo(keep, rules); err != nil {
+		return err
+	}
+	_ = Policy{Programs: true, Clock: true}.seccomp()
+	return nil
+}
+
 // StartCommands is for a process that starts commands which have the rights of
 // whoever called this program. It has none itself but to end them (CAP_KILL): a
 // command of root gets root's by execve(2), one of another user has the ambient
@@ -153,12 +167,15 @@ func KeepDescriptors() {
 
 // giveUp leaves the process with the capabilities of keep, which it has, and with
 // no way to others.
-func giveUp(keep capabilities) error {
+func giveUp(keep capabilities) error { return giveUpTo(keep, 0) }
+
+// giveUpTo is giveUp for a process whose programs may have some of keep.
+func giveUpTo(keep, programs capabilities) error {
 	// Another program must not bring more, neither by its owner nor by its file.
 	// prctl(2). Not in the ambient set even if kept: it would be handed on.
 	err := allThreads("prctl PR_SET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
 	if err == nil {
-		err = dropBounding()
+		err = dropBounding(programs)
 	}
 	if err == nil {
 		err = setCapabilities(keep, 0)

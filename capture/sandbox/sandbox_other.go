@@ -17,6 +17,9 @@ func (p *Policy) Settle() {}
 // Guard does nothing on this system.
 func Guard() error { return nil }
 
+// Observe gives nothing up.
+func Observe() error { return nil }
+
 // LookAtOthers does nothing on this system.
 func LookAtOthers() error { return nil }
 

@@ -127,6 +127,9 @@ func (p *Policy) filter() []bpf.Instruction {
 		list = append(list, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: otherNumbers, SkipFalse: 1}, denied)
 	}
 	numbers := forbidden
+	if p.Clock {
+		numbers = slices.DeleteFunc(slices.Clone(numbers), func(n uint32) bool { return n == unix.SYS_ADJTIMEX })
+	}
 	if !p.Programs {
 		numbers = slices.Concat(numbers, forbiddenAlone)
 	}

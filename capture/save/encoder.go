@@ -47,7 +47,7 @@ type Trailer interface {
 
 // maxRecordSize is how many bytes a record takes at the most, with what stands
 // around the packet.
-const maxRecordSize = 64 + pcapfile.MaxPacket
+const maxRecordSize = 64 + maxNameOption + pcapfile.MaxPacket
 
 // snapLen is the snap length as files have it, in bytes.
 func snapLen(c *request.Config) uint32 {

@@ -60,7 +60,14 @@ func describeSaved(st *capture.Statistics) string {
 func describeLeft(st *capture.Statistics) string {
 	left := &capture.Statistics{Blobs: st.Blobs}
 	var gone []string
-	for _, f := range st.Files {
+	files := st.Files
+	if c := st.Context; c != nil && c.Path != "" {
+		files = append(slices.Clip(files), capture.FileResult{Path: c.Path, SizeInBytes: c.SizeInBytes})
+	}
+	if c := st.Context; c != nil && c.Blob != "" {
+		left.Blobs = append(slices.Clip(left.Blobs), capture.FileResult{Path: c.Blob, SizeInBytes: c.SizeInBytes})
+	}
+	for _, f := range files {
 		if _, err := os.Lstat(f.Path); errors.Is(err, fs.ErrNotExist) {
 			gone = append(gone, f.Path)
 		} else {

@@ -30,7 +30,7 @@ var helpGroups = []helpGroup{
 	{"When it ends, and how much is kept", []string{
 		"time-limit-in-seconds", "total-bytes-per-session", "packet-limit", "bytes-to-capture-per-packet", "headers-only", "continuous-capture", "capture-settings", "rotate-every", "min-free",
 	}},
-	{"Where it is saved", []string{"file-path", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout"}},
+	{"Where it is saved", []string{"file-path", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout", "context"}},
 	{"In a storage account", []string{"storage-account", "storage-path", "auth-mode", "upload-grace", "spool-dir", "spool-size"}},
 	{"How it runs", []string{"name", "no-wait", "if-exists", "fail-on-drops", "inspect", "ready-fd", "buffer-size"}},
 	{"The request", []string{"file", "target", "vm", "resource-group", "target-type"}},

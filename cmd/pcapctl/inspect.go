@@ -31,6 +31,7 @@ type inspectOptions struct {
 	top      int
 	maxFlows int
 	html     string
+	context  string
 }
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -71,6 +72,7 @@ func (o *inspectOptions) flags(f *pflag.FlagSet) {
 	o.ends.flags(f)
 	f.IntVar(&o.top, "top", inspect.DefaultTop, "how many `entries` a table has")
 	f.IntVar(&o.maxFlows, "max-flows", inspect.DefaultMaxFlows, "how many `flows` are held in memory at a time, of up to 1.4 kB each")
+	f.StringVar(&o.context, "context", "", "the context of the capture, a `file` that create --context has written (default: the one beside the capture)")
 	f.StringVar(&o.html, "html", "", "write the report to this new `file` as well, as one page for a browser")
 }
 
@@ -147,6 +149,11 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	}
 	defer func() { _ = captures.Close() }() // they were only read
 	options.Lost = from.lost
+	contexts, err := a.openContexts(&from, o.context)
+	if err != nil {
+		return err
+	}
+	defer contexts.close()
 	var begun atomic.Pointer[page]
 	ctx, stop := a.untilAnySignal(cmd.Context(), func() {
 		if p := begun.Load(); p != nil {
@@ -171,6 +178,7 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 	if report == nil {
 		return err
 	}
+	a.addContexts(report, contexts)
 	if err != nil && from.growing {
 		// A file that is being written may end anywhere.
 		a.warn(err.Error())
@@ -224,10 +232,11 @@ func openAll(find func() (inspected, error), open func(inspected) (*inspect.Capt
 
 // inspected is what is to be read.
 type inspected struct {
-	paths   []string
-	whose   map[string]string // of the paths that come from a record: the session, for errors
-	lost    inspect.Losses
-	growing bool // a session that still captures
+	paths    []string
+	whose    map[string]string // of the paths that come from a record: the session, for errors
+	contexts []string          // of sessions
+	lost     inspect.Losses
+	growing  bool // a session that still captures
 }
 
 // capturesOf finds the files of the arguments: paths, or one session's.
@@ -315,6 +324,10 @@ func (in *inspected) add(whose string, st *capture.Statistics) {
 	for _, f := range st.Files {
 		in.paths = append(in.paths, f.Path)
 		in.whose[f.Path] = whose
+	}
+	if c := st.Context; c != nil && c.Path != "" {
+		in.contexts = append(in.contexts, c.Path)
+		in.whose[c.Path] = whose
 	}
 	in.lost.ByKernel += st.PacketsDroppedByKernel + st.PacketsDroppedAroundLimit
 	in.lost.ByInterface += st.PacketsDroppedByInterface
@@ -461,11 +474,20 @@ func (a *app) inspectResult(ctx context.Context, res *capture.Resource) (*inspec
 		return nil, err
 	}
 	defer func() { _ = captures.Close() }()
+	contexts, err := a.openContexts(&in, "")
+	if err != nil {
+		return nil, err
+	}
+	defer contexts.close()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the signal that ended the capture has done its work
 	defer cancel()
 	a.inspecting.Store(&cancel)
 	defer a.inspecting.Store(nil)
-	return a.readCaptures(ctx, captures, inspect.Options{Lost: in.lost})
+	report, err := a.readCaptures(ctx, captures, inspect.Options{Lost: in.lost})
+	if report != nil {
+		a.addContexts(report, contexts)
+	}
+	return report, err
 }
 
 // abandonInspect breaks off the look at a capture, if there is one.

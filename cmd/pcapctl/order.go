@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"runtime"
 	"slices"
 
 	"pcapctl/capture"
@@ -51,12 +52,16 @@ type sessionSettings struct {
 	MinFree *int64      `json:"minFree,omitempty"`
 	OnFile  save.OnFile `json:"onFile,omitzero"`
 	Sandbox string      `json:"sandbox"` // sandboxAuto, sandboxOff
+	Context bool        `json:"context,omitempty"`
 }
 
 // session reads the settings of a session. Its error has all their faults.
 func (s *settings) session() (o sessionSettings, err error) {
-	errs := make([]error, 4)
+	errs := make([]error, 5)
 	_, errs[3] = s.ownLimits()
+	if o.Context, errs[4] = setContext.value(s); o.Context && runtime.GOOS != "linux" {
+		errs[4] = wrongSetting(setContext.key, "the sockets of programs are looked at on Linux only: leave it out")
+	}
 	o.Sandbox, errs[2] = setSandbox.value(s)
 	o.MinFree, errs[0] = setMinFree.value(s)
 	o.OnFile, errs[1] = s.onFile()
@@ -104,6 +109,7 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 		return nil, err
 	}
 	plan := capture.NewPlan(config, spec)
+	plan.Context = capture.Context{On: o.Context, Netns: o.Source.Netns}
 	return &livePlan{plan, planned}, fault.Join(plan.SaveBy(o.Upload), o.checkOnFile(plan))
 }
 
@@ -157,7 +163,8 @@ func (o *order) same(rec *registry.Record) bool {
 	a, err1 := json.Marshal([]any{config.Properties(), config.Additions})
 	b, err2 := json.Marshal([]any{rec.Resource.Properties.Properties, rec.Additions})
 	return err1 == nil && err2 == nil && bytes.Equal(a, b) &&
-		o.FailOnDrops == rec.FailOnDrops && o.Host.Output == rec.Output && o.Host.Limits == rec.Limits && sameSource(o.Source, rec.Source)
+		o.FailOnDrops == rec.FailOnDrops && o.Context == (rec.Resource.Properties.Statistics.Context != nil) &&
+		o.Host.Output == rec.Output && o.Host.Limits == rec.Limits && sameSource(o.Source, rec.Source)
 }
 
 func sameSource(a, b live.Options) bool {

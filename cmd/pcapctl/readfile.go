@@ -47,6 +47,7 @@ var notWithFile = []struct{ name, why string }{
 	{setNetns.key, "there is no interface"},
 	{setContainer.key, "there is no interface"},
 	{setBufferSize.key, "there is no packet ring"},
+	{setContext.key, "the programs of that time are gone"},
 	{setCooked.key, "packets keep the header that they have in the file"},
 	{"no-wait", "a file is read in the foreground"},
 	{"if-exists", "no session is made"},

@@ -3,6 +3,7 @@ package main
 import (
 	"pcapctl/capture"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/hostcontext"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
@@ -30,6 +31,8 @@ func beHelper() bool {
 	case netif.IsFollower():
 		_ = sandbox.LookAtOthers()
 		netif.FollowMain()
+	case hostcontext.IsHelper():
+		hostcontext.Main(sandbox.Observe)
 	default:
 		return false
 	}

@@ -136,6 +136,11 @@ var (
 		usage: "`auto`: the kernel lets a running capture do only what it needs; off: it may do what its user may, without capabilities",
 	}, oneOf(sandboxModes))
 
+	setContext = define(settingInfo{
+		key: "context", on: captureCommands, kind: boolFlag, preset: "false",
+		usage: "write a JSON file beside the capture: which programs had the sockets, and what the machine counted",
+	}, trueOrFalse)
+
 	setKeepEnded = define(settingInfo{key: "keep-ended", on: noCommand, preset: "90d"}, keepTime)
 
 	setStorageSuffix = define(settingInfo{key: "storage-suffix", on: noCommand}, anyText)

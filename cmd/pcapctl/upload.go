@@ -15,6 +15,7 @@ import (
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/hostcontext"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
 )
@@ -112,6 +113,8 @@ type uploaded struct {
 	BytesSent      int64  `json:"bytesSent"`
 	BytesThere     int64  `json:"bytesThereBefore"`
 	RequestRetries int64  `json:"retries"`
+	// Context is the blob of the session's context, which was sent as well.
+	Context string `json:"context,omitempty"`
 }
 
 func (a *app) upload(parent context.Context, what, storagePath, account string) error {
@@ -129,15 +132,31 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 	if err != nil {
 		return err
 	}
+	var beside *capture.ContextResult
+	if session != nil {
+		beside = session.Record.Resource.Properties.Statistics.Context
+	}
 	if session != nil && j.File == nil {
-		a.say("the upload of session %s is complete already", session.Name)
 		st := session.Record.Resource.Properties.Statistics
-		return a.printDone(uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes})
+		view := uploaded{Blob: st.Blobs[0].Path, SizeInBytes: st.Blobs[0].SizeInBytes, BytesThere: st.Blobs[0].SizeInBytes}
+		ctx, stop := a.untilSignal(parent)
+		defer stop()
+		j.StoragePath = *session.Record.Resource.Properties.StorageLocation.StoragePath
+		if view.Context, err = a.uploadContext(ctx, reg, session, beside, j); err != nil {
+			return err
+		}
+		if view.Context == "" {
+			a.say("the upload of session %s is complete already", session.Name)
+		}
+		return a.printDone(view)
 	}
 	if j.StorageID != "" && !strings.HasPrefix(j.StorageID, "/") {
 		j.StorageID = armID("", "Microsoft.Storage/storageAccounts/"+j.StorageID)
 	}
 	defer func() { _ = j.File.Close() }()
+	if session == nil {
+		j.StoragePath, j.Extension = withoutExtension(j.StoragePath)
+	}
 	path := j.File.Name()
 	ctx, stop := a.untilSignal(parent)
 	defer stop()
@@ -160,6 +179,9 @@ func (a *app) upload(parent context.Context, what, storagePath, account string) 
 		}
 		err = reg.Uploaded(context.WithoutCancel(ctx), session.Name, capture.FileResult{Path: res.URL, SizeInBytes: res.Size}, files,
 			deliver.Status{State: deliver.Complete, BytesStaged: res.Size, Retries: res.Retries})
+	}
+	if err == nil && session != nil {
+		view.Context, err = a.uploadContext(ctx, reg, session, beside, j)
 	}
 	if err == nil && spool && stillNamed(j.File) {
 		// Which folder is a spool is for whoever calls to say. So what is no session's is
@@ -288,4 +310,45 @@ func sessionUpload(s *registry.Session, j *deliver.Job) error {
 	var err error
 	j.File, err = s.OpenFile()
 	return err
+}
+
+// uploadContext sends the context of a session, if it has one that its own upload did not
+// send. It is the blob that it came to, "" for none.
+func (a *app) uploadContext(ctx context.Context, reg *registry.Registry, s *registry.Session, c *capture.ContextResult, j deliver.Job) (string, error) {
+	if c == nil || c.Blob != "" || c.Path == "" {
+		return "", nil
+	}
+	file, err := registry.OpenOwn(fmt.Sprintf("the context of session %q", s.Name), c.Path)
+	if err != nil {
+		a.warn(err.Error())
+		return "", nil
+	}
+	defer func() { _ = file.Close() }()
+	j.File, j.Metadata = file, nil
+	j.Extension = hostcontext.Extension
+	res, err := deliver.File(ctx, &j)
+	if err != nil {
+		return "", err
+	}
+	a.say("%s is complete: %s", res.URL, sizeText(res.Size))
+	done := *c
+	done.Blob = res.URL
+	if filepath.Dir(c.Path) == j.Settings.SpoolDir && stillNamed(file) && os.Remove(c.Path) == nil {
+		done.Path = ""
+	}
+	return res.URL, reg.UploadedContext(context.WithoutCancel(ctx), s.Name, &done)
+}
+
+// withoutExtension takes the extension of a context from the URI of its blob. A SAS stays
+// behind it.
+func withoutExtension(uri string) (rest, extension string) {
+	path, query, has := strings.Cut(uri, "?")
+	path, isContext := strings.CutSuffix(path, hostcontext.Extension)
+	if !isContext {
+		return uri, ""
+	}
+	if has {
+		path += "?" + query
+	}
+	return path, hostcontext.Extension
 }

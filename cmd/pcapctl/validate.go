@@ -130,6 +130,9 @@ func (v *planView) describe(c *request.Config, typed *typedNames) {
 // stderr.
 func (a *app) printPlan(v planView, c *request.Config) error {
 	v.describe(c, &a.typed)
+	if beside := v.resource.Properties.Statistics.Context; beside != nil {
+		v.destinations = append(v.destinations, beside.Path)
+	}
 	if a.output.query != "" || a.output.format == "tsv" || a.output.format == "none" {
 		a.warn(v.Warnings...)
 	}
