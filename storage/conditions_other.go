@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// errNotFolder is the error of a component of a path that is a file.
+const errNotFolder = syscall.ENOTDIR
+
 // IsFull tells the error of a disk, or of a user's quota of it, that has no room.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)

@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// errNotFolder is the error of a component of a path that is a file. syscall.ENOTDIR is the error of a path that is not there on Windows.
+const errNotFolder = windows.ERROR_DIRECTORY
+
 // IsFull tells the error of a disk, or of a user's quota of it, that has no room. Windows has two for the disk: writes of a file give
 // the second.
 func IsFull(err error) bool {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"testing"
 
 	"pcapctl/capture/testwine"
@@ -30,7 +29,7 @@ func TestCreateRefusesAndLeavesNothing(t *testing.T) {
 		{"a link to the parent", "up/x.cap", ErrOutside},
 		{"dots", "../x.cap", ErrOutside},
 		{"a missing folder", "missing/x.cap", fs.ErrNotExist},
-		{"a file as a folder", "there.cap/x.cap", syscall.ENOTDIR},
+		{"a file as a folder", "there.cap/x.cap", errNotFolder},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f, err := createHere(t, dir, dir+"/"+test.path)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	"pcapctl/storage/private"
 )
@@ -77,7 +76,7 @@ func OpenFolder(dir, path string) (_ *Folder, err error) {
 	// that leaves it, also when a link is planted between check and use.
 	if root, err = top.root.OpenRoot(below); err != nil {
 		if st, serr := top.root.Stat(below); serr == nil && !st.IsDir() {
-			err = syscall.ENOTDIR // Root has an error of its own for it
+			err = errNotFolder // Root has an error of its own for it
 		}
 		_ = top.Close()
 		if leadsOut(dir, path) {

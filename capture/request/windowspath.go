@@ -13,7 +13,12 @@ import (
 // Namespaces" in its API documentation), wherever pcapctl itself runs.
 type windowsRules struct{}
 
-func (windowsRules) clean(dir string) string { return cleanWindows(dir) }
+func (windowsRules) clean(dir string) string {
+	if !windowsAbsolute(dir) {
+		return dir // to be refused as it was written
+	}
+	return cleanWindows(dir)
+}
 
 // windowsDevice are the names that stand for devices in every folder, with any
 // extension, and with spaces before it.

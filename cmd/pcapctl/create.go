@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +66,9 @@ folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
 	f.StringVar(&o.ifExists, "if-exists", existsFail, "what to do when the name is taken: `fail` (exit 5), or return: give back that session if its request is the same")
 	f.IntVar(&o.readyFD, "ready-fd", noReadyFD, "write a line feed to this `descriptor` and close it once packets are being captured")
+	if runtime.GOOS != linux { // nobody inherits a descriptor by its number there
+		_ = f.MarkHidden("ready-fd")
+	}
 	_ = cmd.RegisterFlagCompletionFunc("if-exists", cobra.FixedCompletions([]string{existsFail, existsReturn}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -289,14 +291,16 @@ func (a *app) plan(cmd *cobra.Command, r *requestFlags) (*order, *livePlan, erro
 	return ord, plan, err
 }
 
-// checkCapturesDir finds a captures folder that is not a folder before anything is
-// made.
+// checkCapturesDir finds a captures folder that is not a folder, or where no file may lie, before anything is
+// opened.
 func checkCapturesDir(c *request.Config) error {
 	if c.FilePath == "" {
 		return nil
 	}
-	st, err := os.Stat(c.CapturesDir)
-	if errors.Is(err, syscall.ENOTDIR) || err == nil && !st.IsDir() {
+	if err := checkDrive(c.CapturesDir); err != nil {
+		return err
+	}
+	if isBelowFile(c.CapturesDir) {
 		return wrongSetting(setCapturesDir.key, "%s is a file, or lies below one: name a folder with --captures-dir, or take the file away", c.CapturesDir)
 	}
 	return nil

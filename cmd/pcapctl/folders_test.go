@@ -31,7 +31,7 @@ func TestRelativeFolders(t *testing.T) {
 	} {
 		t.Setenv("PCAPCTL_CAPTURES_DIR", test.environment)
 		var out, errs bytes.Buffer
-		code := run([]string{"create", "--read-file", "in.cap", "-n", "x", "--sandbox=off", "-o", "tsv", "--query", "properties.storageLocation.filePath", test.flag}, nil, &out, &errs)
+		code := run([]string{"create", "--read-file", "in.cap", "-n", "x", "-o", "tsv", "--query", "properties.storageLocation.filePath", test.flag}, nil, &out, &errs)
 		if told := out.String() + errs.String(); code != test.code || !strings.Contains(told, test.want) {
 			t.Errorf("%+v: exit code %d: %s", test, code, told)
 		}

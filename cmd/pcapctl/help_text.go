@@ -94,7 +94,7 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 		b.WriteString("\nAlso called: " + strings.Join(cmd.Aliases, ", ") + "\n")
 	}
 	if cmd.Example != "" {
-		b.WriteString("\nExamples:\n" + cmd.Example + "\n")
+		b.WriteString("\nExamples:\n" + localExample(cmd.Example) + "\n")
 	}
 	writeCommands(&b, cmd)
 	writeFlags(&b, cmd)

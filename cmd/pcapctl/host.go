@@ -88,9 +88,6 @@ func (s *settings) source() (live.Options, error) {
 // network is the network namespace to capture in: Netns and Container of the options.
 // Error classes: those of container.Find.
 func (s *settings) network() (o live.Options, err error) {
-	if err := s.checkNetwork(); err != nil {
-		return o, err
-	}
 	o.Netns = setNetns.text(s)
 	name := setContainer.text(s)
 	switch {

@@ -18,7 +18,7 @@ import (
 
 // systemConfig is the machine's own configuration file. Root's alone: no flag and no
 // variable names another. Tests of this package set it.
-var systemConfig = "/etc/pcapctl/config.yaml"
+var systemConfig = machineConfig()
 
 // asRoot says that this process was started as root, whatever it has given up since; on Windows, that it is an administrator's.
 var asRoot = startedAsRoot()
@@ -102,20 +102,11 @@ func (s *settings) hold(flags *pflag.FlagSet) error {
 		if fixed == "" {
 			fixed = info.preset
 		}
-		flag := flags.Lookup(key)
-		by := ""
-		switch {
-		case flag != nil && flag.Changed:
-			by = "--" + key
-		case os.Getenv(info.variable()) != "":
-			by = info.variable()
-		case s.used != systemConfig && s.v.InConfig(key):
-			by = s.used
-		}
-		if by != "" && info.text(s) != fixed {
+		by := s.givenBy(info, flags)
+		if by != "" && by != systemConfig && info.text(s) != fixed {
 			faults = append(faults, fault.Detail{
 				Code: fault.CodeInvalidValue, Target: key,
-				Message: fmt.Sprintf("%s gives it a value, and %s fixes it for those who run pcapctl as root: leave it out", by, systemConfig),
+				Message: fmt.Sprintf("%s gives it a value, and %s fixes it for those who run pcapctl %s: leave it out", by, systemConfig, asRootWords),
 			})
 			continue
 		}
@@ -136,7 +127,7 @@ func (p *policy) allows(command string) error {
 	refuse := func(format string, args ...any) error {
 		return &fault.Error{
 			Class: fault.Forbidden, Target: setOnFile.key,
-			Message: fmt.Sprintf(format, args...) + ": so says " + systemConfig + " (policy) of those who run pcapctl as root",
+			Message: fmt.Sprintf(format, args...) + ": so says " + systemConfig + " (policy) of those who run pcapctl " + asRootWords,
 		}
 	}
 	switch {

@@ -30,14 +30,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"pcapctl": programWithProbe, "send": send, "mkpcap": makeCapture, "docs-pcapctl": docsProgram, "hold-lock": holdLock, "inject": launch})
 }
 
-// TestScripts runs testdata/script/*.txtar. Besides testscript's own commands
+// TestScripts runs testdata/script/*.txtar, on Windows testdata/windows/*.txtar. Besides testscript's own commands
 // there are `code N program …` (runs a program and wants exit code N), `newnet`
 // (a network namespace $NETNS with v0 and v1 connected) and `captdir` (makes
 // the captures folder $CAPTURES).
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	dir := "testdata/script"
+	if runtime.GOOS == "windows" { // with the paths of Linux the others have little to say there
+		dir = "testdata/windows"
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setupScript,

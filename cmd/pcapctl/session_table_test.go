@@ -103,26 +103,3 @@ func TestProgressLine(t *testing.T) {
 		}
 	}
 }
-
-// A path can be pasted into a shell. A capture by sudo belongs to root: its user reads it
-// by sudo, too.
-func TestHowToRead(t *testing.T) {
-	t.Parallel()
-	for path, want := range map[string]string{
-		"/c/x.cap":     "tcpdump -nr /c/x.cap",
-		"/c/a b's.cap": `tcpdump -nr '/c/a b'\''s.cap'`,
-		"/c/x.cap.zst": "zstdcat /c/x.cap.zst | tcpdump -nr -",
-		"/c/x.pcap.GZ": "zcat /c/x.pcap.GZ | tcpdump -nr -",
-		"/c/$(rm).cap": "tcpdump -nr '/c/$(rm).cap'",
-	} {
-		if got := howToRead(&capture.Statistics{Files: []capture.FileResult{{Path: path}}}, false); got != want {
-			t.Errorf("%s: %s, want %s", path, got, want)
-		}
-		if got := howToRead(&capture.Statistics{Files: []capture.FileResult{{Path: path}}}, true); got != "sudo "+want {
-			t.Errorf("%s by sudo: %s, want sudo %s", path, got, want)
-		}
-	}
-	if got := howToRead(&capture.Statistics{}, true); got != "" {
-		t.Errorf("without a file: %s", got)
-	}
-}

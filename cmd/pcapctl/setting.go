@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +55,8 @@ type settingInfo struct {
 	ofRequest bool
 	// folder marks a path; that of a flag may be relative.
 	folder bool
+	// linuxOnly says why other systems refuse the setting, and do not show its flag; "" is for all of them.
+	linuxOnly string
 	// choices are the values that the shell completes; complete does it for
 	// values that depend on the machine.
 	choices  []string
@@ -152,6 +155,9 @@ func (i *settingInfo) addFlag(cmd *cobra.Command, flags *pflag.FlagSet) {
 		flags.BoolP(i.key, i.shorthand, i.preset == "true", i.usage)
 	case listFlag:
 		flags.StringArrayP(i.key, i.shorthand, nil, i.usage)
+	}
+	if i.linuxOnly != "" && runtime.GOOS != linux {
+		_ = flags.MarkHidden(i.key) // it fails for a flag that does not exist only
 	}
 	complete := i.complete
 	if i.choices != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -37,7 +38,7 @@ type settings struct {
 }
 
 func (s *settings) flags(root *cobra.Command) {
-	root.PersistentFlags().StringVar(&s.file, "config", "", "configuration file (default: pcapctl/config.yaml in the user's configuration folder, then /etc/pcapctl/config.yaml)")
+	root.PersistentFlags().StringVar(&s.file, "config", "", "configuration file (default: "+configFileWords+")")
 	addSettingFlags(root, everyCommand)
 }
 
@@ -71,7 +72,44 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 	if err := s.readFile(); err != nil {
 		return err
 	}
+	if err := s.refuseForeign(flags, runtime.GOOS); err != nil {
+		return err
+	}
 	return s.hold(flags)
+}
+
+// linux is the system that has every setting.
+const linux = "linux"
+
+// refuseForeign refuses settings that mean nothing on the system: whoever gives one counts on it.
+func (s *settings) refuseForeign(flags *pflag.FlagSet, system string) error {
+	var faults []fault.Detail
+	for _, info := range settingTable {
+		if info.linuxOnly == "" || system == linux || info.text(s) == info.preset {
+			continue
+		}
+		if by := s.givenBy(info, flags); by != "" {
+			faults = append(faults, fault.Detail{
+				Code: fault.CodeInvalidValue, Target: info.key,
+				Message: fmt.Sprintf("%s is for Linux only: %s; leave it out", by, info.linuxOnly),
+			})
+		}
+	}
+	return fault.OfRequest(faults)
+}
+
+// givenBy is what gives a setting its value: a flag, a variable or a configuration file; "" is its default.
+func (s *settings) givenBy(info *settingInfo, flags *pflag.FlagSet) string {
+	flag := flags.Lookup(info.key)
+	switch {
+	case flag != nil && flag.Changed:
+		return "--" + info.key
+	case os.Getenv(info.variable()) != "":
+		return info.variable()
+	case s.v.InConfig(info.key):
+		return s.used
+	}
+	return ""
 }
 
 // fromHere makes the relative path of a flag an absolute one: who types it means the folder that he is
@@ -79,7 +117,7 @@ func (s *settings) read(flags *pflag.FlagSet) error {
 // absolute to a shell or to another system.
 func fromHere(f *pflag.Flag) {
 	path := f.Value.String()
-	if path == "" || filepath.IsAbs(path) || strings.HasPrefix(path, "~") || strings.ContainsAny(path, `\:`) {
+	if path == "" || filepath.IsAbs(path) || isElsewhere(path) {
 		return
 	}
 	if abs, err := filepath.Abs(path); err == nil { // else what uses it says that it is relative

@@ -22,12 +22,12 @@ const maxSize = 1 << 60
 var (
 	setCapturesDir = define(settingInfo{
 		key: "captures-dir", on: everyCommand, folder: true,
-		usage: "the captures folder, under which every capture file lies (default /var/captures)",
+		usage: "the captures folder, under which every capture file lies (default " + capturesDirWords + ")",
 	}, anyText)
 
 	setStateDir = define(settingInfo{
 		key: "state-dir", on: everyCommand, folder: true,
-		usage: "the state folder, where sessions are kept (default /var/lib/pcapctl for root, pcapctl in $XDG_STATE_HOME for others)",
+		usage: "the state folder, where sessions are kept (default " + stateDirWords + ")",
 	}, anyText)
 
 	setLogFormat = define(settingInfo{
@@ -71,12 +71,12 @@ var (
 	}, trueOrFalse)
 
 	setNetns = define(settingInfo{
-		key: "netns", on: captureCommands | interfacesCommand,
+		key: "netns", on: captureCommands | interfacesCommand, linuxOnly: "no other system has network namespaces",
 		usage: "network namespace to capture in: a `name` of ip netns, a path, or the id of a process (a container's); files are written here all the same",
 	}, anyText)
 
 	setContainer = define(settingInfo{
-		key: "container", on: captureCommands | interfacesCommand,
+		key: "container", on: captureCommands | interfacesCommand, linuxOnly: "no other system has containers with network namespaces",
 		usage: "container to capture in, by its `name` or the beginning of its id (docker, containerd, podman, CRI-O); files are written here all the same",
 	}, anyText)
 
@@ -123,7 +123,7 @@ var (
 
 	setOnFile = define(settingInfo{
 		key: "on-file", on: captureCommands,
-		usage: "`command` that sh runs for every finished file, which is $PCAPCTL_FILE",
+		usage: onFileWords,
 	}, anyText)
 
 	setOnFileTimeout = define(settingInfo{
@@ -132,7 +132,7 @@ var (
 	}, period("30s"))
 
 	setSandbox = define(settingInfo{
-		key: "sandbox", on: captureCommands, preset: sandboxAuto, choices: sandboxModes,
+		key: "sandbox", on: captureCommands, preset: sandboxAuto, choices: sandboxModes, linuxOnly: "a capture keeps all rights of its user on other systems",
 		usage: "`auto`: the kernel lets a running capture do only what it needs; off: it may do what its user may, without capabilities",
 	}, oneOf(sandboxModes))
 

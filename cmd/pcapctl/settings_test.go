@@ -1,11 +1,18 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/viper"
+
+	"pcapctl/capture/fault"
 )
 
 var quoted = regexp.MustCompile("`([^`]+)`")
@@ -49,6 +56,9 @@ func TestSettingsAreRead(t *testing.T) {
 	commands := map[string]commandSet{"create": captureCommands, "validate": captureCommands, "upload": uploadCommand, "interfaces": interfacesCommand, "list": noCommand}
 	for _, info := range settingTable {
 		t.Run(info.key, func(t *testing.T) {
+			if info.linuxOnly != "" && runtime.GOOS != linux {
+				t.Skip("refused: ", info.linuxOnly)
+			}
 			root := (&app{}).rootCommand(t.Output())
 			for _, cmd := range root.Commands() {
 				on, listed := commands[cmd.Name()]
@@ -74,7 +84,7 @@ func TestSettingsAreRead(t *testing.T) {
 			}
 			list, _, err := root.Find([]string{"list"})
 			must(t, err)
-			file := t.TempDir() + "/c.yaml"
+			file := filepath.Join(t.TempDir(), "c.yaml")
 			must(t, os.WriteFile(file, []byte(info.key+": from-file\n"), 0o600))
 			s := settings{file: file}
 			must(t, s.read(list.Flags()))
@@ -88,6 +98,58 @@ func TestSettingsAreRead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is for Linux only is refused elsewhere, by the name of what gives it, and not passed over; its default is none.
+func TestRefuseForeignSettings(t *testing.T) {
+	var want []string
+	for _, info := range settingTable {
+		if info.linuxOnly != "" {
+			want = append(want, info.key)
+		}
+	}
+	if !slices.Equal(want, []string{"netns", "container", "sandbox"}) {
+		t.Errorf("for Linux only: %q", want)
+	}
+	read := func(t *testing.T, file string, args ...string) error {
+		t.Helper()
+		root := (&app{}).rootCommand(t.Output())
+		create, _, err := root.Find([]string{"create"})
+		must(t, err)
+		must(t, create.ParseFlags(args))
+		s := settings{v: viper.New(), used: file}
+		for _, info := range settingTable {
+			s.v.SetDefault(info.key, info.preset)
+			must(t, s.v.BindEnv(info.key, info.variable()))
+			if f := create.Flags().Lookup(info.key); f != nil {
+				must(t, s.v.BindPFlag(info.key, f))
+			}
+		}
+		if file != "" {
+			s.v.SetConfigType("yaml")
+			must(t, s.v.ReadConfig(strings.NewReader(file)))
+		}
+		must(t, s.refuseForeign(create.Flags(), "linux"))
+		return s.refuseForeign(create.Flags(), "windows")
+	}
+	refused := func(t *testing.T, err error, words ...string) {
+		t.Helper()
+		f, ok := errors.AsType[*fault.Error](err)
+		if !ok || f.Class != fault.Invalid {
+			t.Fatalf("got %v", err)
+		}
+		for _, word := range words {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("%v\nlacks %s", err, word)
+			}
+		}
+	}
+	must(t, read(t, "", "--sandbox", "auto", "--promiscuous=false"))
+	must(t, read(t, "netns:\nsandbox: auto\n"))
+	refused(t, read(t, "", "--netns", "blue", "--container", "web", "--sandbox", "off"), "--netns is for Linux only: no other system has network namespaces; leave it out", "--container is", "--sandbox is")
+	refused(t, read(t, "sandbox: off\n"), "sandbox: off\n is for Linux only")
+	t.Setenv("PCAPCTL_NETNS", "blue")
+	refused(t, read(t, ""), "PCAPCTL_NETNS is for Linux only")
 }
 
 // What a command for a file is told in its environment is known, and is not suggested

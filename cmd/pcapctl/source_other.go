@@ -18,9 +18,6 @@ func newSource(c *request.Config, o live.Options) (source.Spec, *live.Planned, e
 	return spec, &spec.Planned, nil
 }
 
-// checkNetwork finds options that this system does not have.
-func (*settings) checkNetwork() error { return nil }
-
 // Who drops packets that passed the filter.
 const (
 	droppedByKernel    = "by the kernel (the ring was full)"

@@ -3,7 +3,6 @@ package main
 import (
 	"slices"
 
-	"pcapctl/capture/fault"
 	"pcapctl/capture/netif"
 	"pcapctl/capture/request"
 	"pcapctl/capture/source"
@@ -18,18 +17,6 @@ func newSource(c *request.Config, o live.Options) (source.Spec, *live.Planned, e
 		return nil, nil, err
 	}
 	return spec, &spec.Planned, nil
-}
-
-// checkNetwork finds options that this system does not have.
-func (s *settings) checkNetwork() error {
-	var errs []error
-	for key, value := range map[string]string{setNetns.key: setNetns.text(s), setContainer.key: setContainer.text(s)} {
-		if value != "" {
-			errs = append(errs, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + key,
-				Message: fault.Quote(value) + " given; network namespaces, and containers that have them, are a feature of Linux: leave it out"})
-		}
-	}
-	return fault.Join(errs...)
 }
 
 // Who drops packets that passed the filter.

@@ -2,14 +2,10 @@ package main
 
 import (
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/term"
 
 	"pcapctl/capture"
-	"pcapctl/capture/fault"
-	"pcapctl/capture/request"
 )
 
 // defaultWidth is the width of a terminal that does not tell its own.
@@ -49,32 +45,7 @@ func howToRead(st *capture.Statistics, sudo bool) string {
 	if st == nil || len(st.Files) == 0 {
 		return ""
 	}
-	path := st.Files[len(st.Files)-1].Path
-	word, as := shellWord(path), ""
-	if sudo {
-		as = "sudo "
-	}
-	switch {
-	case strings.HasSuffix(strings.ToLower(path), request.Compressions[request.CompressZstd]):
-		return as + "zstdcat " + word + " | tcpdump -nr -"
-	case strings.HasSuffix(strings.ToLower(path), request.Compressions[request.CompressGzip]):
-		return as + "zcat " + word + " | tcpdump -nr -"
-	}
-	return as + "tcpdump -nr " + word
-}
-
-// shellWord quotes a text for a shell where it needs that.
-func shellWord(text string) string {
-	safe := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:,@%", r)
-	}
-	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !safe(r) }) < 0 {
-		return text
-	}
-	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
-		return fault.Quote(text) // not for a shell any more, and not for the terminal to obey
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	return readCommand(st.Files[len(st.Files)-1].Path, sudo)
 }
 
 // glance is the last line of a capture at a terminal: what came of it, and how to
