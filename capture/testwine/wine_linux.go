@@ -155,6 +155,7 @@ func (p *Prefix) Close() error {
 		err = bounded(p.prepare(exec.Command("wineserver", "-k"))) // ends its programs by SIGKILL, and waits for them
 		select {
 		case <-p.ended:
+			err = nil // which it says when that took longer than it waits
 		case <-time.After(patience):
 			err = errors.Join(err, p.server.Process.Kill())
 			<-p.ended
