@@ -19,6 +19,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
+	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/storage"
 )
@@ -252,4 +253,52 @@ func lose(t *testing.T, says string, meanwhile func(t *testing.T, folder string)
 	}
 	_, err = r.Delete(t.Context(), "other", false)
 	must(t, err)
+}
+
+// A session whose lock file was taken away is told to be so, and which process to end; when that has ended it can be deleted.
+func TestLockFileIsTakenAway(t *testing.T) {
+	r, cmd, _ := captureElsewhere(t)
+	lock := filepath.Join(r.Dir(), "other", "lock")
+	must(t, os.Rename(lock, filepath.Join(t.TempDir(), "lock")))
+	s, err := r.Get("other")
+	must(t, err)
+	if s.State != registry.Unknown || !s.Alive || !strings.Contains(s.Err.Error(), fmt.Sprintf("kill %d`", cmd.Process.Pid)) && !strings.Contains(s.Err.Error(), fmt.Sprintf("taskkill /F /PID %d`", cmd.Process.Pid)) {
+		t.Errorf("%+v: %v", s, s.Err)
+	}
+	if _, err := r.Delete(t.Context(), "other", false); err == nil || !strings.Contains(err.Error(), "its process captures still") {
+		t.Errorf("got %v", err)
+	}
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it says that it was killed
+	s, err = r.Get("other")
+	must(t, err)
+	if s.State != registry.Unknown || s.Alive || !strings.Contains(s.Err.Error(), "nothing tells how it ended") {
+		t.Errorf("%+v: %v", s, s.Err)
+	}
+	_, err = r.Delete(t.Context(), "other", false)
+	must(t, err)
+	if err := r.Check("other"); err != nil {
+		t.Error(err)
+	}
+}
+
+// The capture file of a session that has ended is opened, if it is the file of this user and has one name only.
+func TestOpenOwn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.cap")
+	if _, err := registry.OpenOwn("it", path); fault.ClassOf(err) != fault.NotFound {
+		t.Errorf("none: %v", err)
+	}
+	must(t, os.WriteFile(path, []byte("x"), 0o600))
+	f, err := registry.OpenOwn("it", path)
+	must(t, err)
+	must(t, f.Close())
+	if _, err := registry.OpenOwn("it", filepath.Dir(path)); err == nil {
+		t.Error("a folder")
+	}
+	if err := os.Link(path, path+".2"); err != nil {
+		t.Skip("no second names: ", err)
+	}
+	if _, err := registry.OpenOwn("it", path); fault.ClassOf(err) != fault.Forbidden {
+		t.Errorf("two names: %v", err)
+	}
 }

@@ -189,7 +189,20 @@ func (f *folder) rename(root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	return renameFolder(root, f.name, name, here)
+	if err := renameFolder(root, f.name, name, here); err != nil {
+		return err
+	}
+	// Wine looks for what is in an open folder by the name that it had.
+	again, err := root.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	if now, err := again.Stat("."); err != nil || !os.SameFile(now, here) {
+		return errors.Join(err, again.Close(), fs.ErrNotExist)
+	}
+	_ = f.root.Close()
+	f.root = again
+	return nil
 }
 
 // renameFolder renames the folder from, if it is the one that st tells of; else it is gone. It replaces nothing.
