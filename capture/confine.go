@@ -24,7 +24,7 @@ func (s *Session) startHelpers() error {
 	}
 	s.helped = true
 	o := &s.options
-	if o.Guard == "" {
+	if o.Guard == "" || s.Plan.Config.Stream { // there is no file
 		return nil
 	}
 	if guard, err := storage.StartGuard(o.Guard); err != nil {
@@ -79,6 +79,9 @@ func (s *Session) confine() (err error) {
 // are there.
 func (s *Session) makeFolder() error {
 	folder, _ := s.Plan.File()
+	if folder == "" {
+		return nil
+	}
 	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
 		return nil // the file of the capture will tell what is wrong with it
 	}
@@ -100,6 +103,9 @@ func (s *Session) unmakeFolder() {
 // policy is what a session of the plan needs once everything is open; first says that
 // its first file is not. folders are those of others in the process.
 func (p *Plan) policy(reach deliver.Reach, folders []sandbox.Folder, first bool) sandbox.Policy {
+	if p.Config.Stream {
+		return sandbox.Policy{Folders: folders}
+	}
 	folder, path := p.File()
 	spool := p.Config.FilePath == ""
 	out := sandbox.Policy{

@@ -63,7 +63,12 @@ func (p *Plan) SaveBy(s deliver.Settings) error {
 // File is the path that the packets are written to: the request's, that of the
 // first file of a rotation, or that of the spool when they go to a blob only.
 // folder is what it lies under.
+//
+// A stream has none, and both are "".
 func (p *Plan) File() (folder, path string) {
+	if p.Config.Stream {
+		return "", ""
+	}
 	folder, path = p.Config.CapturesDir, p.Config.FilePath
 	if path == "" {
 		folder, path = p.upload.SpoolDir, p.spool
@@ -72,6 +77,15 @@ func (p *Plan) File() (folder, path string) {
 		path = request.FirstRotatedPath(path, p.made, 1)
 	}
 	return folder, path
+}
+
+// Destination is what the packets are written to, for people.
+func (p *Plan) Destination() string {
+	if p.Config.Stream {
+		return "standard output"
+	}
+	_, path := p.File()
+	return path
 }
 
 // CheckFile says whether the capture file could be made as far as that can be

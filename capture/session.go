@@ -21,13 +21,14 @@ import (
 // these are all that pcapctl uses.
 type StopReason string
 
-// The stop reasons. The first six end a complete capture, unless there was never
+// The stop reasons. The first seven end a complete capture, unless there was never
 // an interface to capture on; the others one that failed.
 const (
 	TimeExceeded       StopReason = "TimeExceeded"       // timeLimitInSeconds
 	SizeExceeded       StopReason = "SizeExceeded"       // totalBytesPerSession
 	PacketLimitReached StopReason = "PacketLimitReached" // as many packets are recorded as --packet-limit says
 	Manual             StopReason = "Manual"             // a signal, or stop
+	ReaderLeft         StopReason = "ReaderLeft"         // nobody reads the stream any more
 	EndOfFile          StopReason = "EndOfFile"          // the file that packets are read from has come to its end
 	MinFreeReached     StopReason = "MinFreeReached"     // the disk would have less free space than --min-free
 	InterfaceRemoved   StopReason = "InterfaceRemoved"   // every interface captured on is gone
@@ -38,7 +39,7 @@ const (
 
 // takesNoMore reports whether a capture that ends so has no place for the packets that are in the source still.
 func (r StopReason) takesNoMore() bool {
-	return r == SizeExceeded || r == PacketLimitReached || r == MinFreeReached
+	return r == SizeExceeded || r == PacketLimitReached || r == MinFreeReached || r == ReaderLeft
 }
 
 // Session is a capture that is under way.
@@ -53,6 +54,7 @@ type Session struct {
 	src      source.Source
 	rec      *save.Recorder
 	sink     save.Sink
+	reader   reader // of a stream
 	counters save.Counters
 	reserve  save.Reserve
 	delivery deliver.Delivery
@@ -139,6 +141,8 @@ type Options struct {
 	// Tell is told at once, beside the packet loop, what goes wrong on the way. It stands in Result.Warnings or Result.Err
 	// as well. It must not wait, as the end of the capture would wait for it. nil is nobody.
 	Tell func(text string)
+	// Outlet is where a stream goes, for a plan of one. A session that has begun closes it.
+	Outlet save.Outlet
 	// Rights are those that the files are made and finished with, where the source is
 	// read with fewer.
 	Rights Rights
@@ -254,6 +258,7 @@ func Start(p *Plan, o Options) (_ *Session, err error) {
 	}
 	s.Started = time.Now()
 	s.begun.Store(true)
+	s.reader.Begin()
 	s.warn(s.src.Report().Warnings...)
 	s.beginTelling()
 	s.beat.Go(func() { s.reserve.Watch(s.ended, &s.counters, s.src.Wake) })
@@ -282,7 +287,7 @@ func newSession(p *Plan, o Options) *Session {
 		o.Tell = func(string) {}
 	}
 	return &Session{
-		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, guard: storage.Unguarded{},
+		Plan: p, Warnings: slices.Concat(p.Warnings, o.Delivery.Warnings()), options: o, watcher: o.Watcher, delivery: o.Delivery, sink: noSink{}, reader: noReader{}, guard: storage.Unguarded{},
 		ended: make(chan struct{}), delivered: make(chan struct{}), commands: newCommands(o.OnFile),
 	}
 }
@@ -309,6 +314,9 @@ func (s *Session) undo() {
 // openFiles makes the file that is written first, with its header.
 func (s *Session) openFiles(e save.Encoder) (err error) {
 	p, c := s.Plan, s.Plan.Config
+	if c.Stream {
+		return s.openStream(e)
+	}
 	dir, path := p.File()
 	if s.folder, err = storage.OpenFolder(dir, path); err != nil {
 		return p.createError(err)
@@ -329,16 +337,58 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	}
 	s.warn(s.notes.list()...)
 	s.notes.clear()
-	s.sink = sink
-	s.rec = save.NewRecorder(e, sink, &s.counters, c.MaxBytes, len(o.Header))
-	if c.MaxPackets > 0 {
-		s.rec.LimitPackets(c.MaxPackets)
-	}
+	s.record(e, sink, len(o.Header))
 	if every := c.RotateEvery(); every > 0 {
 		s.rec.RotateEvery(every, time.Now())
 	}
 	return s.reserve.Open(s.folder, s.options.MinFree)
 }
+
+// openStream makes the sink of a capture that makes no file.
+func (s *Session) openStream(e save.Encoder) error {
+	if s.options.Outlet == nil {
+		return fault.Errorf(fault.Internal, "nobody has said where the stream goes")
+	}
+	header := e.Begin(nil)
+	stream := save.NewStream(save.StreamOptions{
+		Outlet: s.options.Outlet, Name: s.Plan.Destination(), Header: header, Whole: e.Whole, Losses: s.losses, Left: s.src.Wake, Counters: &s.counters,
+	})
+	s.reader = stream
+	s.record(e, stream, len(header))
+	return nil
+}
+
+// record has packets recorded into a sink.
+func (s *Session) record(e save.Encoder, sink save.Sink, header int) {
+	c := s.Plan.Config
+	s.sink = sink
+	s.rec = save.NewRecorder(e, sink, &s.counters, c.MaxBytes, header)
+	if c.MaxPackets > 0 {
+		s.rec.LimitPackets(c.MaxPackets)
+	}
+}
+
+// reader is who reads a capture as it comes: a save.Stream knows him.
+type reader interface {
+	// Begin says that packets are being captured.
+	Begin()
+	// Hasten says that the capture is to end, so that nobody waits for a reader that takes nothing.
+	Hasten()
+	// Left reports whether the reader has left.
+	Left() bool
+}
+
+// noReader is the reader of a capture that makes files.
+type noReader struct{}
+
+// Begin implements reader.
+func (noReader) Begin() {}
+
+// Hasten implements reader.
+func (noReader) Hasten() {}
+
+// Left implements reader.
+func (noReader) Left() bool { return false }
 
 // Made tells the file that was made first from every other.
 func (s *Session) Made() storage.FileID { return s.made }

@@ -35,10 +35,14 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	s.beat.Go(func() { s.watchFile(end) })
 	s.beat.Go(s.watchGuard)
 	stop := context.AfterFunc(ctx, s.src.Wake)
+	defer context.AfterFunc(ctx, s.reader.Hasten)()
 	limit := s.timeLimit()
 	if limit > 0 {
 		// Beside the packet loop, which a disk may hold up.
-		timer := time.AfterFunc(time.Until(s.Started.Add(limit)), func() { s.readDrops() })
+		timer := time.AfterFunc(time.Until(s.Started.Add(limit)), func() {
+			s.readDrops()
+			s.reader.Hasten()
+		})
 		defer timer.Stop()
 	}
 	reason, err := s.loop(ctx, limit)
@@ -198,8 +202,11 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 
 // fileReason is the end of a capture whose files take no more.
 func (s *Session) fileReason(err error) (StopReason, error) {
-	if errors.Is(err, save.ErrSpent) {
+	switch {
+	case errors.Is(err, save.ErrSpent):
 		return MinFreeReached, nil
+	case errors.Is(err, save.ErrReaderLeft):
+		return ReaderLeft, nil
 	}
 	return FileFailed, save.FileError(s.Plan.Config, err)
 }
@@ -219,6 +226,8 @@ func (s *Session) wait(d time.Duration) (StopReason, error) {
 		return NamespaceRemoved, nil
 	case s.reserve.Spent():
 		return MinFreeReached, nil
+	case s.reader.Left():
+		return ReaderLeft, nil
 	case err != nil:
 		return CaptureBroken, err
 	}
@@ -302,9 +311,11 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 		s.reason = FileFailed
 	}
 	ferr := s.rec.Finish()
-	if err == nil && reason != MinFreeReached && s.counters.Spent() {
-		// The last of what was in memory had no room.
-		reason, err = MinFreeReached, s.reserve.Failure()
+	if err == nil && reason != MinFreeReached && reason != ReaderLeft && s.counters.Spent() {
+		// The last of what was in memory had no room, or no reader.
+		if reason = ReaderLeft; !s.reader.Left() {
+			reason, err = MinFreeReached, s.reserve.Failure()
+		}
 		s.reason = reason
 	}
 	if ferr != nil && err == nil {
@@ -340,7 +351,9 @@ func (s *Session) finish(reason StopReason, err error) (*Result, error) {
 			s.runOnFile(f)
 		}
 	}
-	_ = s.folder.Close()
+	if s.folder != nil {
+		_ = s.folder.Close()
+	}
 	s.commands.runner.Close()
 	res.Warnings, res.Err = s.notes.list(), err
 	return res, err

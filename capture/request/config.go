@@ -25,6 +25,7 @@ type Config struct {
 
 	CapturesDir string // the captures folder, clean and absolute
 	FilePath    string // clean absolute path under the captures folder, "" when none
+	Stream      bool   // the capture goes to standard output, and to no file
 	Format      pcapfile.Format
 	Compress    string      // CompressNone, CompressGzip, CompressZstd
 	Blob        *Blob       // nil when none

@@ -64,7 +64,7 @@ func checkConfig(t testing.TB, c *Config) {
 		t.Fatalf("bytes %d", c.MaxBytes)
 	case c.MaxTime < 0 || c.MaxTime > 604800*time.Second || c.Continuous == nil && c.MaxTime > 18000*time.Second:
 		t.Fatalf("time %v", c.MaxTime)
-	case c.FilePath == "" && c.Blob == nil:
+	case c.FilePath == "" && c.Blob == nil && !c.Stream:
 		t.Fatal("no destination")
 	case c.Blob != nil && (c.Blob.Address.IsZero() || c.Blob.StorageID.IsZero() || strings.ContainsAny(c.Blob.Address.String(), "?#{} ")):
 		t.Fatalf("blob %+v", c.Blob)

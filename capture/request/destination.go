@@ -30,6 +30,9 @@ func (v *validator) destination(c *Config, p *Properties) {
 		v.wrongMode(at+".localPath", "belongs to continuous mode: use filePath, or add \"continuousCapture\": true or false")
 	}
 	switch {
+	case file == StandardOutput:
+		v.stream(c, l, fileAt)
+		return
 	case file != "":
 		folder, path, faults := v.file(file)
 		if len(faults) == 0 {
@@ -47,4 +50,21 @@ func (v *validator) destination(c *Config, p *Properties) {
 	}
 	v.host.Output.followFile(c.FilePath)
 	v.blob(c, l)
+}
+
+// StandardOutput as the path of a capture file stands for standard output: the capture is a stream.
+const StandardOutput = "-"
+
+// stream validates a capture that goes to standard output, and to nowhere else.
+func (v *validator) stream(c *Config, l *StorageLocation, fileAt string) {
+	c.Stream = true
+	if c.Continuous != nil {
+		v.fault(fileAt, "a stream is not continuous mode, which makes files: leave out continuousCapture, or name a file")
+	}
+	if text(l.StorageID) != "" || text(l.StoragePath) != "" {
+		v.fault("properties.storageLocation.storageId", "a stream goes to standard output and to no blob: leave one of them out")
+	}
+	if o := v.host.Output.Compress; o != "" && o != CompressOff {
+		v.fault("compress", "a stream is not compressed, as its reader could not follow it then: leave it out, or say %s", CompressOff)
+	}
 }

@@ -35,6 +35,9 @@ func (c *Config) Properties() Properties {
 	}
 	if c.Continuous == nil {
 		p.StorageLocation.FilePath = new(c.FilePath)
+		if c.Stream {
+			p.StorageLocation.FilePath = new(StandardOutput)
+		}
 		p.TotalBytesPerSession = new(c.MaxBytes)
 		p.TimeLimitInSeconds = new(int64(c.MaxTime / time.Second))
 		return p.AsPrinted()

@@ -150,7 +150,7 @@ func (r *Recorder) add(left *source.Packet, batch source.Batch) (_ *source.Packe
 		mark := soft
 		if len(r.buf) >= soft {
 			if r.sink.Ready() || len(r.buf) >= hard {
-				if err = r.put(); errors.Is(err, ErrSpent) {
+				if err = r.put(); noPlace(err) {
 					return left, err
 				}
 				continue
@@ -236,6 +236,10 @@ func (r *Recorder) lose(p *source.Packet, batch source.Batch) {
 	r.counters.lost.Add(n)
 }
 
+// noPlace tells an end of which the packets behind it have come too late: the disk reserve is reached, or the reader of a
+// stream has left.
+func noPlace(err error) bool { return errors.Is(err, ErrSpent) || errors.Is(err, ErrReaderLeft) }
+
 // put gives the buffer to the sink.
 func (r *Recorder) put() error {
 	if len(r.buf) == 0 {
@@ -243,7 +247,7 @@ func (r *Recorder) put() error {
 	}
 	buf, err := r.sink.Put(Chunk{Buf: r.buf, Packets: r.packets, Bytes: r.bytes})
 	r.buf = buf[:0]
-	if err != nil && !errors.Is(err, ErrSpent) {
+	if err != nil && !noPlace(err) {
 		r.failed = true
 	}
 	return err
@@ -279,7 +283,7 @@ func (r *Recorder) Publish() {
 // the disk.
 func (r *Recorder) Finish() error {
 	err := r.put()
-	if errors.Is(err, ErrSpent) {
+	if noPlace(err) {
 		err = nil
 	}
 	r.Publish()

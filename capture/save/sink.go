@@ -151,6 +151,12 @@ func Unguarded(err error) string {
 // FileError is the error of a session whose files could not be completed, or are
 // not where they were made. The config tells by which member less is written.
 func FileError(c *request.Config, err error) error {
+	switch {
+	case errors.Is(err, ErrStalled):
+		return fault.Errorf(fault.LocalFile, "%w: it may end within a packet, and packetsNotWritten counts what is missing", err)
+	case c.Stream:
+		return fault.Errorf(fault.LocalFile, "the stream could not be completed: %w", err)
+	}
 	if d, ok := errors.AsType[*storage.Displaced](err); ok {
 		if d.Place() != "" {
 			return fault.Errorf(fault.LocalFile, "%w; make sure that nothing moves or removes files there while a capture runs, or name another folder with --captures-dir", err)

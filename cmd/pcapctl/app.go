@@ -42,6 +42,7 @@ type app struct {
 	settings settings
 	output   output
 	log      logger
+	noResult bool // create prints no result of a stream: nobody would read it
 	inspects bool // create says at the end what the capture shows
 	quiet    bool
 	verbose  bool
@@ -57,6 +58,7 @@ func (a *app) run() int {
 	a.takeLibraryLog()
 	help := &errorKeeper{Writer: a.out}
 	root := a.rootCommand(help)
+	a.args = extcapArgs(a.args)
 	root.SetArgs(a.args)
 	root.SetIn(a.in)
 	root.SetErr(a.err)
@@ -114,7 +116,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
-		a.uploadCommand(), a.inspectCommand(), a.workerCommand())
+		a.uploadCommand(), a.inspectCommand(), a.extcapCommand(), a.workerCommand())
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)

@@ -28,6 +28,7 @@ type createOptions struct {
 	noWait      bool
 	ifExists    string
 	readyFD     int
+	resultFile  string
 }
 
 // What --if-exists may be.
@@ -50,7 +51,11 @@ wait and delete.
 
 Without a request file and a destination the capture goes to the captures
 folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
-'remotePort=80,443'. Quote what has a semicolon, a brace or a bracket in it.`,
+'remotePort=80,443'. Quote what has a semicolon, a brace or a bracket in it.
+
+With --file-path - the packets go to standard output as they come, for a program
+that reads them, and the result to stderr:
+ssh vm pcapctl create --file-path - --port 443 | wireshark -k -i -`,
 		Example: `  pcapctl create -f request.json
   pcapctl create --port 443 --time-limit 30s
   pcapctl create --no-wait -n web --filter 'protocol=TCP,localPort=80,443'
@@ -65,6 +70,7 @@ folder, as {packetCaptureName}.cap. In --filter a comma also continues a list:
 	f.BoolVar(&a.inspects, "inspect", false, "say at the end what the capture shows, as inspect does")
 	f.BoolVar(&o.noWait, "no-wait", false, "return once packets are being captured; go on in the background")
 	f.StringVar(&o.ifExists, "if-exists", existsFail, "what to do when the name is taken: `fail` (exit 5), or return: give back that session if its request is the same")
+	f.StringVar(&o.resultFile, flagResultFile, "", "write the result to this new `file`, and not to stdout")
 	f.IntVar(&o.readyFD, "ready-fd", noReadyFD, "write a line feed to this `descriptor` and close it once packets are being captured")
 	if runtime.GOOS != linux { // nobody inherits a descriptor by its number there
 		_ = f.MarkHidden("ready-fd")
@@ -79,6 +85,9 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 	}
 	if o.noWait && a.inspects {
 		return &fault.Error{Class: fault.Invalid, Target: "--inspect", Message: "not together with --no-wait: `pcapctl inspect NAME` says it at any time"}
+	}
+	if o.noWait && o.resultFile != "" {
+		return &fault.Error{Class: fault.Invalid, Target: "--" + flagResultFile, Message: "not together with --no-wait: `pcapctl wait NAME` and then `pcapctl show NAME` give the result"}
 	}
 	ready, err := openReadiness(o.readyFD)
 	if err != nil {
@@ -96,6 +105,15 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 		return err
 	}
 	ord.FailOnDrops = o.failOnDrops
+	if plan.outlet, err = a.openStream(plan.Config); err != nil {
+		return err
+	}
+	result, err := a.resultTo(cmd, o.resultFile, plan.Config)
+	if err != nil {
+		return err
+	}
+	defer result.discard()
+	plan.folders = result.sandboxed()
 	// Before anything is opened: from here on a signal ends the capture, and
 	// not the process.
 	ctx, stop := a.untilSignal(cmd.Context())
@@ -106,6 +124,7 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 			err = a.createDetached(ctx, ord, plan, ready)
 		} else {
 			err = a.createHere(ctx, ord, plan, ready, o.ifExists == existsReturn)
+			result.keep()
 		}
 		if o.ifExists != existsReturn || !isTaken(err) {
 			return err
@@ -119,7 +138,9 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 		}
 		a.say("session %s exists already, with the same request", s.Name)
 		ready.tell("")
-		return a.printDone(sessionView{s.Resource(), s})
+		err = a.printDone(sessionView{s.Resource(), s})
+		result.keep()
+		return err
 	}
 }
 
@@ -221,8 +242,9 @@ func (a *app) startSession(ctx context.Context, ord *order, plan *livePlan, keep
 	o := ord.options()
 	a.mayConfine(&o, ord.sessionSettings)
 	o.Watcher, o.Listed, o.Tell = keeper, keeper.Listed(), a.tell
+	o.Outlet, o.Folders = plan.outlet, plan.folders
 	if o.Listed {
-		o.Folders = ord.stateFolders()
+		o.Folders = append(ord.stateFolders(), o.Folders...)
 	}
 	var err error
 	if o.Delivery, err = plan.Connect(ctx); err != nil {
@@ -258,7 +280,7 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 		a.warn(cerr.Error())
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, result.Blobs))
+		result.Elapsed.Round(time.Millisecond), whereTo(result))
 	if err == nil {
 		if why := explainNothing(&result.Resource().Properties, ord.Source); why != "" {
 			a.say("%s", why)

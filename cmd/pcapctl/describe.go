@@ -22,8 +22,12 @@ func describeEnd(s *registry.Session) string {
 		return "; its record cannot be read"
 	}
 	p := &s.Record.Resource.Properties
+	where := describeSaved(p.Statistics)
+	if isStream(&p.Properties) {
+		where = "to " + toStdout
+	}
 	return because(p.StopReason) + ": " + plural(p.Statistics.PacketsCaptured, "packet") + " in " +
-		s.Elapsed.Round(time.Millisecond).String() + ", " + describeSaved(p.Statistics)
+		s.Elapsed.Round(time.Millisecond).String() + ", " + where
 }
 
 // sayNothing says what a session that has ended looked at, where no packet matched.

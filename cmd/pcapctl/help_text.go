@@ -30,7 +30,7 @@ var helpGroups = []helpGroup{
 	{"When it ends, and how much is kept", []string{
 		"time-limit-in-seconds", "total-bytes-per-session", "packet-limit", "bytes-to-capture-per-packet", "headers-only", "continuous-capture", "capture-settings", "rotate-every", "min-free",
 	}},
-	{"Where it is saved", []string{"file-path", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout", "context"}},
+	{"Where it is saved", []string{"file-path", "result-file", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout", "context"}},
 	{"In a storage account", []string{"storage-account", "storage-path", "auth-mode", "upload-grace", "spool-dir", "spool-size"}},
 	{"How it runs", []string{"name", "no-wait", "if-exists", "fail-on-drops", "inspect", "ready-fd", "buffer-size"}},
 	{"The request", []string{"file", "target", "vm", "resource-group", "target-type"}},
@@ -60,7 +60,7 @@ func groupCommands(root *cobra.Command) {
 		&cobra.Group{ID: groupProgram, Title: "The program"},
 	)
 	groups := map[string]string{
-		"create": groupCapture, "validate": groupCapture, "interfaces": groupCapture, "upload": groupCapture,
+		"create": groupCapture, "validate": groupCapture, "interfaces": groupCapture, "upload": groupCapture, "extcap": groupCapture,
 		"inspect": groupLook,
 		"version": groupProgram, "help": groupProgram, "completion": groupProgram,
 	}

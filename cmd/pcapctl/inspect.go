@@ -161,7 +161,7 @@ func (a *app) inspect(cmd *cobra.Command, args []string, o *inspectOptions) erro
 		}
 	})
 	defer stop()
-	page, err := a.openPage(o.html)
+	page, err := a.openPage("--html", o.html)
 	if err != nil {
 		return err
 	}
@@ -344,7 +344,7 @@ func (in *inspected) opener(given func(path string) (*os.File, error)) func(path
 	}
 }
 
-// page is the file of --html, the zero page none.
+// page is the new file of a report or result, the zero page none.
 type page struct {
 	file *os.File
 	done atomic.Bool // complete, or taken away
@@ -352,7 +352,7 @@ type page struct {
 
 // openPage makes the file before anything of the capture is read. Nothing is overwritten, and
 // a link in its place is not followed. Under sudo it is the file of whoever called.
-func (a *app) openPage(path string) (_ *page, err error) {
+func (a *app) openPage(flag, path string) (_ *page, err error) {
 	if path == "" {
 		return &page{}, nil
 	}
@@ -370,13 +370,13 @@ func (a *app) openPage(path string) (_ *page, err error) {
 		class := fault.LocalFile
 		switch {
 		case errors.Is(err, fs.ErrExist):
-			return nil, fault.Errorf(fault.Conflict, "--html: %s exists already; name another file, or remove it", fault.Quote(path))
+			return nil, fault.Errorf(fault.Conflict, "%s: %s exists already; name another file, or remove it", flag, fault.Quote(path))
 		case errors.Is(err, fs.ErrNotExist):
 			class = fault.NotFound
 		case errors.Is(err, fs.ErrPermission):
 			class = fault.Forbidden
 		}
-		return nil, fault.Errorf(class, "--html: %w", err)
+		return nil, fault.Errorf(class, "%s: %w", flag, err)
 	}
 	return &page{file: f}, nil
 }

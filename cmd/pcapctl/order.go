@@ -12,6 +12,7 @@ import (
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
 	"pcapctl/capture/request"
+	"pcapctl/capture/sandbox"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source/live"
 	"pcapctl/storage/secret"
@@ -96,7 +97,9 @@ func (s *settings) order(o *order) error {
 // livePlan is the plan of a capture on interfaces.
 type livePlan struct {
 	*capture.Plan
-	spec *live.Planned
+	spec    *live.Planned
+	outlet  save.Outlet      // of a stream, else nil
+	folders []sandbox.Folder // of what else is written
 }
 
 // plan makes the plan of the order's config.
@@ -109,8 +112,8 @@ func (o *order) plan(config *request.Config) (*livePlan, error) {
 		return nil, err
 	}
 	plan := capture.NewPlan(config, spec)
-	plan.Context = capture.Context{On: o.Context, Netns: o.Source.Netns}
-	return &livePlan{plan, planned}, fault.Join(plan.SaveBy(o.Upload), o.checkOnFile(plan))
+	plan.Context = capture.Context{On: o.Context && !config.Stream, Netns: o.Source.Netns}
+	return &livePlan{Plan: plan, spec: planned}, fault.Join(plan.SaveBy(o.Upload), o.checkOnFile(plan))
 }
 
 // setConfig makes the order one for the session of a config, which was made of

@@ -154,6 +154,16 @@ func (a *app) createFromFile(cmd *cobra.Command, o *createOptions, ready *readin
 	if err != nil {
 		return err
 	}
+	if options.Outlet, err = a.openStream(plan.Config); err != nil {
+		return err
+	}
+	result, err := a.resultTo(cmd, o.resultFile, plan.Config)
+	if err != nil {
+		return err
+	}
+	defer result.discard()
+	options.Folders = result.sandboxed()
+	defer result.keep()
 	if u != nil {
 		options.Rights = capture.Rights{Make: u.Raised, Regain: u.Restore}
 	}
@@ -180,7 +190,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	patiently(bar.stop)
 	a.warnOnce(result.Warnings)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
-		result.Elapsed.Round(time.Millisecond), describeFiles(result.Files, nil))
+		result.Elapsed.Round(time.Millisecond), whereTo(result))
 	if err == nil && result.Packets == 0 {
 		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
 		if ends := aboutEnds(result.Resource().Properties.Filters[a.typed.ofEnds:]); ends != nil {
@@ -268,7 +278,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 		Warnings: append(append([]string{}, plan.Warnings...), from.Warnings...),
 		resource: &capture.Resource{Name: plan.Config.Name, Properties: capture.ResourceProperties{
 			PacketCaptureStatus: capture.StatusNotStarted,
-			Statistics:          &capture.Statistics{Files: []capture.FileResult{{Path: plan.Config.FilePath}}},
+			Statistics:          plan.Resource().Properties.Statistics,
 		}},
 	}, plan.Config)
 }

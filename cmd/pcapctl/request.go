@@ -45,7 +45,7 @@ func (r *requestFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&r.targetType, "target-type", "", "type of the target: AzureVM")
 	f.StringVar(&r.account, "storage-account", "", "name or resource id of the storage account")
 	f.StringVar(&r.storagePath, "storage-path", "", "https `URI` of the blob")
-	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder; {packetCaptureName}, {hostname} and {startTime} are filled in (default: {packetCaptureName}.cap)")
+	f.StringVar(&r.filePath, "file-path", "", "`path` of the capture file, under the captures folder, or - for standard output; {packetCaptureName}, {hostname} and {startTime} are filled in (default: {packetCaptureName}.cap)")
 	f.StringVar(&r.localPath, "local-path", "", "`path` of the capture files in continuous mode")
 	f.StringArrayVar(&r.storageLocation, flagStorageLocation, nil, "all of the storage location: `JSON`, @file or storage-id=… storage-path=… file-path=… local-path=…")
 	f.StringVar(&r.scope, "scope", "", "scope of a scale set as `JSON` or @file")
@@ -115,6 +115,11 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 	config, err := request.NewConfig(req, host)
 	if err := fault.Join(bodyErr, flagErr, addErr, setErr, err); err != nil {
 		return nil, nil, err
+	}
+	if config.Stream {
+		if err := checkStreamFlags(cmd.Flags()); err != nil {
+			return nil, nil, err
+		}
 	}
 	if cmd.Flags().Changed(setRotateEvery.key) && !config.Rotates() {
 		return nil, nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setRotateEvery.key, Message: "this capture has one file: make it a ring of files with --" + flagContinuous}

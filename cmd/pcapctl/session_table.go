@@ -8,6 +8,7 @@ import (
 
 	"pcapctl/capture"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 )
 
 // sessionHead has the columns of a table of sessions.
@@ -57,7 +58,9 @@ func resourceRow(r *capture.Resource) []string {
 	row[colPackets] = strconv.FormatUint(st.PacketsCaptured, 10)
 	row[colDropped] = strconv.FormatUint(st.Dropped(), 10)
 	row[colSize] = sizeText(savedSize(st))
-	row[colSaved] = savedIn(st)
+	if row[colSaved] = savedIn(st); isStream(&p.Properties) {
+		row[colSaved] = toStdout
+	}
 	return row
 }
 
@@ -91,6 +94,15 @@ func savedIn(st *capture.Statistics) string {
 		}
 	}
 	return strings.Join(list, ", ")
+}
+
+// toStdout is where a stream goes, for people.
+const toStdout = "standard output"
+
+// isStream reports whether a capture went to standard output.
+func isStream(p *request.Properties) bool {
+	l := p.StorageLocation
+	return l != nil && l.FilePath != nil && *l.FilePath == request.StandardOutput
 }
 
 // narrowHead has the columns of a table of sessions for narrow terminals; what the

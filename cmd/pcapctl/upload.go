@@ -23,6 +23,9 @@ import (
 // destinations says where a capture goes.
 func destinations(c *request.Config) string {
 	var list []string
+	if c.Stream {
+		list = append(list, toStdout)
+	}
 	if c.FilePath != "" {
 		list = append(list, c.FilePath)
 	}

@@ -118,6 +118,9 @@ func (v *planView) describe(c *request.Config, typed *typedNames) {
 		v.exclude = append(v.exclude, f.line())
 	}
 	v.limits = "until " + strings.Join(limitsInWords(c, "it is stopped"), ", ")
+	if c.Stream {
+		v.destinations = append(v.destinations, toStdout)
+	}
 	if c.FilePath != "" {
 		v.destinations = append(v.destinations, c.FilePath)
 	}

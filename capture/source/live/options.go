@@ -28,6 +28,7 @@ const (
 	MinBufferSize     = 1 << 20
 	MaxBufferSize     = 1 << 30
 	retireTime        = 250 * time.Millisecond
+	streamRetireTime  = 100 * time.Millisecond // somebody watches
 	wholeBlock        = 2 << 20
 	minBlocks         = 2
 )

@@ -214,6 +214,9 @@ func (s *Spec) ringOptions(program *filter.Program) tpacket.Options {
 	o := tpacket.Options{
 		Filter: program.Raw, Replaceable: s.config.Blob != nil || s.byDefault(), BlockSize: s.blockSize, Blocks: s.blocks, Retire: retireTime,
 	}
+	if s.config.Stream {
+		o.Retire = streamRetireTime
+	}
 	if s.bound() {
 		o.Interface = s.Interfaces[0].Index
 	}
