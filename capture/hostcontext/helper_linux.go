@@ -227,7 +227,7 @@ func (h *helper) send(m message) {
 
 // run looks until the capture has ended. It is called in a thread of the namespace.
 func (h *helper) run(confine func() error, ended <-chan struct{}) error {
-	o := &observer{netns: h.o.Netns, problems: map[string]bool{}}
+	o := &observer{netns: h.o.Netns, root: os.Geteuid() == 0, problems: map[string]bool{}}
 	var err error
 	if o.diag, err = openDumper(unix.NETLINK_SOCK_DIAG); err != nil {
 		return err
@@ -303,8 +303,12 @@ func (h *helper) begin(d *Document, s *sampler, o *observer) ([]byte, error) {
 
 func (h *helper) encode(d *Document, s *sampler, o *observer) ([]byte, error) {
 	d.Sampling, d.Sockets, d.Problems, d.Counters = s.did, s.list(), sortedProblems(o), []Moved{}
+	// What is so for every user but root is no fault, and is told here only.
 	if s.f.denied {
 		d.Problems = append(d.Problems, "the programs of other users cannot be seen: only root may look at them")
+	}
+	if !o.root {
+		d.Problems = append(d.Problems, "the rules of packet filters cannot be read: only root may")
 	}
 	if d.End != nil {
 		d.Counters = moved(d.Start.Counters, d.End.Counters)

@@ -37,6 +37,7 @@ const procNet = "/proc/thread-self/net"
 type observer struct {
 	diag, route *dumper
 	netns       string // as Options.Netns
+	root        bool   // else the rules of packet filters are not told
 	problems    map[string]bool
 	names       map[int]string // of interfaces, by index
 }
@@ -457,6 +458,9 @@ var tools = []string{"/usr/sbin", "/sbin", "/usr/bin", "/bin"}
 
 // filterRules has the tools of packet filters print their rules, those that are there.
 func (o *observer) filterRules(m *Machine) {
+	if !o.root {
+		return
+	}
 	m.NFTables = o.run("nft", "list", "ruleset")
 	// Those that iptables-nft has made are among the above. The older kind is there when the
 	// kernel has tables of it.
@@ -467,10 +471,21 @@ func (o *observer) filterRules(m *Machine) {
 			if findTool(strings.Replace(tool, "-save", "-legacy-save", 1)) != "" {
 				tool = strings.Replace(tool, "-save", "-legacy-save", 1)
 			}
-			legacy = append(legacy, o.run(tool, "-c"))
+			legacy = append(legacy, withoutRemarks(o.run(tool, "-c")))
 		}
 	}
 	m.IPTables = strings.Join(slices.DeleteFunc(legacy, func(s string) bool { return s == "" }), "\n")
+}
+
+// withoutRemarks leaves out the lines in which iptables-save says when it was called.
+func withoutRemarks(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 func findTool(name string) string {

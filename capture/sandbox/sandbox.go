@@ -37,9 +37,9 @@ type Policy struct {
 	// entered with the rights of the user, after Settle was called with those of root.
 	Users bool
 
-	// Clock says that the state of the system's clock is asked for (adjtimex(2)); to set it
-	// takes a capability.
-	Clock bool
+	// Observes says that the state of the system's clock is asked for (adjtimex(2)), which
+	// takes a capability to set, and that packet filters are, by raw sockets.
+	Observes bool
 
 	// override says that CAP_DAC_OVERRIDE is needed; it is known when settled is true.
 	override, settled bool

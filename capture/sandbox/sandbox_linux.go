@@ -92,15 +92,16 @@ func LookAtOthers() error {
 
 // Observe is for a process that looks at the sockets and open files of others, of whoever
 // they are (proc_pid_fd(5): CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH for the folder), and
-// has the tools of packet filters print their rules, which alone get CAP_NET_ADMIN. It has
-// no network but netlink, and Landlock is left out, as by LookAtOthers.
+// has the tools of packet filters print their rules: nft needs CAP_NET_ADMIN, iptables-save
+// asks by a raw socket and needs CAP_NET_RAW as well. Landlock is left out, as by
+// LookAtOthers.
 func Observe() error {
-	rules := setOf(unix.CAP_NET_ADMIN)
+	rules := setOf(unix.CAP_NET_ADMIN) | setOf(unix.CAP_NET_RAW)
 	keep := permitted() & (setOf(unix.CAP_SYS_PTRACE) | setOf(unix.CAP_DAC_READ_SEARCH) | rules)
 	if err := giveUpTo(keep, rules); err != nil {
 		return err
 	}
-	_ = Policy{Programs: true, Clock: true}.seccomp()
+	_ = Policy{Programs: true, Observes: true}.seccomp()
 	return nil
 }
 

@@ -84,7 +84,7 @@ func answer(errno unix.Errno) bpf.RetConstant {
 
 // families are the kinds of socket that may be opened, of any type.
 func (p *Policy) families() (list []uint32) {
-	if len(p.Ports) > 0 {
+	if len(p.Ports) > 0 || p.Observes {
 		list = append(list, unix.AF_INET, unix.AF_INET6)
 	}
 	if p.Programs {
@@ -127,7 +127,7 @@ func (p *Policy) filter() []bpf.Instruction {
 		list = append(list, bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: otherNumbers, SkipFalse: 1}, denied)
 	}
 	numbers := forbidden
-	if p.Clock {
+	if p.Observes {
 		numbers = slices.DeleteFunc(slices.Clone(numbers), func(n uint32) bool { return n == unix.SYS_ADJTIMEX })
 	}
 	if !p.Programs {
