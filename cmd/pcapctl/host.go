@@ -98,8 +98,6 @@ func (s *settings) network() (o live.Options, err error) {
 			Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setContainer.key,
 			Message: "not together with --" + setNetns.key + ": both say which network namespace it is",
 		}
-	case runtime.GOOS != "linux":
-		return o, wrongSetting(setContainer.key, "containers are found on Linux only: leave it out")
 	}
 	c, err := container.Find(name, container.ThisMachine())
 	if err != nil {

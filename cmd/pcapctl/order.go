@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"runtime"
 	"slices"
 
 	"pcapctl/capture"
@@ -60,9 +59,7 @@ type sessionSettings struct {
 func (s *settings) session() (o sessionSettings, err error) {
 	errs := make([]error, 5)
 	_, errs[3] = s.ownLimits()
-	if o.Context, errs[4] = setContext.value(s); o.Context && runtime.GOOS != "linux" {
-		errs[4] = wrongSetting(setContext.key, "the sockets of programs are looked at on Linux only: leave it out")
-	}
+	o.Context, errs[4] = setContext.value(s)
 	o.Sandbox, errs[2] = setSandbox.value(s)
 	o.MinFree, errs[0] = setMinFree.value(s)
 	o.OnFile, errs[1] = s.onFile()

@@ -137,7 +137,7 @@ var (
 	}, oneOf(sandboxModes))
 
 	setContext = define(settingInfo{
-		key: "context", on: captureCommands, kind: boolFlag, preset: "false",
+		key: "context", on: captureCommands, kind: boolFlag, preset: "false", linuxOnly: "the programs of sockets are looked at on Linux only",
 		usage: "write a JSON file beside the capture: which programs had the sockets, and what the machine counted",
 	}, trueOrFalse)
 

@@ -108,7 +108,7 @@ func TestRefuseForeignSettings(t *testing.T) {
 			want = append(want, info.key)
 		}
 	}
-	if !slices.Equal(want, []string{"netns", "container", "sandbox"}) {
+	if !slices.Equal(want, []string{"netns", "container", "context", "sandbox"}) {
 		t.Errorf("for Linux only: %q", want)
 	}
 	read := func(t *testing.T, file string, args ...string) error {
