@@ -122,6 +122,10 @@ func capturing(dir string) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
 	c, err := registry.New(dir).Claim(registry.SampleRecord(t, "other"), false)
+	if errors.Is(err, registry.ErrTaken) {
+		_, _ = os.Stdout.WriteString("none\n")
+		return
+	}
 	if err != nil {
 		panic(err)
 	}
@@ -202,6 +206,47 @@ func TestSessionOfAnotherProcess(t *testing.T) {
 	end()
 	must(t, cmd.Wait())
 	if left, err := os.ReadDir(r.Dir()); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// Of several processes that want one name at the same time exactly one gets it, and its session is complete.
+func TestOneOfSeveralClaims(t *testing.T) {
+	const several = 6
+	r := registry.New(filepath.Join(t.TempDir(), "state"))
+	said := make(chan string, several)
+	for range several {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), claimEnv+"="+r.Dir())
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		must(t, err)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		t.Cleanup(func() {
+			_ = in.Close()
+			_ = cmd.Wait()
+		})
+		go func() {
+			b := make([]byte, len("held\n"))
+			_, _ = io.ReadFull(out, b)
+			said <- string(b)
+		}()
+	}
+	count := map[string]int{}
+	for range several {
+		count[<-said]++
+	}
+	if count["held\n"] != 1 || count["none\n"] != several-1 {
+		t.Errorf("%v", count)
+	}
+	s, _, err := r.Stop(t.Context(), "other")
+	must(t, err)
+	if s.State != registry.Ended {
+		t.Errorf("%+v", s)
+	}
+	if left, err := os.ReadDir(r.Dir()); err != nil || len(left) != 1 {
 		t.Errorf("left %v, %v", left, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/windows"
 
+	"pcapctl/capture/fault"
 	"pcapctl/capture/request"
 )
 
@@ -80,7 +81,7 @@ func (o OnFile) Check(c *request.Config, path string) error {
 		name, value, _ := strings.Cut(v, "=")
 		for _, r := range value {
 			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(plain, r) {
-				return fmt.Errorf("its %s would be %q, and cmd.exe would take %q for a part of the command: choose another name", name, value, string(r))
+				return fmt.Errorf("the command would be told %s=%s, and cmd.exe would take %q for a part of the command: choose another name", name, fault.Quote(value), string(r))
 			}
 		}
 	}
