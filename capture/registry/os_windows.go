@@ -32,9 +32,10 @@ const (
 )
 
 // closing is the command that keeps others from changing a folder: nothing is handed down from above, and the user and
-// the Administrators have all rights.
+// the Administrators have all rights. It means the same to cmd.exe and to PowerShell.
 func closing(path string) string {
-	return fmt.Sprintf(`icacls "%s" /inheritance:r /grant:r "%%USERNAME%%:(OI)(CI)F" *S-1-5-32-544:(OI)(CI)F *S-1-5-18:(OI)(CI)F`, path)
+	const all = ":(OI)(CI)F" // also to what is made in it
+	return fmt.Sprintf(`icacls "%s" /inheritance:r /grant:r "*%s" "*%s" "*%s"`, path, private.User()+all, private.Administrators+all, private.System+all)
 }
 
 // sharing is empty: a folder that users share would have to hand rights down that each of them must not have.

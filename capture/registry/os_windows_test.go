@@ -5,12 +5,16 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/windows"
 
+	"pcapctl/capture/fault"
+	"pcapctl/capture/testwine"
 	"pcapctl/storage/private"
 )
 
@@ -128,6 +132,34 @@ func TestRenameFolder(t *testing.T) {
 	}
 	if err := renameFolder(root, "absent", "c", st); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("none: %v", err)
+	}
+}
+
+// A folder that everybody may change is refused, and the command that is named for it closes it.
+func TestClosing(t *testing.T) {
+	r, c := claimOne(t, "one")
+	defer c.Abandon()
+	sd, err := windows.SecurityDescriptorFromString("D:(A;OICI;FA;;;WD)")
+	must(t, err)
+	everybody, _, err := sd.DACL()
+	must(t, err)
+	must(t, windows.SetNamedSecurityInfo(r.Dir(), windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION, nil, nil, everybody, nil))
+	_, err = r.List()
+	if err == nil {
+		testwine.Broken(t, "it keeps of a DACL what fits into a mode")
+	}
+	command := closing(r.Dir())
+	if fault.ClassOf(err) != fault.Forbidden || !strings.Contains(err.Error(), command) || !strings.Contains(command, "*"+private.User()) {
+		t.Fatalf("got %v", err)
+	}
+	testwine.Broken(t, "its icacls does nothing")
+	cmd := exec.CommandContext(t.Context(), "cmd.exe")
+	cmd.SysProcAttr = &syscall.SysProcAttr{CmdLine: `cmd.exe /d /s /c "` + command + `"`}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", command, err, out)
+	}
+	if _, err := r.List(); err != nil {
+		t.Error(err)
 	}
 }
 
