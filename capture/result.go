@@ -42,6 +42,8 @@ type Result struct {
 	// their bytes, or more of them, were asked for.
 	Truncated uint64
 
+	Event save.Event // the packet that Config.StopWhen was looking for; zero when it was not seen
+
 	Source  source.Report // where packets came from
 	Read    uint64        // packets of a file that were looked at
 	Files   []save.File
@@ -144,6 +146,10 @@ type Statistics struct {
 	LinkType                  string            `json:"linkType"`
 	Exclude                   []filter.Spec     `json:"exclude,omitempty"`     // see request.Additions
 	HeadersOnly               bool              `json:"headersOnly,omitempty"` // the same
+	StopWhen                  []filter.Spec     `json:"stopWhen,omitempty"`    // the same
+	StopAfterInSeconds        *float64          `json:"stopAfterInSeconds,omitempty"`
+	EventTime                 string            `json:"eventTime,omitempty"`   // of the packet that StopWhen was looking for
+	EventPacket               uint64            `json:"eventPacket,omitempty"` // its number among those recorded, from 1 on
 	Interfaces                []InterfaceResult `json:"interfaces"`
 	Files                     []FileResult      `json:"files"`
 	Blobs                     []FileResult      `json:"blobs"`
@@ -336,6 +342,8 @@ func (r *Result) statistics() *Statistics {
 		LinkType:                  linkType(&r.Source),
 		Exclude:                   r.Config.Additions.Exclude,
 		HeadersOnly:               r.Config.Additions.HeadersOnly,
+		StopWhen:                  r.Config.Additions.StopWhen,
+		EventPacket:               r.Event.Number,
 		Interfaces:                make([]InterfaceResult, 0, len(r.Source.Links)),
 		Files:                     make([]FileResult, 0, len(r.Files)),
 		Blobs:                     make([]FileResult, 0, len(r.Blobs)),
@@ -344,6 +352,12 @@ func (r *Result) statistics() *Statistics {
 		Sandbox:                   r.Sandbox,
 		Container:                 r.Source.Container,
 		Context:                   r.Context,
+	}
+	if s.StopWhen != nil {
+		s.StopAfterInSeconds = new(Seconds(r.Config.Additions.StopAfter))
+	}
+	if !r.Event.At.IsZero() {
+		s.EventTime = r.Event.At.UTC().Format(time.RFC3339Nano)
 	}
 	if r.Source.File.Path != "" {
 		s.ReadFile = &ReadFileResult{Path: r.Source.File.Path, PacketsRead: r.Read}
@@ -445,6 +459,7 @@ func (s *Session) result(reason StopReason, end time.Time) *Result {
 		Files:      s.sink.Files(),
 		Sandbox:    s.level,
 	}
+	r.Event, _ = s.rec.Event()
 	if s.limit.ofFile { // in the middle of what had been read
 		r.Read, r.Received = s.limit.read, n.Packets+n.Lost+s.limit.refused
 	}

@@ -27,6 +27,7 @@ const (
 	TimeExceeded       StopReason = "TimeExceeded"       // timeLimitInSeconds
 	SizeExceeded       StopReason = "SizeExceeded"       // totalBytesPerSession
 	PacketLimitReached StopReason = "PacketLimitReached" // as many packets are recorded as --packet-limit says
+	EventSeen          StopReason = "EventSeen"          // the packet of --stop-when has come, and --stop-after has passed since
 	Manual             StopReason = "Manual"             // a signal, or stop
 	ReaderLeft         StopReason = "ReaderLeft"         // nobody reads the stream any more
 	EndOfFile          StopReason = "EndOfFile"          // the file that packets are read from has come to its end
@@ -70,6 +71,7 @@ type Session struct {
 	made       storage.FileID  // the first file
 	drops      dropLog
 	gaps       gapLog
+	event      eventEnd
 	alerted    atomic.Pointer[string] // what was told last
 	helped     bool                   // the processes that help are started
 	level      *sandbox.Level         // nil as long as nothing was given up
@@ -341,6 +343,7 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	if every := c.RotateEvery(); every > 0 {
 		s.rec.RotateEvery(every, time.Now())
 	}
+	s.watchForEvent()
 	return s.reserve.Open(s.folder, s.options.MinFree)
 }
 

@@ -47,6 +47,7 @@ type rig struct {
 	dir    string
 	output request.Output
 	buffer int // bytes of the packet ring, 0 for the default
+	adds   request.Additions
 	cooked pcapfile.LinkType
 }
 
@@ -81,7 +82,7 @@ func (r *rig) tryPlan(properties string, on ...string) (p *capture.Plan, err err
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	c, err := request.NewConfig(req, request.Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Application: "test"})
+	c, err := request.NewConfig(req, request.Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Additions: r.adds, Application: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}

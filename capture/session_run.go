@@ -47,6 +47,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	}
 	reason, err := s.loop(ctx, limit)
 	stop()
+	if t := s.event.timer; t != nil {
+		t.Stop()
+	}
 	s.readDrops()
 	switch {
 	case err == nil:
@@ -59,6 +62,8 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	case err != nil:
 	case reason == TimeExceeded && limit > 0:
 		s.drops.endAt(limit)
+	case reason == EventSeen && !s.event.due.IsZero():
+		s.drops.endAt(s.event.due.Sub(s.Started))
 	case reason.takesNoMore() && !s.limit.came.IsZero():
 		s.drops.endAt(s.limit.came.Sub(s.Started))
 	}
@@ -110,20 +115,24 @@ func (s *Session) loop(ctx context.Context, limit time.Duration) (StopReason, er
 	for {
 		// Looked at before the packets and not behind them: a loop that was held up, by
 		// a disk or by SIGSTOP, finds packets that came too late.
-		wait := time.Duration(-1)
-		if limit > 0 {
-			if wait = limit - time.Since(s.Started); wait <= 0 {
-				// By the clock of the packets, as it stands now: it may have
-				// been set since the start.
-				s.gaps.end = time.Now().Add(wait)
-				s.rec.Until(s.gaps.end)
-				return TimeExceeded, nil
-			}
+		wait, why := s.due(limit)
+		switch {
+		case why == "" || wait > 0:
+		case why == EventSeen:
+			s.gaps.end = s.event.last
+			return EventSeen, nil
+		default:
+			// By the clock of the packets, as it stands now: it may have
+			// been set since the start.
+			s.gaps.end = time.Now().Add(wait)
+			s.rec.Until(s.gaps.end)
+			return TimeExceeded, nil
 		}
 		got, reason, err := s.take()
 		if reason != "" || err != nil {
 			return reason, err
 		}
+		s.noteEvent()
 		select {
 		case <-ctx.Done():
 			return Manual, nil
@@ -170,6 +179,8 @@ func (s *Session) take() (got bool, reason StopReason, err error) {
 		return false, EndOfFile, nil
 	case errors.Is(err, source.ErrLate):
 		return false, TimeExceeded, nil
+	case errors.Is(err, source.ErrEventOver):
+		return false, EventSeen, nil
 	case err != nil:
 		return false, CaptureBroken, err
 	case batch == nil:

@@ -18,6 +18,9 @@ type Additions struct {
 	StopAfter time.Duration `json:"stopAfter,omitempty"` // how long it goes on after that packet; nanoseconds
 }
 
+// DefaultStopAfter is how long a capture goes on after the packet that ends it, unless said otherwise.
+const DefaultStopAfter = 5 * time.Second
+
 // MaxStopAfter is how long a capture may go on after the packet that ends it.
 const MaxStopAfter = 7 * 24 * time.Hour
 
@@ -33,7 +36,7 @@ func (v *validator) additions(c *Config) {
 		return
 	}
 	events := v.ownFilters("--stop-when", given.StopWhen)
-	c.StopWhen = filter.NewSet(events...).WithICMPErrors(false)
+	c.StopWhen = filter.NewEvent(events...)
 	c.Additions.StopWhen = canonical(events)
 	if given.StopAfter < 0 || given.StopAfter > MaxStopAfter {
 		v.fault("--stop-after", "%s given; allowed: 0s to %s", given.StopAfter, MaxStopAfter)

@@ -31,8 +31,8 @@ type Config struct {
 	Blob        *Blob       // nil when none
 	Continuous  *Continuous // nil for a classic capture
 
-	Filters  filter.Set // those of Additions.Exclude are in it
-	StopWhen filter.Set // of no filters unless Additions.StopWhen has some
+	Filters  filter.Set   // those of Additions.Exclude are in it
+	StopWhen filter.Event // the packet that ends the capture; zero for none
 	// Additions are canonical.
 	Additions Additions
 

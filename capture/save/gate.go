@@ -18,6 +18,19 @@ type gate struct {
 	placed  bool   // period is known
 	held    *source.Packet
 	last    Last
+
+	watch  bool          // an event is looked for
+	after  time.Duration // how long packets are recorded after it; below zero for as long as there are
+	until  time.Time     // the end of that; zero while it was not seen
+	passed uint64        // packets let through
+	event  Event
+	late   uint64 // packets that came after until, not yet counted
+}
+
+// Event is the packet that was looked for.
+type Event struct {
+	Number uint64    // counts the packets recorded from 1 on; 0 is for none
+	At     time.Time // the packet's time; zero when it has none
 }
 
 // Last is the packet that reached the packet limit.
@@ -35,6 +48,10 @@ func (g *gate) Next() *source.Packet {
 		return nil
 	}
 	p := g.Batch.Next()
+	for p != nil && !g.until.IsZero() && !p.Apart && isLater(p, g.until) {
+		g.late++
+		p = g.Batch.Next()
+	}
 	if p == nil || p.Apart {
 		return p
 	}
@@ -55,7 +72,36 @@ func (g *gate) release() *source.Packet {
 	return p
 }
 
+// isLater reports whether a packet came after a moment.
+func isLater(p *source.Packet, than time.Time) bool {
+	sec := than.Unix()
+	return p.Sec > sec || p.Sec == sec && int64(p.Nsec) > int64(than.Nanosecond())
+}
+
+// see notes the event.
+func (g *gate) see(p *source.Packet) {
+	g.event.Number = g.passed
+	if !p.Timed {
+		return
+	}
+	g.event.At = time.Unix(p.Sec, int64(p.Nsec))
+	if g.after >= 0 {
+		g.until = g.event.At.Add(g.after)
+	}
+}
+
+// unsee forgets the event if it is the packet that was let through last, which has no place in the file.
+func (g *gate) unsee() {
+	if g.event.Number == g.passed {
+		g.event, g.until = Event{}, time.Time{}
+	}
+}
+
 func (g *gate) count(p *source.Packet) {
+	g.passed++
+	if g.watch && p.Event && g.event.Number == 0 {
+		g.see(p)
+	}
 	if !g.limited {
 		return
 	}

@@ -58,6 +58,13 @@ func (r *Recorder) Turn(now time.Time) error {
 	return r.turn()
 }
 
+// WatchFor looks for the first packet that is marked as the event. after is how long packets are recorded from its time on; those
+// that come later are counted as late. Below zero, that is for the source to know.
+func (r *Recorder) WatchFor(after time.Duration) { r.gate.watch, r.gate.after = true, after }
+
+// Event tells the packet that was looked for, once it has been recorded.
+func (r *Recorder) Event() (e Event, seen bool) { return r.gate.event, r.gate.event.Number > 0 }
+
 // Reached tells the packet that has reached the packet limit.
 func (r *Recorder) Reached() (Last, bool) { return r.gate.last, r.gate.closed() }
 
@@ -115,7 +122,7 @@ func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
 	if !r.until.IsZero() {
 		batch = &inTime{batch, r.until.Unix(), uint32(r.until.Nanosecond()), r.counters}
 	}
-	if !r.gate.limited && r.gate.every == 0 {
+	if !r.gate.limited && r.gate.every == 0 && !r.gate.watch {
 		return r.add(nil, batch)
 	}
 	r.gate.Batch = batch
@@ -133,6 +140,11 @@ func (r *Recorder) Add(batch source.Batch) (left *source.Packet, err error) {
 			}
 		}
 	}
+	if left != nil {
+		r.gate.unsee()
+	}
+	r.counters.late.Add(r.gate.late)
+	r.gate.late = 0
 	if r.failed && r.gate.closed() {
 		r.Late(nil, batch)
 	}

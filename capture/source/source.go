@@ -35,6 +35,8 @@ type Packet struct {
 	// Apart says that this is not a packet but another block, of a BlockSource. It
 	// counts as nothing.
 	Apart bool
+	// Event says that this is a packet that the capture was told to end at.
+	Event bool
 	// Number counts the packets of a file from 1 on, those that do not match
 	// included. It is 0 on interfaces. That of a block apart is of the packet that
 	// comes behind it.
@@ -183,7 +185,7 @@ type Source interface {
 	Start() error
 	// Next gives the packets that are there, and nil when there are none at the
 	// moment. The batch before is given back by that. It does not wait, and allocates
-	// nothing. The error is io.EOF when there will be no more packets, and ErrLate
+	// nothing. The error is io.EOF when there will be no more packets, ErrEventOver, and ErrLate
 	// when the packets' own times have passed the time limit.
 	Next() (Batch, error)
 	// Wait returns when there are packets, when Wake was called, or after d; a d
@@ -241,6 +243,10 @@ var ErrNamespaceGone = errors.New("the network namespace was deleted")
 // ErrNoInterface is Report.Absent of a capture that would have taken the interfaces
 // that come up, and none did.
 var ErrNoInterface = errors.New("no interface came up")
+
+// ErrEventOver is returned by Next of a source with PacketTime when a packet came later than Additions.StopAfter of the
+// config after the event.
+var ErrEventOver = errors.New("the time after the event is over")
 
 // ErrLate is returned by Next of a source with PacketTime when a packet came
 // later than the time limit after the first one. The source checks the limit itself

@@ -281,12 +281,26 @@ func (a *app) endSession(keeper recordKeeper, result *capture.Result, err error,
 	}
 	a.say("ended%s: %s in %s, %s", because(result.StopReason), plural(result.Packets, "packet"),
 		result.Elapsed.Round(time.Millisecond), whereTo(result))
+	a.sayEvent(result)
 	if err == nil {
 		if why := explainNothing(&result.Resource().Properties, ord.Source); why != "" {
 			a.say("%s", why)
 		}
 	}
 	return err
+}
+
+// sayEvent says which packet the event was that the capture was to end at.
+func (a *app) sayEvent(result *capture.Result) {
+	switch e := result.Event; {
+	case result.Config.StopWhen.IsZero():
+	case e.Number == 0:
+		a.say("no packet was recorded that is %s", result.Config.StopWhen)
+	case e.At.IsZero():
+		a.say("the event is packet %d", e.Number)
+	default:
+		a.say("the event is packet %d, at %s", e.Number, e.At.UTC().Format(time.RFC3339Nano))
+	}
 }
 
 // plan checks everything that can be checked before anything is touched.
@@ -382,6 +396,9 @@ func limitsInWords(c *request.Config, ends ...string) []string {
 	}
 	if c.MaxPackets != 0 {
 		until = append(until, plural(c.MaxPackets, "packet"))
+	}
+	if !c.StopWhen.IsZero() {
+		until = append(until, fmt.Sprintf("%s after a packet that is %s", c.Additions.StopAfter, c.StopWhen))
 	}
 	return append(until, ends...)
 }

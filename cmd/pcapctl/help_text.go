@@ -28,7 +28,7 @@ type helpGroup struct {
 var helpGroups = []helpGroup{
 	{"What is captured", []string{"interface", "filter", "exclude", "host", "port", "filters", "netns", "container", "promiscuous", "icmp-errors", "read-file", "local-address"}},
 	{"When it ends, and how much is kept", []string{
-		"time-limit-in-seconds", "total-bytes-per-session", "packet-limit", "bytes-to-capture-per-packet", "headers-only", "continuous-capture", "capture-settings", "rotate-every", "min-free",
+		"time-limit-in-seconds", "stop-when", "stop-after", "total-bytes-per-session", "packet-limit", "bytes-to-capture-per-packet", "headers-only", "continuous-capture", "capture-settings", "rotate-every", "min-free",
 	}},
 	{"Where it is saved", []string{"file-path", "result-file", "local-path", "format", "compress", "timestamp-precision", "on-file", "on-file-timeout", "context"}},
 	{"In a storage account", []string{"storage-account", "storage-path", "auth-mode", "upload-grace", "spool-dir", "spool-size"}},

@@ -191,6 +191,7 @@ func (a *app) runFile(ctx context.Context, s *capture.Session) error {
 	a.warnOnce(result.Warnings)
 	a.say("ended%s: %d of %s in %s, %s", because(result.StopReason), result.Packets, plural(result.Read, "packet"),
 		result.Elapsed.Round(time.Millisecond), whereTo(result))
+	a.sayEvent(result)
 	if err == nil && result.Packets == 0 {
 		why := fmt.Sprintf("no packet matched of %s, for %s", plural(result.Read, "packet"), a.filterWords(s.Plan.Config.Filters))
 		if ends := aboutEnds(result.Resource().Properties.Filters[a.typed.ofEnds:]); ends != nil {
@@ -274,6 +275,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 			Filters:     filterViews(plan.Config.Filters.Filters()),
 			Exclude:     filterViews(plan.Config.Filters.Excludes()),
 			HeadersOnly: plan.Config.Additions.HeadersOnly,
+			StopWhen:    filterViews(plan.Config.StopWhen.Others().Excludes()),
 		},
 		Warnings: append(append([]string{}, plan.Warnings...), from.Warnings...),
 		resource: &capture.Resource{Name: plan.Config.Name, Properties: capture.ResourceProperties{

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -19,6 +20,8 @@ import (
 const (
 	flagExclude     = "exclude"
 	flagHeadersOnly = "headers-only"
+	flagStopWhen    = "stop-when"
+	flagStopAfter   = "stop-after"
 )
 
 // mySSH as a filter of --exclude is the connection by which this shell is controlled.
@@ -28,23 +31,50 @@ const mySSH = "my-ssh"
 type additionFlags struct {
 	exclude     []string
 	headersOnly bool
+	stopWhen    []string
+	stopAfter   string
 }
 
 func (o *additionFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.exclude, flagExclude, nil, "leave out what this `filter` matches, as in 'protocol=UDP,remotePort=53'; may be repeated; my-ssh is the SSH connection that you type in")
 	f.BoolVar(&o.headersOnly, flagHeadersOnly, false, "cut each packet behind its last header: no payload is recorded")
+	f.StringArrayVar(&o.stopWhen, flagStopWhen, nil, "end the capture when a packet of this `filter` has been recorded, as in 'tcpFlags=rst,remotePort=443'; may be repeated: any of them")
+	f.StringVar(&o.stopAfter, flagStopAfter, "", "with --stop-when: how `long` the capture goes on after that packet (default 5s)")
 }
 
 // additions are what the flags stand for. The error has all their faults.
-func (o *additionFlags) additions() (a request.Additions, err error) {
-	a.HeadersOnly = o.headersOnly
-	a.Exclude, err = shortFilters(flagExclude, o.exclude, func(text string) (filter.Spec, error) {
+func (o *additionFlags) additions() (request.Additions, error) {
+	a := request.Additions{HeadersOnly: o.headersOnly}
+	errs := make([]error, 3)
+	a.Exclude, errs[0] = shortFilters(flagExclude, o.exclude, func(text string) (filter.Spec, error) {
 		if strings.EqualFold(strings.TrimSpace(text), mySSH) {
 			return sshConnection(os.Getenv)
 		}
 		return shortFilter(text)
 	})
-	return a, err
+	a.StopWhen, errs[1] = shortFilters(flagStopWhen, o.stopWhen, shortFilter)
+	a.StopAfter, errs[2] = o.after()
+	return a, fault.Join(errs...)
+}
+
+// after is the value of --stop-after, 0 without --stop-when.
+func (o *additionFlags) after() (time.Duration, error) {
+	invalid := func(message string) error {
+		return fault.OfRequest([]fault.Detail{{Code: fault.CodeInvalidValue, Target: "--" + flagStopAfter, Message: message}})
+	}
+	switch {
+	case len(o.stopWhen) == 0 && o.stopAfter != "":
+		return 0, invalid("it goes with --" + flagStopWhen + ", which tells after which packet")
+	case len(o.stopWhen) == 0:
+		return 0, nil
+	case o.stopAfter == "":
+		return request.DefaultStopAfter, nil
+	}
+	d, err := durationOf(o.stopAfter)
+	if err != nil || d < 0 || d > request.MaxStopAfter {
+		return 0, invalid(notAllowed(o.stopAfter, "a duration such as 500ms, 5s or 1m, from 0s to 7d").Error())
+	}
+	return d, nil
 }
 
 // shortFilters reads the filters of a flag.

@@ -10,11 +10,13 @@ import (
 
 	"pcapctl/capture/fault"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
 )
 
 func (a *app) stopCommand() *cobra.Command {
 	var all bool
 	var timeout endTimeout
+	var after string
 	var named nameFlags
 	cmd := &cobra.Command{
 		Use:   "stop NAME… | --all",
@@ -23,11 +25,16 @@ func (a *app) stopCommand() *cobra.Command {
 closed. It is not an error when a session has ended before. It waits for
 --timeout at the most: exit code 10 then, and the session ends by itself.
 
+With --after it waits that long before it ends them, so that what follows an
+event that a script has seen is captured, too. Ctrl-C meanwhile leaves them
+running.
+
 --all takes your own sessions. Root may stop other users' sessions by name.`,
 		ValidArgsFunction: a.completeSessions(manySessions, isAlive),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all, &timeout) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all, after, &timeout) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "end all sessions that are capturing")
+	cmd.Flags().StringVar(&after, "after", "", "how `long` to go on capturing before, such as 30s, or a number of seconds")
 	timeout.flag(cmd.Flags(), "how long")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -43,9 +50,10 @@ closed. It is not an error when a session has ended before. It waits for
 	return cmd
 }
 
-func (a *app) stop(cmd *cobra.Command, names []string, all bool, timeout *endTimeout) error {
+func (a *app) stop(cmd *cobra.Command, names []string, all bool, after string, timeout *endTimeout) error {
 	atMost, err := timeout.value()
-	if err != nil {
+	wait, werr := stopAfter(after)
+	if err := fault.Join(err, werr); err != nil {
 		return err
 	}
 	reg, err := a.registry()
@@ -58,6 +66,10 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool, timeout *endTim
 		}
 	}
 	results, err := each(reg, names, reg.Known, func(e *ended) {
+		if wait > 0 {
+			a.say("ending %s in %s", e.name, wait)
+			untilOver(cmd.Context(), reg, e.name, wait)
+		}
 		a.untilEnded(cmd.Context(), e, atMost, func(ctx context.Context) { e.session, e.was, e.err = reg.Stop(ctx, e.name) })
 	})
 	if err != nil {
@@ -80,6 +92,27 @@ func (a *app) stop(cmd *cobra.Command, names []string, all bool, timeout *endTim
 		a.say("no session is capturing")
 	}
 	return err
+}
+
+// stopAfter is the value of --after, 0 for none.
+func stopAfter(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := durationOf(text)
+	if err != nil || d < 0 || d > request.MaxStopAfter {
+		return 0, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--after", Message: notAllowed(text, "a duration such as 30s or 5m, or a number of seconds, up to 7d").Error()}
+	}
+	return d, nil
+}
+
+// untilOver returns after a time, or when a session has ended before.
+func untilOver(parent context.Context, reg *registry.Registry, name string, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(parent, wait)
+	defer cancel()
+	if _, err := reg.Wait(ctx, name); err != nil { // it is another user's, say, whose end is not seen
+		<-ctx.Done()
+	}
 }
 
 // endTimeout is how long is waited for the end of sessions that were told to end.

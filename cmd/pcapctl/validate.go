@@ -152,6 +152,7 @@ type planDetails struct {
 	Filters      []filterView  `json:"filters"`
 	Exclude      []filterView  `json:"exclude,omitempty"`
 	HeadersOnly  bool          `json:"headersOnly,omitempty"`
+	StopWhen     []filterView  `json:"stopWhen,omitempty"`
 	Instructions int           `json:"instructions"`
 	// One line each, as tcpdump -d and tcpdump -ddd print them.
 	Program    []string `json:"program,omitempty"`
@@ -216,6 +217,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 			Filters:      filterViews(plan.Config.Filters.Filters()),
 			Exclude:      filterViews(plan.Config.Filters.Excludes()),
 			HeadersOnly:  plan.Config.Additions.HeadersOnly,
+			StopWhen:     filterViews(plan.Config.StopWhen.Others().Excludes()),
 			Instructions: len(plan.spec.Program.Raw),
 		},
 		Warnings: append(append([]string{}, plan.Warnings...), warnings...),

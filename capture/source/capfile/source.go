@@ -119,6 +119,8 @@ type fileSource struct {
 	seen    uint64
 	matched uint64
 	unseen  tally // packets that filters could not look into
+	event   bool  // the packet that ends the capture has come
+	over    int64 // when the capture is over for that, in nanoseconds since 1970; 0 where that packet has no time
 	begun   int64 // time of the first packet that has one, in nanoseconds since 1970
 	timed   bool  // there was one
 
@@ -272,9 +274,13 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 	if f.late(p) {
 		return source.ErrLate
 	}
+	if f.over != 0 && p.Timed && !isOddTime(p) && nanoseconds(p) > f.over {
+		return source.ErrEventOver
+	}
 	if !f.wants(p) {
 		return nil
 	}
+	event := f.isEvent(p)
 	if f.spec.config.Format != pcapfile.NG && p.LinkType != f.header.Kind() {
 		return f.linkError(p)
 	}
@@ -296,10 +302,25 @@ func (f *fileSource) packet(p *pcapfile.Packet) error {
 	f.now.keep(p)
 	f.now.add(source.Packet{
 		Sec: p.Sec, Nsec: p.Nsec, Flags: uint32(p.Direction), Length: p.Length, Data: p.Data,
-		Headers: headers, Timed: p.Timed, Number: f.seen, Block: p.Block,
+		Headers: headers, Event: event, Timed: p.Timed, Number: f.seen, Block: p.Block,
 	}, o)
 	return nil
 }
+
+// isEvent reports whether a packet that is recorded is the one that ends the capture, and notes when that is.
+func (f *fileSource) isEvent(p *pcapfile.Packet) bool {
+	if f.event || f.spec.others == nil || f.spec.others.match(p) {
+		return false
+	}
+	f.event = true
+	if p.Timed && !isOddTime(p) {
+		f.over = nanoseconds(p) + int64(f.spec.config.Additions.StopAfter)
+	}
+	return true
+}
+
+// nanoseconds is the time of a packet that is not odd, since 1970. Up to 2106 that fits.
+func nanoseconds(p *pcapfile.Packet) int64 { return p.Sec*int64(time.Second) + int64(p.Nsec) }
 
 // block takes a block that is not a packet into the batch.
 func (f *fileSource) block(p *pcapfile.Packet) {
@@ -358,7 +379,7 @@ func (f *fileSource) late(p *pcapfile.Packet) bool {
 	if !p.Timed || isOddTime(p) {
 		return false
 	}
-	at := p.Sec*int64(time.Second) + int64(p.Nsec) // up to 2106, which fits
+	at := nanoseconds(p)
 	if !f.timed {
 		f.begun, f.timed = at, true
 	}

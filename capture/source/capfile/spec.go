@@ -44,6 +44,7 @@ type Spec struct {
 	options Options
 	config  *request.Config
 	match   matcher
+	others  *matcher // of packets that do not end the capture; nil where none does
 }
 
 // NewSpec checks the options by themselves; the file is not looked at.
@@ -62,7 +63,13 @@ func NewSpec(c *request.Config, o Options) (*Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Spec{options: o, config: c, match: *match}, nil
+	s := &Spec{options: o, config: c, match: *match}
+	if !c.StopWhen.IsZero() {
+		if s.others, err = newMatcher(c.StopWhen.Others(), o.Local); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // Name is the file for people.
@@ -81,7 +88,9 @@ func (s *Spec) Report() source.Report {
 }
 
 // Warnings implements source.Spec.
-func (s *Spec) Warnings() []string { return s.config.Filters.Warnings(nil, 0) }
+func (s *Spec) Warnings() []string {
+	return slices.Concat(s.config.Filters.Warnings(nil, 0), s.config.StopWhen.Warnings(s.config.Filters))
+}
 
 // Reads implements source.Spec.
 func (s *Spec) Reads(path string) bool {
@@ -167,12 +176,14 @@ func (s *Spec) prepareError(err error) error {
 
 // checkLink refuses link types that the filters cannot look into.
 func (s *Spec) checkLink(l pcapfile.LinkType) error {
-	if knowsLink(l) || s.config.Filters.RecordsAll() && !s.config.Additions.HeadersOnly {
+	if knowsLink(l) || s.config.Filters.RecordsAll() && !s.config.Additions.HeadersOnly && s.config.StopWhen.IsZero() {
 		return nil
 	}
 	what := "filters"
 	if s.config.Filters.RecordsAll() {
-		what = "--headers-only"
+		if what = "--headers-only"; !s.config.Additions.HeadersOnly {
+			what = "--stop-when"
+		}
 	}
 	return fmt.Errorf(what+" cannot look into packets of %s; allowed: Ethernet, Linux cooked v1 and v2, raw IP, BSD loopback, "+
 		"PPP, 802.11 with and without radiotap, Cisco HDLC, Frame Relay, SLIP; without them, every link type", l)

@@ -41,6 +41,7 @@ func (b *batch) lookInto() bool {
 	if b.coarse && !b.s.spec.config.Filters.Match(m) {
 		return false
 	}
+	b.packet.Event = b.event && b.s.spec.config.StopWhen.Match(m)
 	if b.uncut {
 		p.Data = p.Data[:m.HeaderLength()]
 	}

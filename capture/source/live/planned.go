@@ -44,6 +44,7 @@ func (p *Planned) WarnOfFilters(c *request.Config, all []netif.Interface, o Opti
 		}
 	}
 	p.warnings = append(p.warnings, c.Filters.Warnings(own, o.EitherEnd)...)
+	p.warnings = append(p.warnings, c.StopWhen.Warnings(c.Filters)...)
 }
 
 // WarnOfRest warns of all else.

@@ -122,7 +122,8 @@ func (l *liveSource) Next() (source.Batch, error) {
 	}
 	b := &l.batch
 	b.block, b.coarse, b.uncut = block, !l.program.Exact, l.spec.config.Additions.HeadersOnly && !l.program.Cuts
-	b.look = b.coarse || b.uncut
+	b.event = !l.spec.config.StopWhen.IsZero()
+	b.look = b.coarse || b.uncut || b.event
 	return &l.batch, nil
 }
 
@@ -137,6 +138,7 @@ type batch struct {
 	block  *tpacket.Block
 	look   bool              // packets are looked into here, for one of these:
 	coarse bool              // the kernel's program lets too much through
+	event  bool              // the packet is looked for that ends the capture
 	uncut  bool              // only headers are wanted, and the kernel's program had no room to cut them
 	own    bool              // each interface has a link type of its own in the file
 	link   pcapfile.LinkType // of every packet, where the file has one

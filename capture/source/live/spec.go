@@ -94,6 +94,9 @@ func (s *Spec) byDefault() bool { return s.names == nil && !s.Any }
 // framing settles what the filter has to look for.
 func (s *Spec) framing() filter.Options {
 	o := filter.Options{SnapLen: s.config.SnapLen, HeadersOnly: s.config.Additions.HeadersOnly}
+	if !s.config.StopWhen.IsZero() {
+		o.SnapLen = 0 // what ends the capture is looked for in all of the headers
+	}
 	if s.Any {
 		o.Framing = filter.Mixed
 		return o

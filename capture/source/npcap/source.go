@@ -440,20 +440,23 @@ func (b *batch) Quiet() bool { return b.quiet }
 // wanted does what the driver's program does not.
 func (b *batch) wanted(a *adapter) bool {
 	exclusion := b.s.exclusion.Load()
-	if exclusion == nil && a.program.Exact && !a.cut {
+	c := b.s.spec.config
+	watch := !c.StopWhen.IsZero()
+	if exclusion == nil && a.program.Exact && !a.cut && !watch {
 		return true
 	}
 	b.match = filter.Packet{Data: a.head.data, Framing: a.framing}
-	if !a.program.Exact {
+	if !a.program.Exact || watch {
 		b.match.Direction = a.own.Direction(a.framing, a.head.data)
-		if !b.s.spec.config.Filters.Match(&b.match) {
-			return false
-		}
+	}
+	if !a.program.Exact && !c.Filters.Match(&b.match) {
+		return false
 	}
 	if exclusion.excludes(&b.match, a.head.time()) {
 		b.s.excluded.Add(1)
 		return false
 	}
+	b.packet.Event = watch && c.StopWhen.Match(&b.match)
 	if a.cut {
 		a.head.data = a.head.data[:b.match.HeaderLength()]
 	}

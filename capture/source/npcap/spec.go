@@ -115,6 +115,9 @@ func (s *Spec) compile(a *adapter) error {
 	}
 	headers := s.config.Additions.HeadersOnly
 	o := filter.Options{Framing: a.framing, Npcap: &a.own, SnapLen: s.config.SnapLen, HeadersOnly: headers}
+	if !s.config.StopWhen.IsZero() {
+		o.SnapLen = 0 // what ends the capture is looked for in all of the headers
+	}
 	var err error
 	a.program, err = s.config.Filters.Compile(o)
 	if err == nil && !a.program.Exact {
@@ -200,7 +203,7 @@ func (s *Spec) prepare(d driver) (_ source.Source, err error) {
 			return nil, fault.Errorf(fault.NotFound, "Npcap does not offer %s: `pcapctl interfaces` shows whether it is up; after a new adapter, restart Npcap's driver (`net stop npcap`, `net start npcap`, as an administrator)", i.Name)
 		}
 		o := openOptions{snapLen: pcapfile.MaxSnapLen, buffer: s.bufferOf(), promiscuous: s.promiscuous && !i.Loopback, wait: driverWait}
-		if s.config.SnapLen != 0 && s.Program.Exact {
+		if s.config.SnapLen != 0 && s.Program.Exact && s.config.StopWhen.IsZero() {
 			o.snapLen = int(min(s.config.SnapLen, pcapfile.MaxSnapLen))
 		}
 		a.handle, err = d.open(device, o)
