@@ -47,6 +47,7 @@ type adapter struct {
 	at      int       // where in current the next packet is
 	head    rawPacket // the next packet; valid when current is not nil
 	waiting []*buffer // taken after current
+	seen    uint64    // what was read when a reader that is to end was looked at last
 	reached bool      // everything that the reader will ever give has been taken
 }
 
@@ -174,12 +175,13 @@ func (a *adapter) detach(now time.Time) {
 	a.until.Store(now.UnixNano())
 }
 
-// close ends the reader and closes the adapter.
-func (a *adapter) close() {
+// close ends the reader and closes the adapter. It is false when the reader does not
+// end; the adapter then stays open, as the library is still in it.
+func (a *adapter) close(patience time.Duration) bool {
 	a.mu.Lock()
 	if a.closed {
 		a.mu.Unlock()
-		return
+		return true
 	}
 	if a.begun.Load() && a.until.Load() == 0 && !a.lost.Load() {
 		a.countLocked()
@@ -188,16 +190,20 @@ func (a *adapter) close() {
 	a.mu.Unlock()
 	if a.begun.Load() {
 		close(a.quit)
-		for ended := false; !ended; {
+		for begin, ended := time.Now(), false; !ended; {
 			a.handle.wake()
 			select {
 			case <-a.done:
 				ended = true
 			case <-time.After(wakeAgain):
+				if time.Since(begin) > patience {
+					return false
+				}
 			}
 		}
 	}
 	a.handle.close()
+	return true
 }
 
 // wakeAgain is how long a reader may take to see that it was woken.

@@ -65,6 +65,7 @@ type fakeHandle struct {
 	drops             uint32
 	broken            error
 	blockless, closed bool
+	stuck             chan struct{} // next does not come back before it is closed
 }
 
 func (h *fakeHandle) linkType() int { return h.driver.link }
@@ -119,6 +120,12 @@ func (h *fakeHandle) breaks(err error) {
 }
 
 func (h *fakeHandle) next(p *rawPacket) (outcome, error) {
+	h.mu.Lock()
+	stuck := h.stuck
+	h.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
 	var timeout <-chan time.Time
 	if !h.driver.endless {
 		timer := time.NewTimer(driverWait / 20)

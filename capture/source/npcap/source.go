@@ -1,6 +1,7 @@
 package npcap
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,8 +33,9 @@ type npcapSource struct {
 	exact    bool              // all programs are
 	system   string
 
-	signal chan struct{} // the packet loop has reason to look
-	timer  *time.Timer   // of Wait
+	patience time.Duration // how long a reader may take to end
+	signal   chan struct{} // the packet loop has reason to look
+	timer    *time.Timer   // of Wait
 
 	exclusion atomic.Pointer[exclusions]
 	excluded  atomic.Uint64
@@ -47,7 +49,7 @@ type npcapSource struct {
 }
 
 func newSource(s *Spec, adapters []*adapter) *npcapSource {
-	n := &npcapSource{spec: s, adapters: adapters, exact: true, signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	n := &npcapSource{spec: s, adapters: adapters, exact: true, patience: patience, signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	n.timer.Stop()
 	_, n.system = netif.Machine()
 	n.link = s.cooked
@@ -97,7 +99,9 @@ func (n *npcapSource) Next() (source.Batch, error) {
 		if !n.detached || n.finished() {
 			return nil, nil
 		}
-		n.await() // A reader had no buffer free, and has now.
+		if err := n.await(); err != nil { // A reader had no buffer free, and has now.
+			return nil, err
+		}
 	}
 }
 
@@ -206,28 +210,36 @@ func (n *npcapSource) Detach() error {
 	}
 	n.detached = true
 	n.gaps.look(n.Stats().Dropped, now.UnixNano())
-	n.await()
-	return nil
+	return n.await()
 }
+
+// patience is how long a reader may take to end: the library's function may not come
+// back at all.
+const patience = 10 * time.Second
 
 // settle is how long the driver holds packets back at the most.
 const settle = driverWait + 50*time.Millisecond
 
 // await waits until each reader has ended, or waits for the packet loop.
-func (n *npcapSource) await() {
+func (n *npcapSource) await() error {
+	begin := time.Now()
 	for first := true; ; first = false {
 		rest := 0
 		for _, a := range n.adapters {
 			if a.ended() || a.queue.stalled() {
 				continue
 			}
+			if time.Since(begin) > n.patience && a.read.Load() == a.seen {
+				return fault.Errorf(fault.Failed, "end the capture on %s: Npcap does not come back from reading", a.iface.Name)
+			}
+			a.seen = a.read.Load()
 			rest++
 			if !first {
 				a.handle.wake()
 			}
 		}
 		if rest == 0 {
-			return
+			return nil
 		}
 		n.timer.Reset(settle)
 		for waiting := true; waiting; {
@@ -347,11 +359,14 @@ func (n *npcapSource) Report() source.Report {
 
 // Close implements source.Source.
 func (n *npcapSource) Close() error {
+	var errs []error
 	for _, a := range n.adapters {
-		a.close()
+		if !a.close(n.patience) {
+			errs = append(errs, fault.Errorf(fault.Internal, "close %s: Npcap does not come back from reading", a.iface.Name))
+		}
 	}
 	n.timer.Stop()
-	return nil
+	return errors.Join(errs...)
 }
 
 // batch are the packets that were taken together.

@@ -318,6 +318,26 @@ func TestDetachWithClockSetBack(t *testing.T) {
 	}
 }
 
+// A library that does not come back holds up no end for good.
+func TestStuckLibrary(t *testing.T) {
+	d := newFake("a")
+	src := started(t, d, testConfig(t, request.Output{}), adapterNamed("a", 0))
+	src.patience = 10 * time.Millisecond
+	h := d.handle("a")
+	h.mu.Lock()
+	h.stuck = make(chan struct{})
+	h.mu.Unlock()
+	h.wake() // into the next call
+	if err := src.Detach(); err == nil || !strings.Contains(err.Error(), "does not come back") {
+		t.Errorf("detach: %v", err)
+	}
+	if err := src.Close(); err == nil || h.closed {
+		t.Errorf("close: %v, closed below the reader: %v", err, h.closed)
+	}
+	close(h.stuck)
+	waitFor(t, src.adapters[0].ended)
+}
+
 // The upload's own connections are left out, and count as nothing.
 func TestExclude(t *testing.T) {
 	d := newFake("a")

@@ -192,7 +192,7 @@ func (s *Spec) prepare(d driver) (_ source.Source, err error) {
 	defer func() {
 		if err != nil {
 			for _, a := range adapters {
-				a.close()
+				a.close(patience)
 			}
 		}
 	}()
