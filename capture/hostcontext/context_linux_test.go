@@ -217,3 +217,40 @@ func connect(t *testing.T, ns *testnet.NS, name string, count, milliseconds int,
 	}
 	return list
 }
+
+// A thousand sockets take less than a hundredth of a processor, but for the first look,
+// which has to find all of their processes.
+func TestThousandSockets(t *testing.T) {
+	ns := testnet.New(t)
+	var all []net.Conn
+	defer func() {
+		for _, c := range all {
+			_ = c.Close()
+		}
+	}()
+	ns.Do(func() {
+		l, err := net.Listen("tcp", "127.0.0.1:8080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		for range 500 {
+			a, err := net.Dial("tcp", "127.0.0.1:8080")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, a, b)
+		}
+	})
+	const looks = 5
+	d := sample(t, hostcontext.Options{Netns: ns.Name}, func(*hostcontext.Sampler) { time.Sleep(looks * time.Second) })
+	t.Logf("%+v", d.Sampling)
+	const first = 0.1 // seconds
+	if limit := first + 0.01*float64(d.Sampling.Samples); d.Sampling.SocketsSeen < len(all) || d.Sampling.SocketsNamed != d.Sampling.SocketsSeen || d.Sampling.CPUSeconds > limit {
+		t.Errorf("%+v, want all named, and less than %.2f s", d.Sampling, limit)
+	}
+}

@@ -41,7 +41,8 @@ type sampler struct {
 	places  container.Places
 	did     Sampling
 	last    time.Time
-	credit  time.Duration
+	credit  time.Duration // of a processor's time, what may be used
+	used    time.Duration
 	// tell is told of each socket that has a name now.
 	tell func(*Socket)
 }
@@ -70,7 +71,7 @@ func (s *sampler) sample() {
 	now, before := time.Now(), cpu()
 	if !s.last.IsZero() {
 		pause := now.Sub(s.last)
-		s.did.LongestPauseSeconds = max(s.did.LongestPauseSeconds, pause.Round(time.Millisecond).Seconds())
+		s.did.LongestPauseSeconds = max(s.did.LongestPauseSeconds, float64(pause.Milliseconds())/1000)
 		s.credit = min(s.credit+pause/allowance, maxAllowance)
 	}
 	s.last = now
@@ -78,7 +79,8 @@ func (s *sampler) sample() {
 	s.look(now.UTC())
 	used := cpu() - before
 	s.credit -= used
-	s.did.CPUSeconds += used.Seconds()
+	s.used += used
+	s.did.CPUSeconds = float64(s.used.Milliseconds()) / 1000
 }
 
 func (s *sampler) look(now time.Time) {
