@@ -2,6 +2,7 @@ package capture
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -339,6 +340,9 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	}
 	s.warn(s.notes.list()...)
 	s.notes.clear()
+	if !s.folder.KeepsRights() {
+		s.warn(fmt.Sprintf("the file system of %s keeps no permissions: whoever uses this machine can read the capture", s.folder.Path()))
+	}
 	s.record(e, sink, len(o.Header))
 	if every := c.RotateEvery(); every > 0 {
 		s.rec.RotateEvery(every, time.Now())

@@ -106,6 +106,9 @@ func TestFileIsPrivateAndWhole(t *testing.T) {
 	if f.Size() != 6 {
 		t.Errorf("size %d", f.Size())
 	}
+	if !f.folder.KeepsRights() {
+		t.Error("the folder of this test keeps no rights")
+	}
 	must(t, f.Finish())
 	st, err := os.Stat(path)
 	must(t, err)

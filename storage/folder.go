@@ -116,6 +116,9 @@ func (d *Folder) Has(name string) bool {
 // that is not known.
 func (d *Folder) Space() (free, total int64, ok bool) { return space(d.self) }
 
+// KeepsRights tells whether files of the folder can belong to their owner alone.
+func (d *Folder) KeepsRights() bool { return private.Kept(d.self) }
+
 // Reserve says how many bytes of the disk no copy of a file may take (see Displaced.Copy).
 func (d *Folder) Reserve(least int64) { d.least.Store(least) }
 

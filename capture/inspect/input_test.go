@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -100,7 +101,7 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	defer func() { _ = captures.Close() }()
 	for _, path := range []string{one, two} {
-		if err := os.Remove(path); err != nil {
+		if err := os.Remove(path); err != nil && runtime.GOOS != "windows" { // which keeps what is open
 			t.Fatal(err)
 		}
 	}
@@ -116,6 +117,9 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	if read, size, packets := captures.Progress(); read != size || packets != 8 {
 		t.Errorf("progress: %d of %d, %d packets", read, size, packets)
+	}
+	if runtime.GOOS == "windows" {
+		return
 	}
 	if _, err := inspect.Open([]string{one}, nil, nil); fault.ClassOf(err) != fault.NotFound {
 		t.Errorf("%v", err)

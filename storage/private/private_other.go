@@ -21,5 +21,6 @@ func mkdir(in *os.Root, name string) error { return in.Mkdir(name, folderMode) }
 
 func mkdirAll(path string) error { return os.MkdirAll(path, folderMode) }
 
-// Kept tells whether the file system of f keeps the rights of its files. It is not asked on this system.
+// Kept tells whether the file system of f keeps the rights of its files. It is not asked on this system, where one that keeps none
+// is mounted with rights for all its files.
 func Kept(*os.File) bool { return true }

@@ -61,10 +61,11 @@ type Rights struct {
 	Owner   string // SID, "" when it may not be known
 	Written bool   // others may change it, or what is in it
 	Moved   bool   // others may remove or rename it or what is in it, or give themselves the right to
+	Emptied bool   // the same, but for it: nobody can remove or rename the root of a drive, whatever its rights say
 }
 
 // others is what is known of what cannot be looked at.
-var others = Rights{Written: true, Moved: true}
+var others = Rights{Written: true, Moved: true, Emptied: true}
 
 // RightsOf asks for the rights of an open file or folder. Others are all but its owner, this user, and those who may do
 // everything.
@@ -80,7 +81,8 @@ func RightsOf(f *os.File) Rights {
 func rightsIn(sd *windows.SECURITY_DESCRIPTOR) Rights {
 	const (
 		deleteChild = 0x40 // FILE_DELETE_CHILD
-		moves       = deleteChild | windows.DELETE | windows.WRITE_DAC | windows.WRITE_OWNER | windows.GENERIC_ALL
+		empties     = deleteChild | windows.WRITE_DAC | windows.WRITE_OWNER | windows.GENERIC_ALL
+		moves       = empties | windows.DELETE
 		writes      = windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | windows.GENERIC_WRITE | moves
 	)
 	var r Rights
@@ -89,18 +91,18 @@ func rightsIn(sd *windows.SECURITY_DESCRIPTOR) Rights {
 	}
 	dacl, _, err := sd.DACL()
 	if err != nil || dacl == nil { // none: everybody may do everything
-		return Rights{r.Owner, true, true}
+		return Rights{r.Owner, true, true, true}
 	}
 	for i := range uint32(dacl.AceCount) {
 		var ace *windows.ACCESS_ALLOWED_ACE
 		if windows.GetAce(dacl, i, &ace) != nil {
-			return Rights{r.Owner, true, true}
+			return Rights{r.Owner, true, true, true}
 		}
 		switch {
 		case ace.Header.AceType == windows.ACCESS_DENIED_ACE_TYPE, ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0:
 			continue
 		case ace.Header.AceType != windows.ACCESS_ALLOWED_ACE_TYPE: // with conditions: who it is for is not known
-			return Rights{r.Owner, true, true}
+			return Rights{r.Owner, true, true, true}
 		}
 		switch who := (*windows.SID)(unsafe.Pointer(&ace.SidStart)).String(); { //nolint:gosec // G103: where GetAce says that it is
 		case Trusted(who), who == r.Owner, who == User(), who == creatorOwner, who == ownerRights:
@@ -108,6 +110,7 @@ func rightsIn(sd *windows.SECURITY_DESCRIPTOR) Rights {
 		}
 		r.Written = r.Written || ace.Mask&writes != 0
 		r.Moved = r.Moved || ace.Mask&moves != 0
+		r.Emptied = r.Emptied || ace.Mask&empties != 0
 	}
 	return r
 }

@@ -12,15 +12,16 @@ func TestRights(t *testing.T) {
 	for text, want := range map[string]Rights{
 		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;SY)(A;;FA;;;BA)":  {},
 		"D:P(A;;FA;;;" + owner + ")(A;;FR;;;" + other + ")":   {},
-		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;" + other + ")":   {Written: true, Moved: true},
-		"D:P(A;;FA;;;" + owner + ")(A;;0x2;;;" + other + ")":  {Written: true},              // make files in it
-		"D:P(A;;FA;;;" + owner + ")(A;;0x4;;;" + other + ")":  {Written: true},              // make folders in it
-		"D:P(A;;FA;;;" + owner + ")(A;;0x40;;;" + other + ")": {Written: true, Moved: true}, // remove what is in it
-		"D:P(A;;WD;;;" + other + ")":                          {Written: true, Moved: true}, // change the list itself
+		"D:P(A;;FA;;;" + owner + ")(A;;FA;;;" + other + ")":   {Written: true, Moved: true, Emptied: true},
+		"D:P(A;;FA;;;" + owner + ")(A;;0x2;;;" + other + ")":  {Written: true},                             // make files in it
+		"D:P(A;;FA;;;" + owner + ")(A;;0x4;;;" + other + ")":  {Written: true},                             // make folders in it
+		"D:P(A;;FA;;;" + owner + ")(A;;0x40;;;" + other + ")": {Written: true, Moved: true, Emptied: true}, // remove what is in it
+		"D:P(A;;WD;;;" + other + ")":                          {Written: true, Moved: true, Emptied: true}, // change the list itself
+		"D:P(A;;0x1301bf;;;AU)(A;;FA;;;BA)":                   {Written: true, Moved: true},                // of the root of a second drive
 		"D:P(A;;FRFX;;;BU)(A;;FA;;;CO)":                       {},
 		"D:P(A;OICIIO;FA;;;" + other + ")":                    {}, // for what is made in it only
 		"D:P(D;;FA;;;" + other + ")(A;;FA;;;" + owner + ")":   {},
-		"D:P(A;;FA;;;WD)": {Written: true, Moved: true},
+		"D:P(A;;FA;;;WD)": {Written: true, Moved: true, Emptied: true},
 		"D:P":             {},
 	} {
 		sd, err := windows.SecurityDescriptorFromString("O:" + owner + text)

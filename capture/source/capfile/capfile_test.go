@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			form := pcaptest.Form{Order: binary.LittleEndian, NG: test.ng}
 			sourcetest.Run(t, sourcetest.Fixture{Finite: true, Length: 60, Prepare: func(t *testing.T) (source.Source, func(int)) {
-				l := &late{}
+				l, dir := &late{}, t.TempDir() // which goes after the source is closed
 				prepare := func(n int) {
 					var packets []pcaptest.Packet
 					for i := range n {
@@ -50,7 +50,7 @@ func TestConformance(t *testing.T) {
 						binary.BigEndian.PutUint32(data[56:], uint32(i))
 						packets = append(packets, pcaptest.Packet{Data: data, Sec: uint32(i + 1)})
 					}
-					o := capfile.Options{Path: filepath.Join(t.TempDir(), "in")}
+					o := capfile.Options{Path: filepath.Join(dir, "in")}
 					file := form.File(packets, pcapfile.Ethernet)
 					if test.compressed != "" {
 						file = pcaptest.Compress(test.compressed, file)
