@@ -146,7 +146,14 @@ func guardOrder(kind byte, slot int, file windows.Handle) []byte {
 	return b
 }
 
-func (l guardLine) read(b []byte) (int, error) { return l.answers.Read(b) }
+// read is not called again after an error: the guard has ended.
+func (l guardLine) read(b []byte) (int, error) {
+	n, err := l.answers.Read(b)
+	if err != nil {
+		_ = l.answers.Close()
+	}
+	return n, err
+}
 
 func (l guardLine) take(slot int, f *os.File) error {
 	conn, err := f.SyscallConn()

@@ -12,21 +12,30 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
 	"pcapctl/capture/fault"
+	"pcapctl/capture/pcapfile"
+	"pcapctl/capture/pcapfile/pcaptest"
 	"pcapctl/capture/registry"
+	"pcapctl/capture/request"
+	"pcapctl/capture/save"
 	"pcapctl/storage"
 )
 
 const (
 	holdEnv  = "PCAPCTL_TEST_HOLD_LOCK"
 	claimEnv = "PCAPCTL_TEST_CLAIM"
+	ringEnv  = "PCAPCTL_TEST_RING"
 )
 
 // TestMain is another process, too, that holds a lock until its input ends.
@@ -121,7 +130,13 @@ func capturing(dir string) {
 	t := &failing{}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
-	c, err := registry.New(dir).Claim(registry.SampleRecord(t, "other"), false)
+	rec := registry.SampleRecord(t, "other")
+	ring := os.Getenv(ringEnv)
+	if p := &rec.Resource.Properties; ring != "" {
+		p.ContinuousCapture, p.CaptureSettings = new(true), &request.CaptureSettings{FileCount: new(int64(2))}
+		p.Statistics.Files = []capture.FileResult{{Path: ring}}
+	}
+	c, err := registry.New(dir).Claim(rec, false)
 	if errors.Is(err, registry.ErrTaken) {
 		_, _ = os.Stdout.WriteString("none\n")
 		return
@@ -132,6 +147,9 @@ func capturing(dir string) {
 	start := time.Now()
 	c.Begin(start, storage.FileID{})
 	c.Progress(capture.Progress{Packets: 7})
+	if ring != "" {
+		turn(t, c, ring, start)
+	}
 	_, _ = os.Stdout.WriteString("held\n")
 	select {
 	case <-c.Asked():
@@ -143,6 +161,24 @@ func capturing(dir string) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // the process outlives its session
 }
 
+// turn makes three files of a rotation that keeps two, the last with a part of a packet at its end.
+func turn(t testing.TB, c *registry.Claim, first string, start time.Time) {
+	content := pcaptest.Forms()[0].File([]pcaptest.Packet{{Data: make([]byte, 60)}}, pcapfile.Ethernet)
+	for i := range 3 {
+		path := request.RotatedPath(first, i+1)
+		must(t, os.WriteFile(path, append(slices.Clone(content), make([]byte, 3*(i/2))...), 0o600))
+		id, err := storage.IdentifyPath(path)
+		must(t, err)
+		f := save.File{Path: path, Sequence: i + 1, Started: start, Before: uint64(i), ID: id}
+		c.File(f)
+		if i < 2 {
+			f.Packets, f.Size, f.Complete = 1, int64(len(content)), true
+			c.File(f)
+		}
+	}
+	must(t, os.Remove(first))
+}
+
 // failing is what helpers of tests need in a process that has no test.
 type failing struct{ testing.TB }
 
@@ -150,11 +186,11 @@ func (*failing) Helper()           {}
 func (*failing) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
 // captureElsewhere has another process capture for the session "other". end lets it end when its session has.
-func captureElsewhere(t *testing.T) (r *registry.Registry, cmd *exec.Cmd, end func()) {
+func captureElsewhere(t *testing.T, env ...string) (r *registry.Registry, cmd *exec.Cmd, end func()) {
 	t.Helper()
 	r = registry.New(filepath.Join(t.TempDir(), "state"))
 	cmd = exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), claimEnv+"="+r.Dir())
+	cmd.Env = append(append(os.Environ(), claimEnv+"="+r.Dir()), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	must(t, err)
@@ -298,6 +334,32 @@ func lose(t *testing.T, says string, meanwhile func(t *testing.T, folder string)
 	}
 	_, err = r.Delete(t.Context(), "other", false)
 	must(t, err)
+}
+
+// Of a rotation that was killed the files that it still had are told, repaired, and named: not the first, which has gone.
+func TestRotationOfAKilledProcess(t *testing.T) {
+	first := filepath.Join(t.TempDir(), "x_000001.cap")
+	r, cmd, _ := captureElsewhere(t, ringEnv+"="+first)
+	must(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it says that it was killed
+	s, err := r.Get("other")
+	must(t, err)
+	st, err := os.Stat(request.RotatedPath(first, 2))
+	must(t, err)
+	var want []capture.FileResult
+	for i := range 2 {
+		want = append(want, capture.FileResult{Path: request.RotatedPath(first, i+2), SizeInBytes: st.Size(), Sequence: i + 2, Packets: new(uint64(1))})
+	}
+	got := s.Resource().Properties.Statistics.Files
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(capture.FileResult{}, "StartTime")); d != "" || s.Resource().Properties.Statistics.PacketsCaptured != 3 {
+		t.Error(d)
+	}
+	if last, err := os.Stat(request.RotatedPath(first, 3)); err != nil || last.Size() != st.Size() {
+		t.Errorf("the last file was not cut: %v, %v", last, err)
+	}
+	if text := s.Failure().Error(); strings.Contains(text, first) || !strings.Contains(text, want[0].Path) {
+		t.Errorf("said %q", text)
+	}
 }
 
 // A session whose lock file was taken away is told to be so, and which process to end; when that has ended it can be deleted.

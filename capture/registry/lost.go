@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"pcapctl/capture"
 	"pcapctl/capture/deliver"
@@ -31,8 +32,10 @@ func (f *folder) finishLost(rec *Record) *Record {
 	if list := f.rotatedFiles(rec); list != nil {
 		var files []capture.FileResult
 		files, kept.Packets, final = repairRotation(list, c.Written)
+		st := rec.Resource.Properties.Statistics
+		st.Files = slices.Clone(files) // for the words; what it says of the first is that of a single file
 		describeLost(rec, &c, kept)
-		rec.Resource.Properties.Statistics.Files = files
+		st.Files = files
 	} else {
 		if paths := rec.files(); len(paths) > 0 {
 			kept, final = repair(paths[0], c.file, c.Written)
