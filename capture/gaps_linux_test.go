@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,24 +101,28 @@ func TestGapsAreWherePacketsAreMissing(t *testing.T) {
 			}
 			const burst = 8_000
 			s := r.sendsNumbered("v0", tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1200, 0))
-			var sent uint32
+			var sent atomic.Uint32
+			var sending sync.Mutex // of the frame
+			next := func() {
+				sending.Lock()
+				defer sending.Unlock()
+				s(sent.Add(1) - 1)
+			}
 			flood := func() {
 				for range burst {
-					s(sent)
-					sent++
+					next()
 				}
 			}
 			watcher := &heldFor{hold: flood}
 			watcher.times.Store(test.holds)
 			res := r.captureWith(r.plan("", "v1"), capture.Options{Watcher: watcher}, func() {
-				s(sent)
-				sent++
+				next()
 				// The loop is held up when it sees the first packet, and floods itself; all is sent before the end.
 				for watcher.times.Load() > 0 {
 					time.Sleep(5 * time.Millisecond)
 				}
 			})
-			want := jumps(t, res.Files[0].Path, sent)
+			want := jumps(t, res.Files[0].Path, sent.Load())
 			if len(want) < int(test.holds) {
 				t.Fatalf("only %d gaps", len(want))
 			}
@@ -128,8 +133,8 @@ func TestGapsAreWherePacketsAreMissing(t *testing.T) {
 					t.Errorf("gap %d is %+v, in the file %+v", i, g, want)
 				}
 			}
-			if len(res.Gaps.List) != len(want) || res.Gaps.More != 0 || sum != res.Dropped.ByKernel || res.Packets+sum != uint64(sent) {
-				t.Errorf("%d sent, %d packets, %+v, gaps %+v, in the file %+v", sent, res.Packets, res.Dropped, res.Gaps, want)
+			if len(res.Gaps.List) != len(want) || res.Gaps.More != 0 || sum != res.Dropped.ByKernel || res.Packets+sum != uint64(sent.Load()) {
+				t.Errorf("%d sent, %d packets, %+v, gaps %+v, in the file %+v", sent.Load(), res.Packets, res.Dropped, res.Gaps, want)
 			}
 			st := res.Resource().Properties.Statistics
 			if len(st.Gaps) != len(want) || st.Gaps[0].PacketsDropped != want[0].missing || (st.Gaps[0].FirstBehind == "") != want[0].before.IsZero() || st.GapsNotListed != nil {
