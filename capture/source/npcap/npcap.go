@@ -106,7 +106,7 @@ var (
 	// ErrUnsupported is that of systems other than Windows.
 	ErrUnsupported = errors.New("capturing through Npcap is for Windows only")
 	errMissing     = errors.New("it is not installed")
-	errOld         = errors.New("which is too old")
+	errOld         = errors.New("too old")
 	errDenied      = errors.New("this process may not capture")
 	errNoDevice    = errors.New("there is no such adapter")
 )

@@ -37,7 +37,7 @@ func checkVersion(text string) (npcap bool, err error) {
 	oldest, _ := parseVersion("Npcap version " + minVersion)
 	version, npcap := parseVersion(text)
 	if npcap && version.before(oldest) || strings.HasPrefix(text, "WinPcap") { // which Npcap has taken the place of
-		return npcap, fmt.Errorf("%s, %w", text, errOld)
+		return npcap, fmt.Errorf("%s is %w", text, errOld)
 	}
 	return npcap, nil
 }

@@ -123,7 +123,7 @@ func loadFrom(path string) (*library, error) {
 	l := &library{path: path}
 	for n, name := range functionNames {
 		if l.procs[n], err = windows.GetProcAddress(handle, name); err != nil {
-			return nil, fmt.Errorf("%s has no function %s, %w", path, name, errOld)
+			return nil, fmt.Errorf("%s lacks the function %s: it is %w", path, name, errOld)
 		}
 	}
 	l.text = text((*byte)(l.pointer(fnLibVersion)))
