@@ -24,9 +24,16 @@ type reservation int
 
 func (r reservation) release() { _ = unix.Close(int(r)) }
 
+// dialing is what one call of dial needs besides: nothing here, where each socket gets a port of its own before it connects.
+type dialing struct{}
+
+func newDialing(*net.Dialer) (dialing, error) { return dialing{}, nil }
+
+func (dialing) end() {}
+
 // reserve chooses a local port for the socket c, which is about to connect to
 // address, and binds it.
-func reserve(network, address string, c syscall.RawConn) (*connection, error) {
+func (dialing) reserve(network, address string, c syscall.RawConn) (*connection, error) {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil, nil
 	}
@@ -89,19 +96,4 @@ func bindAny(family int, addr unix.Sockaddr) (fd, port int, err error) {
 		return fd, name.Port, nil
 	}
 	return -1, 0, os.NewSyscallError("getsockname", unix.EAFNOSUPPORT)
-}
-
-func localPort(c net.Conn) uint16 {
-	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Port()
-	}
-	return 0
-}
-
-func remote(c net.Conn) netip.AddrPort {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		p := a.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
-	}
-	return netip.AddrPort{}
 }

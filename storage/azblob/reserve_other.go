@@ -1,10 +1,9 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package azblob
 
 import (
 	"net"
-	"net/netip"
 	"syscall"
 )
 
@@ -15,9 +14,11 @@ type reservation struct{}
 
 func (reservation) release() {}
 
+type dialing struct{}
+
+func newDialing(*net.Dialer) (dialing, error) { return dialing{}, nil }
+
+func (dialing) end() {}
+
 // reserve leaves the choice of the port to the system.
-func reserve(string, string, syscall.RawConn) (*connection, error) { return nil, nil }
-
-func localPort(net.Conn) uint16 { return 0 }
-
-func remote(net.Conn) netip.AddrPort { return netip.AddrPort{} }
+func (dialing) reserve(string, string, syscall.RawConn) (*connection, error) { return nil, nil }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -153,7 +154,14 @@ type attempt struct {
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	a := &attempt{}
 	nd := d.net
-	nd.Control = func(network, address string, c syscall.RawConn) error { return d.control(a, network, address, c) }
+	ports, err := newDialing(&nd)
+	if err != nil {
+		return nil, err
+	}
+	defer ports.end()
+	nd.Control = func(network, address string, c syscall.RawConn) error {
+		return d.control(a, ports, network, address, c)
+	}
 	conn, err := nd.DialContext(ctx, network, address)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -178,8 +186,8 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // control runs between socket(2) and connect(2): the port is bound and the
 // flow reported here, before the first packet can leave.
-func (d *dialer) control(a *attempt, network, address string, c syscall.RawConn) error {
-	f, err := reserve(network, address, c)
+func (d *dialer) control(a *attempt, ports dialing, network, address string, c syscall.RawConn) error {
+	f, err := ports.reserve(network, address, c)
 	if err != nil || f == nil {
 		return err
 	}
@@ -344,4 +352,19 @@ func (c *watchedConn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(c.end)
 	return err
+}
+
+func localPort(c net.Conn) uint16 {
+	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Port()
+	}
+	return 0
+}
+
+func remote(c net.Conn) netip.AddrPort {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		p := a.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
+	}
+	return netip.AddrPort{}
 }
