@@ -152,12 +152,13 @@ func Z(path string) string { return "Z:" + strings.ReplaceAll(path, "/", `\`) }
 func (p *Prefix) Close() error {
 	var err error
 	if p.server != nil {
-		err = bounded(p.prepare(exec.Command("wineserver", "-k"))) // ends its programs by SIGKILL, and waits for them
+		// It ends its programs, by SIGKILL if need be. That it ends itself says that it has: -k also fails when it already had.
+		killed := bounded(p.prepare(exec.Command("wineserver", "-k")))
 		select {
 		case <-p.ended:
 			err = nil // which it says when that took longer than it waits
 		case <-time.After(patience):
-			err = errors.Join(err, p.server.Process.Kill())
+			err = errors.Join(errors.New("the wineserver does not end"), killed, p.server.Process.Kill())
 			<-p.ended
 		}
 	}

@@ -16,6 +16,7 @@ type versionView struct {
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+	Capture  string `json:"capture,omitempty"` // what is to be known of capturing there
 }
 
 func (a *app) versionCommand() *cobra.Command {
@@ -29,6 +30,9 @@ func (a *app) versionCommand() *cobra.Command {
 
 func buildVersion() versionView {
 	v := versionView{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if runtime.GOOS == "windows" {
+		v.Capture = "experimental: tested under Wine, not yet on Windows"
+	}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		if v.Version == "" {
