@@ -145,7 +145,7 @@ func FuzzOffline(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte, how byte) {
 		dir := t.TempDir()
 		c, err := request.NewConfig(testRequest(t, filters[how%4]+`,`+savedAs(dir, "out.cap")), request.Host{
-			CapturesDir: dir, Now: time.Now(), Output: []request.Output{{}, {Precision: request.PrecisionNano}, {Format: request.FormatPcapng}}[how>>3%3],
+			GOOS: runtime.GOOS, CapturesDir: dir, Now: time.Now(), Output: []request.Output{{}, {Precision: request.PrecisionNano}, {Format: request.FormatPcapng}}[how>>3%3],
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -30,8 +30,6 @@ type Prefix struct {
 	folder string
 	lock   *os.File // held while it is in use; left unlocked by a process that was killed
 	launch Launcher
-	server *exec.Cmd
-	ended  chan struct{}
 }
 
 // New makes a Windows that ends with the test, and every program in it. launch is exec.Command where no namespace is used.
@@ -109,18 +107,11 @@ func (p *Prefix) claim(cache string) (template string, err error) {
 	return template, err
 }
 
-// serve starts the server, and waits until a program has run.
+// serve starts the server, which is ready when the command ends that has started it, and waits until a program has run.
 func (p *Prefix) serve() error {
-	p.server = p.prepare(p.launch("wineserver", "-f", "-p"))
-	if err := p.server.Start(); err != nil {
-		p.server = nil
+	if err := bounded(p.prepare(p.launch("wineserver", "-p"))); err != nil {
 		return err
 	}
-	p.ended = make(chan struct{})
-	go func() {
-		defer close(p.ended)
-		_ = p.server.Wait()
-	}()
 	return bounded(p.Command(`C:\windows\system32\cmd.exe`, "/c", "exit 0"))
 }
 
@@ -150,18 +141,9 @@ func Z(path string) string { return "Z:" + strings.ReplaceAll(path, "/", `\`) }
 
 // Close ends every program of the prefix, however stuck it is, and removes its files.
 func (p *Prefix) Close() error {
-	var err error
-	if p.server != nil {
-		// It ends its programs, by SIGKILL if need be. That it ends itself says that it has: -k also fails when it already had.
-		killed := bounded(p.prepare(exec.Command("wineserver", "-k")))
-		select {
-		case <-p.ended:
-			err = nil // which it says when that took longer than it waits
-		case <-time.After(patience):
-			err = errors.Join(errors.New("the wineserver does not end"), killed, p.server.Process.Kill())
-			<-p.ended
-		}
-	}
+	// -k ends all programs, by SIGKILL if need be, and fails when there is no server. -w waits for the end of one.
+	_ = bounded(p.prepare(exec.Command("wineserver", "-k")))
+	err := bounded(p.prepare(exec.Command("wineserver", "-w")))
 	return errors.Join(err, os.RemoveAll(p.folder), p.lock.Close(), os.Remove(p.lock.Name()))
 }
 
