@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,9 +41,9 @@ func main() {
 	flag.StringVar(&r.out, "out", "dist", "folder that is written to")
 	resources := flag.Bool("resources", false, "only write the version resources, beside the source of the program")
 	flag.Parse()
+	log.SetFlags(0)
 	if err := r.make(*resources); err != nil {
-		fmt.Fprintln(os.Stderr, "windows:", err)
-		os.Exit(1)
+		log.Fatal("windows: ", err)
 	}
 }
 
@@ -82,9 +83,9 @@ func (r *release) make(resourcesOnly bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
-	defer r.removeResources() // before the first is written: some may be when another fails
-	if err := errors.Join(os.MkdirAll(r.out, 0o755), r.resources()); err != nil {
+	defer func() { _ = os.RemoveAll(work) }()
+	defer r.removeResources()                                                     // before the first is written: some may be when another fails
+	if err := errors.Join(os.MkdirAll(r.out, 0o755), r.resources()); err != nil { //nolint:gosec // G301: for everybody
 		return err
 	}
 	completion, err := exec.Command("go", "-C", r.root, "run", "./cmd/pcapctl", "completion", "powershell").Output()
@@ -193,7 +194,7 @@ func (r *release) pack(arch, exe string, completion []byte) (installer, error) {
 	}
 	file := fmt.Sprintf("pcapctl_%s_windows_%s.zip", strings.TrimPrefix(r.version, "v"), arch)
 	one := installer{Architecture: map[string]string{"amd64": "x64", "arm64": "arm64"}[arch], File: file, SHA256: fmt.Sprintf("%X", sha256.Sum256(out.Bytes()))}
-	return one, os.WriteFile(filepath.Join(r.out, file), out.Bytes(), 0o644)
+	return one, os.WriteFile(filepath.Join(r.out, file), out.Bytes(), 0o644) //nolint:gosec // G306: for everybody
 }
 
 //go:embed winget.tmpl
@@ -203,7 +204,7 @@ var manifests string
 func (r *release) winget(installers []installer) error {
 	number := strings.TrimPrefix(r.version, "v")
 	dir := filepath.Join(r.out, "winget", "manifests", "p", "pcapctl", "pcapctl", number)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // G301: for everybody
 		return err
 	}
 	all, err := template.New("winget").Parse(manifests)
@@ -216,7 +217,7 @@ func (r *release) winget(installers []installer) error {
 		if err := all.ExecuteTemplate(&text, name, data); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, file), text.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), text.Bytes(), 0o644); err != nil { //nolint:gosec // G306: for everybody
 			return err
 		}
 	}
