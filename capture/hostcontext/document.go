@@ -35,6 +35,8 @@ type Document struct {
 	End      *Machine `json:"end,omitempty"`
 	// Problems are sentences about what could not be looked at.
 	Problems []string `json:"problems"`
+
+	own map[netip.Addr]bool // the machine's addresses, once they are asked for
 }
 
 // Sampling says how the sockets were looked at. A socket that lived between two looks

@@ -80,7 +80,7 @@ func TestDocumentComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(d, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
+	if d := cmp.Diff(d, got, cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".own" }, cmp.Ignore()), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
 		t.Error(d)
 	}
 	empty, err := encode(&Document{SchemaVersion: SchemaVersion, Counters: []Moved{}, Sockets: []Socket{}})

@@ -82,22 +82,22 @@ func cleanLine(text string) string {
 
 // Has reports whether an address was one of the machine's own.
 func (d *Document) Has(a netip.Addr) bool {
-	if a.IsLoopback() {
-		return true
-	}
-	for _, m := range []*Machine{d.Start, d.End} {
-		if m == nil {
-			continue
-		}
-		for _, i := range m.Interfaces {
-			for _, text := range i.Addresses {
-				if p, err := netip.ParsePrefix(text); err == nil && p.Addr() == a {
-					return true
+	if d.own == nil {
+		d.own = map[netip.Addr]bool{}
+		for _, m := range []*Machine{d.Start, d.End} {
+			if m == nil {
+				continue
+			}
+			for _, i := range m.Interfaces {
+				for _, text := range i.Addresses {
+					if p, err := netip.ParsePrefix(text); err == nil {
+						d.own[p.Addr()] = true
+					}
 				}
 			}
 		}
 	}
-	return false
+	return a.IsLoopback() || d.own[a]
 }
 
 // Owners finds whose a flow is.

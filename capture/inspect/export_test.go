@@ -8,3 +8,12 @@ func FindingIDs() []string {
 	}
 	return list
 }
+
+// CounterFindings are the ids of findings that counters of the machine go with.
+func CounterFindings() []string {
+	var list []string
+	for _, t := range troubles {
+		list = append(list, t.findings...)
+	}
+	return list
+}

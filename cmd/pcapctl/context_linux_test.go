@@ -126,6 +126,10 @@ func TestContextOfLosses(t *testing.T) {
 		}
 	}
 	h.run("inspect", path, "-o", "table").want(t, 0, "Tcp.RetransSegs +")
+	h.run("inspect", path, "--html", h.path("page.html"), "-o", "none").want(t, 0, "")
+	if page, err := os.ReadFile(h.path("page.html")); err != nil || !strings.Contains(string(page), "What the machine counted") || !strings.Contains(string(page), "Tcp.RetransSegs") || strings.Count(string(page), self) < 2 {
+		t.Errorf("the page does not say so: %v", err)
+	}
 	h.run("inspect", path, "--context", h.path("nosuch"), "-o", "none").want(t, 4, "--context")
 	must(t, os.WriteFile(told.Path, []byte(`{"schemaVersion":99}`), 0o600))
 	h.run("inspect", path, "-o", "none").want(t, 0, "left out")
