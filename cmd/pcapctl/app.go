@@ -35,18 +35,19 @@ type app struct {
 	// stops takes what ends the capture as a signal does, where the system has none for it.
 	stops chan os.Signal
 
-	in       io.Reader
-	out      io.Writer // the result and nothing else
-	err      io.Writer // everything else
-	exit     func(code int)
-	settings settings
-	output   output
-	log      logger
-	noResult bool // create prints no result of a stream: nobody would read it
-	inspects bool // create says at the end what the capture shows
-	quiet    bool
-	verbose  bool
-	debug    bool
+	in        io.Reader
+	out       io.Writer // the result and nothing else
+	err       io.Writer // everything else
+	exit      func(code int)
+	settings  settings
+	output    output
+	log       logger
+	unwritten atomic.Pointer[page] // the file of --result-file, nil for none
+	noResult  bool                 // create prints no result of a stream: nobody would read it
+	inspects  bool                 // create says at the end what the capture shows
+	quiet     bool
+	verbose   bool
+	debug     bool
 }
 
 // run is the program: arguments and streams in, exit code out.

@@ -54,6 +54,9 @@ func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 			if !atOnce {
 				patiently(func() { a.sayStopping(sig, first) })
 			} else if !a.abandon() {
+				if file := a.unwritten.Load(); file != nil {
+					file.discard()
+				}
 				patiently(func() {
 					a.printError(fault.Errorf(fault.Failed, "%s", a.leftBefore()))
 					a.aside() // what was drawn in between

@@ -73,6 +73,7 @@ func (a *app) resultTo(cmd *cobra.Command, path string, c *request.Config) (_ *p
 			a.output.format = outputFormats[0] // also with --quiet
 		}
 		a.out = file.file
+		a.unwritten.Store(file)
 		a.output.fit(cmd.Flags(), a.out, false)
 	case c.Stream && !a.noResult:
 		a.out = a.err

@@ -173,6 +173,26 @@ func extcapBySSH(t *testing.T, h *host, at func(string) *exec.Cmd) {
 	}
 }
 
+// Who leaves at once has no result, and no empty file in its place.
+func TestNoResultFileOfWhoLeaves(t *testing.T) {
+	h := newHost(t)
+	cmd := h.create("leaves", "--result-file", h.path("leaves.json"))
+	must(t, cmd.Start())
+	until(t, "the capture to begin", func() bool {
+		return strings.Contains(h.run("show-status", "leaves", "--query", "packetCaptureStatus").out, "Running")
+	})
+	if _, err := os.Stat(h.path("leaves.json")); err != nil {
+		t.Error(err)
+	}
+	must(t, cmd.Process.Signal(unix.SIGQUIT))
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 6 {
+		t.Error(err)
+	}
+	if _, err := os.Stat(h.path("leaves.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v", err)
+	}
+}
+
 // extcapFolder is where this tshark looks for external capture tools.
 func extcapFolder(t *testing.T) string {
 	t.Helper()
