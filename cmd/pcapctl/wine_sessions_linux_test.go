@@ -165,6 +165,9 @@ func (w *windows) end(pids ...int) {
 // A session of Windows in the background has its whole life: it is begun, seen, refused a second time, stopped, waited for and
 // deleted; one is killed, one is killed with its guard, and one is ended by Ctrl-C.
 func TestSessionsOnWindows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program for Windows, and starts it some forty times")
+	}
 	t.Parallel()
 	w := newWindows(t)
 	create := []string{"create", "--no-wait", "-i", "v1"}
