@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 // compareConfigs are the options that compare Configs by what they mean.
 var compareConfigs = cmp.Options{
+	cmp.Comparer(func(a, b filter.Event) bool { return reflect.DeepEqual(a, b) }),
 	cmp.Comparer(func(a, b filter.Set) bool {
 		return slices.EqualFunc(a.Filters(), b.Filters(), filter.Filter.Equal)
 	}),
