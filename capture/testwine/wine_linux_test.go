@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pcapctl/capture/testnet"
 	"pcapctl/capture/testwine"
@@ -43,5 +44,30 @@ func TestCommand(t *testing.T) {
 	})
 	if _, err := os.Stat(inside); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the prefix is left: %v", err)
+	}
+}
+
+// What `go test -exec` runs ends with its own exit code, and when it hangs, by itself.
+func TestMainEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Wine three times")
+	}
+	testwine.New(t, exec.Command) // skips without Wine
+	cmd := `C:\windows\system32\cmd.exe`
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	if code, err := testwine.Main(t.Context(), time.Minute, []string{cmd, "/c", "exit 7"}, null, null, null); code != 7 || err != nil {
+		t.Errorf("exit code %d, %v, want 7", code, err)
+	}
+	hanging, keep, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = hanging.Close(), keep.Close() }()
+	if code, err := testwine.Main(t.Context(), time.Second, []string{cmd, "/c", "set /p X="}, hanging, null, null); code != 124 || err == nil {
+		t.Errorf("a program that hangs ended with %d, %v, want 124", code, err)
 	}
 }
