@@ -329,7 +329,9 @@ func (e *headerEnds) raw() label {
 
 func (e *headerEnds) null() label {
 	toX := func(next label) label { return e.seq(next, bpf.LoadConstant{Dst: bpf.RegX, Val: nullLen}) }
-	next := e.test(bpf.JumpEqual, familyIPv6<<24, toX(e.v6), e.keep(nullLen))
+	at6 := toX(e.v6)
+	next := e.test(bpf.JumpEqual, familyIPv6Windows<<24, at6, e.keep(nullLen))
+	next = e.test(bpf.JumpEqual, familyIPv6<<24, at6, next)
 	next = e.test(bpf.JumpEqual, familyIPv4<<24, toX(e.v4), next)
 	return e.seq(next, bpf.LoadAbsolute{Off: 0, Size: 4})
 }

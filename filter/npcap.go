@@ -120,7 +120,9 @@ func (c *compiler) sourceIsOwn(next label, fam family, offset uint32) label {
 
 // null writes the test of the address family. JumpEqual has no sign.
 func (c *compiler) null(v4, v6 ipLabels) label {
-	next := c.test(bpf.JumpEqual, familyIPv6<<24, c.headerAt(nullLen, v6), c.reject)
+	at6 := c.headerAt(nullLen, v6)
+	next := c.test(bpf.JumpEqual, familyIPv6Windows<<24, at6, c.reject)
+	next = c.test(bpf.JumpEqual, familyIPv6<<24, at6, next)
 	next = c.test(bpf.JumpEqual, familyIPv4<<24, c.headerAt(nullLen, v4), next)
 	return c.seq(next, bpf.LoadAbsolute{Off: 0, Size: 4})
 }

@@ -183,10 +183,10 @@ func (r random) npcapPacket(framing Framing, a *Adapter) Packet {
 	case framing == Null:
 		family := uint32(familyIPv4)
 		if rawVersion(p.Data) == 6 {
-			family = familyIPv6
+			family = pick[uint32](r, familyIPv6, familyIPv6Windows)
 		}
 		if r.chance(5) {
-			family = pick[uint32](r, familyIPv4, familyIPv6, 0, 24, familyIPv4<<24, r.Uint32())
+			family = pick[uint32](r, familyIPv4, familyIPv6, familyIPv6Windows, 0, 30, familyIPv4<<24, r.Uint32())
 		}
 		p.Data = append(binary.LittleEndian.AppendUint32(nil, family), p.Data...)
 		if r.chance(2) {
@@ -332,6 +332,37 @@ func TestNpcapRanges(t *testing.T) {
 						t.Errorf("%s: %s: %v, want %v", tt.filter, text, got, want)
 					}
 				}
+			}
+		}
+	}
+}
+
+// The bytes before a packet of Npcap's loopback: for IPv6 24, which is not Windows' own number; other libraries have that.
+func TestNpcapLoopbackFamilies(t *testing.T) {
+	here, there := netip.MustParseAddrPort("[::1]:50000"), netip.MustParseAddrPort("[::1]:443")
+	here4, there4 := netip.MustParseAddrPort("127.0.0.1:50000"), netip.MustParseAddrPort("127.0.0.1:443")
+	set := NewSet(parsed(t, "remotePort=443"))
+	adapter := &Adapter{EitherEnd: true}
+	for _, headersOnly := range []bool{false, true} {
+		program := compiled(t, set, Options{Npcap: adapter, Framing: Null, HeadersOnly: headersOnly})
+		vm, err := newNpcapVM(program.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			family byte
+			packet []byte
+			want   bool
+		}{
+			{2, frames(tcpPacket(there4, here4))[0].Data[14:], true},
+			{24, frames(tcpPacket(there, here))[0].Data[14:], true},
+			{23, frames(tcpPacket(there, here))[0].Data[14:], true},
+			{30, frames(tcpPacket(there, here))[0].Data[14:], false},
+		} {
+			data := append([]byte{tt.family, 0, 0, 0}, tt.packet...)
+			p := Packet{Framing: Null, Data: data}
+			if n := vm.Run(data); n > 0 != tt.want || set.Match(&p) != tt.want {
+				t.Errorf("family %d, headers only %v: the program gives %d bytes, Match %v", tt.family, headersOnly, n, set.Match(&p))
 			}
 		}
 	}

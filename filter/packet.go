@@ -23,10 +23,13 @@ const (
 // nullLen is the length of what comes before the IP header with Null.
 const nullLen = 4
 
-// The address families of Windows, where Null comes from.
+// The address families before packets of Null. Npcap has one of its own for IPv6: that of Windows means something else to others who
+// read such files (DLTNULLTYPE_IPV6 of its source; libpcap's gencode.c). Wine's library, and other adapters of that link type, have that
+// of Windows.
 const (
-	familyIPv4 = 2
-	familyIPv6 = 23
+	familyIPv4        = 2
+	familyIPv6        = 24
+	familyIPv6Windows = 23
 )
 
 // Direction is which way a packet went, and so which of its ends is the local one.
@@ -168,7 +171,7 @@ func linkLayer(p *Packet) (etherType uint16, data []byte) {
 		switch binary.LittleEndian.Uint32(data) {
 		case familyIPv4:
 			return etherIPv4, data[nullLen:]
-		case familyIPv6:
+		case familyIPv6, familyIPv6Windows:
 			return etherIPv6, data[nullLen:]
 		}
 		return 0, data[nullLen:]

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -264,6 +265,42 @@ func TestLoadNames(t *testing.T) {
 	}
 	if _, err := loadFrom(filepath.Join(system, "Npcap", "nothing.dll")); err == nil || errors.Is(err, errOld) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The kind of time that is asked for is the one that the library calls so: of another that it does not have it takes
+// none, and times drift from the system's clock.
+func TestTimeIsOfTheSystem(t *testing.T) {
+	needNpcap(t)
+	d, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle, err := windows.LoadLibraryEx(d.(*library).path, 0, windows.LOAD_LIBRARY_SEARCH_SYSTEM32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	toValue, err := windows.GetProcAddress(handle, "pcap_tstamp_type_name_to_val")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := append([]byte("host_hiprec"), 0)
+	value, _, _ := syscall.SyscallN(toValue, uintptr(unsafe.Pointer(&name[0])))
+	if int32(value) != tstampHostHiPrec {
+		t.Errorf("host_hiprec is %d, and not %d", int32(value), tstampHostHiPrec)
+	}
+}
+
+func TestDenied(t *testing.T) {
+	for text, want := range map[string]bool{
+		"PacketGetAdapterNames: Access is denied. (5)":      true,
+		"PacketGetAdapterNames: Zugriff verweigert (5)\r\n": true,
+		"PacketGetAdapterNames: Out of memory. (15)":        false,
+		"": false,
+	} {
+		if got := errors.Is(denied(text, errors.New(text)), errDenied); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
 	}
 }
 

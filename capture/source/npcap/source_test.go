@@ -515,6 +515,24 @@ func TestLayout(t *testing.T) {
 }
 
 // Whoever cannot capture is told what to install and how to tell, in one class each.
+// A device is found however its GUID is written.
+func TestDeviceOf(t *testing.T) {
+	devices := []string{`\Device\NPF_{0a1b}`, `\Device\NPF_Loopback`}
+	for _, tt := range []struct {
+		i    netif.Interface
+		want string
+	}{
+		{netif.Interface{GUID: "{0A1B}"}, `\Device\NPF_{0a1b}`},
+		{netif.Interface{GUID: "{0A1C}"}, ""},
+		{netif.Interface{}, ""},
+		{netif.Interface{GUID: "{0A1D}", Loopback: true}, `\Device\NPF_Loopback`},
+	} {
+		if got, found := deviceOf(tt.i, devices); got != tt.want || found != (tt.want != "") {
+			t.Errorf("%+v: %q, %v", tt.i, got, found)
+		}
+	}
+}
+
 func TestMessages(t *testing.T) {
 	for _, tt := range []struct {
 		err   error

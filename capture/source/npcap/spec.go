@@ -240,8 +240,11 @@ func deviceOf(i netif.Interface, devices []string) (string, bool) {
 	if i.Loopback && slices.Contains(devices, deviceLoopback) {
 		return deviceLoopback, true
 	}
-	device := devicePrefix + i.GUID
-	return device, i.GUID != "" && slices.Contains(devices, device)
+	at := slices.IndexFunc(devices, func(device string) bool { return strings.EqualFold(device, devicePrefix+i.GUID) })
+	if i.GUID == "" || at < 0 {
+		return "", false
+	}
+	return devices[at], true
 }
 
 // instead is the way to packets that needs no Npcap.

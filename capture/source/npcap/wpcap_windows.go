@@ -69,7 +69,7 @@ const (
 	errorBreak         = -2
 	errorNoDevice      = -5
 	errorPermission    = -8
-	tstampHostHiPrec   = 3 // the system's clock, to 100 ns
+	tstampHostHiPrec   = 2 // the system's clock, to 100 ns
 	precisionNano      = 1
 	maximumSnapLen     = 262144
 	errorBufferLen     = 256
@@ -96,8 +96,8 @@ var load = sync.OnceValues(func() (driver, error) {
 })
 
 // loadLibrary loads by whole paths only: another wpcap.dll, in the working folder or
-// on PATH, is not to be had. With LOAD_WITH_ALTERED_SEARCH_PATH its Packet.dll is
-// looked for beside it first.
+// on PATH, is not to be had. Neither is another Packet.dll: what wpcap.dll needs is looked
+// for beside it and in the system folder (LOAD_LIBRARY_SEARCH_…).
 func loadLibrary() (*library, error) {
 	system, err := windows.GetSystemDirectory()
 	if err != nil {
@@ -116,7 +116,7 @@ func loadLibrary() (*library, error) {
 
 // loadFrom loads one file, and looks all functions up.
 func loadFrom(path string) (*library, error) {
-	handle, err := windows.LoadLibraryEx(path, 0, windows.LOAD_WITH_ALTERED_SEARCH_PATH)
+	handle, err := windows.LoadLibraryEx(path, 0, windows.LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|windows.LOAD_LIBRARY_SEARCH_SYSTEM32)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
@@ -176,7 +176,7 @@ func (l *library) devices() ([]string, error) {
 	var list *deviceList
 	var problem [errorBufferLen]byte
 	if l.call(fnFindAllDevs, uintptr(unsafe.Pointer(&list)), uintptr(unsafe.Pointer(&problem))) != 0 {
-		return nil, fmt.Errorf("list the adapters: %s", explained(text(&problem[0])))
+		return nil, denied(text(&problem[0]), errors.New(explained(text(&problem[0]))))
 	}
 	var names []string
 	for d := list; d != nil && len(names) < maxDevices; d = d.next {
@@ -186,6 +186,14 @@ func (l *library) devices() ([]string, error) {
 		l.call(fnFreeAllDevs, uintptr(unsafe.Pointer(list)))
 	}
 	return names, nil
+}
+
+// denied makes errDenied of an error whose text says that Windows refused it: the driver of an Npcap for administrators only.
+func denied(text string, err error) error {
+	if strings.HasSuffix(strings.TrimSpace(text), accessDeniedSuffix) {
+		return fmt.Errorf("%w: %w", errDenied, err)
+	}
+	return err
 }
 
 // explained is the text of an error, which some errors have none of.
@@ -276,13 +284,13 @@ func (l *library) open(device string, o openOptions) (_ handle, err error) {
 func (h *openAdapter) activateError(device string, status int) error {
 	problem := h.problem()
 	err := fmt.Errorf("open %s: %s (%d)", device, problem, status)
-	switch {
-	case status == errorPermission, strings.HasSuffix(problem, accessDeniedSuffix):
+	switch status {
+	case errorPermission:
 		return fmt.Errorf("%w: %w", errDenied, err)
-	case status == errorNoDevice:
+	case errorNoDevice:
 		return fmt.Errorf("%w: %w", errNoDevice, err)
 	}
-	return err
+	return denied(problem, err)
 }
 
 // problem is the library's text of the last error.
