@@ -1,7 +1,6 @@
 package caller
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,7 +35,7 @@ func OpenTrusted(path string, _ ...int) (*os.File, error) {
 		}
 		_ = f.Close()
 		if rights.Moved && dir != filepath.Dir(dir) || rights.Emptied {
-			return nil, untrusted(dir, "may be changed by others than administrators and you; `%s` ends that", closing(dir, "(OI)(CI)F"))
+			return nil, untrusted(dir, "may be changed by others than administrators and you; `%s` ends that", private.ClosingCommand(dir, true))
 		}
 	}
 	f, rights, err := look(path)
@@ -44,7 +43,7 @@ func OpenTrusted(path string, _ ...int) (*os.File, error) {
 	case err != nil:
 		return nil, err
 	case rights.Written:
-		err = untrusted(path, "may be changed by others than administrators and you; `%s` ends that", closing(path, "F"))
+		err = untrusted(path, "may be changed by others than administrators and you; `%s` ends that", private.ClosingCommand(path, false))
 	default:
 		st, serr := f.Stat()
 		if serr == nil && !st.Mode().IsRegular() {
@@ -72,16 +71,11 @@ func look(path string) (*os.File, private.Rights, error) {
 	case st.Mode()&(fs.ModeSymlink|fs.ModeIrregular) != 0:
 		err = untrusted(path, "is a link, which somebody else may lead elsewhere")
 	case !private.Trusted(rights.Owner) && !(rights.Owner == private.User() && rights.Owner != ""):
-		err = untrusted(path, "belongs to %s; as administrator `icacls \"%s\" /setowner *%s` ends that", private.NameOf(rights.Owner), path, private.Administrators)
+		err = untrusted(path, "belongs to %s; as administrator `icacls \"%s\" /setowner \"*%s\"` ends that", private.NameOf(rights.Owner), path, private.Administrators)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, rights, err
 	}
 	return f, rights, nil
-}
-
-// closing is the command that leaves a file or folder to the user of this process and administrators alone.
-func closing(path, rights string) string {
-	return fmt.Sprintf(`icacls "%s" /inheritance:r /grant:r *%s:%s *%s:%s *%s:%s`, path, private.System, rights, private.Administrators, rights, private.User(), rights)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -31,12 +32,8 @@ const (
 	superUser        = "an administrator"
 )
 
-// closing is the command that keeps others from changing a folder: nothing is handed down from above, and the user and
-// the Administrators have all rights. It means the same to cmd.exe and to PowerShell.
-func closing(path string) string {
-	const all = ":(OI)(CI)F" // also to what is made in it
-	return fmt.Sprintf(`icacls "%s" /inheritance:r /grant:r "*%s" "*%s" "*%s"`, path, private.User()+all, private.Administrators+all, private.System+all)
-}
+// closing is the command that keeps others from changing a folder.
+func closing(path string) string { return private.ClosingCommand(path, true) }
 
 // sharing is empty: a folder that users share would have to hand rights down that each of them must not have.
 func sharing(string) string { return "" }
@@ -139,11 +136,17 @@ func makeStateDir(path string) error {
 	if !isSuper() {
 		return private.MkdirAll(path)
 	}
+	above := filepath.Dir(path)
+	if err := private.MkdirAll(above); err != nil {
+		return err
+	}
+	if isForAllToMake(above) {
+		if err := checkAbove(above); err != nil {
+			return err
+		}
+	}
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		return nil
-	}
-	if err := private.MkdirAll(filepath.Dir(path)); err != nil {
-		return err
 	}
 	sd, err := windows.SecurityDescriptorFromString("O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)")
 	if err != nil {
@@ -158,6 +161,35 @@ func makeStateDir(path string) error {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
 	return nil
+}
+
+// isForAllToMake tells of a folder in C:\ProgramData: every user may make one there, with the name of ours before we do.
+func isForAllToMake(path string) bool {
+	data, err := windows.KnownFolderPath(windows.FOLDERID_ProgramData, windows.KF_FLAG_DEFAULT)
+	return err == nil && strings.EqualFold(filepath.Dir(path), data)
+}
+
+// checkAbove refuses a folder, or a link in its place, whose owner or others could put another state folder into it.
+func checkAbove(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|windows.FILE_FLAG_OPEN_REPARSE_POINT|windows.FILE_FLAG_BACKUP_SEMANTICS, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return aboveFault(path, private.RightsOf(f))
+}
+
+func aboveFault(path string, rights private.Rights) error {
+	why := ""
+	switch owner := account(rights.Owner); {
+	case !isOwn(owner) && !isTrusted(owner):
+		why = fmt.Sprintf("it belongs to another user (%s), who could replace what is in it; remove it", userName(owner))
+	case rights.Moved:
+		why = fmt.Sprintf("others than administrators may change it; close it with `%s`", closing(path))
+	default:
+		return nil
+	}
+	return &fs.PathError{Op: "use", Path: path, Err: fmt.Errorf("%s: %w", why, fs.ErrPermission)}
 }
 
 // busyWait is how long a file or folder may be kept from being renamed by others who have it open: those who look at

@@ -163,6 +163,43 @@ func TestClosing(t *testing.T) {
 	}
 }
 
+// A folder above the state folder that another user has made is refused: he could exchange all that is in it.
+func TestFolderAboveIsOurs(t *testing.T) {
+	const somebody = "S-1-5-21-1-2-3-1001"
+	for _, tt := range []struct {
+		rights  private.Rights
+		refused bool
+	}{
+		{private.Rights{Owner: private.User()}, false},
+		{private.Rights{Owner: private.Administrators, Written: true}, false},
+		{private.Rights{Owner: private.Administrators, Moved: true}, true},
+		{private.Rights{Owner: somebody}, true},
+		{private.Rights{}, true},
+	} {
+		err := aboveFault(`C:\ProgramData\pcapctl`, tt.rights)
+		if errors.Is(err, fs.ErrPermission) != tt.refused {
+			t.Errorf("%+v: %v", tt.rights, err)
+		}
+	}
+	data, err := windows.KnownFolderPath(windows.FOLDERID_ProgramData, windows.KF_FLAG_DEFAULT)
+	must(t, err)
+	if !isForAllToMake(filepath.Join(data, "pcapctl")) || isForAllToMake(filepath.Join(data, "pcapctl", "sessions")) {
+		t.Error("the folder below ProgramData, and no other, is for all to make")
+	}
+	must(t, checkAbove(t.TempDir()))
+}
+
+// An administrator can switch on the privilege that opens the processes of others.
+func TestSeeAll(t *testing.T) {
+	if !isSuper() {
+		t.Skip("not an administrator")
+	}
+	must(t, seeAll())
+	h, err := openID(uint32(os.Getpid()))
+	must(t, err)
+	must(t, windows.CloseHandle(h))
+}
+
 // The identity of the machine's start is the same whenever it is asked for.
 func TestBootID(t *testing.T) {
 	if id := bootID(); len(id) != 16 || id != bootID() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -28,7 +29,7 @@ func openProcess(n note) (process, error) {
 	if n.pid == 0 {
 		return unknownProcess, errUnnamed
 	}
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.SYNCHRONIZE, false, n.pid)
+	h, err := openID(n.pid)
 	switch {
 	case errors.Is(err, windows.ERROR_INVALID_PARAMETER): // no process of that id
 		return unknownProcess, os.ErrProcessDone
@@ -46,6 +47,36 @@ func openProcess(n note) (process, error) {
 	}
 	return p, nil
 }
+
+// openID opens a process to ask what it is and to wait for its end. Processes of other users are closed to administrators, too, until
+// they make use of a privilege of theirs.
+func openID(pid uint32) (windows.Handle, error) {
+	const access = windows.PROCESS_QUERY_LIMITED_INFORMATION | windows.SYNCHRONIZE
+	h, err := windows.OpenProcess(access, false, pid)
+	if errors.Is(err, windows.ERROR_ACCESS_DENIED) && isSuper() && seeAll() == nil {
+		h, err = windows.OpenProcess(access, false, pid)
+	}
+	return h, err
+}
+
+// seeAll switches SeDebugPrivilege on, which administrators have and which is off at first.
+var seeAll = sync.OnceValue(func() error {
+	var token windows.Token
+	if err := windows.OpenProcessToken(windows.CurrentProcess(), windows.TOKEN_ADJUST_PRIVILEGES|windows.TOKEN_QUERY, &token); err != nil {
+		return os.NewSyscallError("OpenProcessToken", err)
+	}
+	defer func() { _ = token.Close() }()
+	name, err := windows.UTF16PtrFromString("SeDebugPrivilege")
+	if err != nil {
+		return err
+	}
+	on := windows.Tokenprivileges{PrivilegeCount: 1}
+	on.Privileges[0].Attributes = windows.SE_PRIVILEGE_ENABLED
+	if err := windows.LookupPrivilegeValue(nil, name, &on.Privileges[0].Luid); err != nil {
+		return os.NewSyscallError("LookupPrivilegeValue", err)
+	}
+	return os.NewSyscallError("AdjustTokenPrivileges", windows.AdjustTokenPrivileges(token, false, &on, 0, nil, nil))
+})
 
 // createdAt is when a process was made, 100 ns since 1601. Setting the clock does not change it.
 func createdAt(h windows.Handle) (uint64, error) {
@@ -156,7 +187,7 @@ func (p process) exists() bool {
 // holdsSomeSession tells whether a process may hold a session, for one whose lock file has no name any more and cannot be
 // asked: it runs this program.
 func holdsSomeSession(pid int) bool {
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.SYNCHRONIZE, false, uint32(pid))
+	h, err := openID(uint32(pid))
 	if err != nil {
 		return false
 	}

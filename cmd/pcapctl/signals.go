@@ -22,6 +22,7 @@ const sameInterrupt = 200 * time.Millisecond
 func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
+	ignoreLogoffs()
 	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
 	// 2, the code of an invalid request.
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)

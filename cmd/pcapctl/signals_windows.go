@@ -2,9 +2,39 @@ package main
 
 import (
 	"os"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/windows"
 )
+
+// ignoreLogoffs keeps a capture of the session of services from ending whenever somebody logs off: Windows tells those processes of
+// everybody's logoff and ends none of them, and the Go runtime makes SIGTERM of it. Handlers that were set later are asked first.
+var ignoreLogoffs = sync.OnceFunc(func() {
+	const ofServices = 0
+	var session uint32
+	if err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &session); err == nil && session == ofServices {
+		_ = handleLogoffs()
+	}
+})
+
+// handleLogoffs has Windows call takeLogoff.
+func handleLogoffs() error {
+	const add = 1
+	if ok, _, err := windows.NewLazySystemDLL("kernel32.dll").NewProc("SetConsoleCtrlHandler").Call(windows.NewCallback(takeLogoff), add); ok == 0 {
+		return os.NewSyscallError("SetConsoleCtrlHandler", err)
+	}
+	return nil
+}
+
+// takeLogoff is a HandlerRoutine. 1 says that nobody else is to be asked.
+func takeLogoff(event uint32) uintptr {
+	if event == windows.CTRL_LOGOFF_EVENT {
+		return 1
+	}
+	return 0
+}
 
 // closePatience is how long the end of a capture may take when the console was closed, the user logs off or Windows is shut down:
 // Windows ends the process after 5 seconds, or sooner. [HandlerRoutine]

@@ -29,3 +29,15 @@ func TestHasten(t *testing.T) {
 	}
 	close(done)
 }
+
+// Of the events of a console only somebody's logoff is kept from those that end a capture.
+func TestLogoffsAreTaken(t *testing.T) {
+	for event := range uint32(7) {
+		if got := takeLogoff(event); (got == 1) != (event == 5) { // CTRL_LOGOFF_EVENT of wincon.h
+			t.Errorf("event %d: %d", event, got)
+		}
+	}
+	if err := handleLogoffs(); err != nil {
+		t.Error(err)
+	}
+}

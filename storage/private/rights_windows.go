@@ -1,7 +1,9 @@
 package private
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -54,6 +56,22 @@ func Elevated() bool {
 	}
 	member, err := windows.Token(0).IsMember(sid)
 	return err == nil && member
+}
+
+// ClosingCommand is the command that leaves a file, or a folder and what is made in it, to the user of this process and to those who
+// may do everything: nothing is handed down from above, and what was given to everybody is taken back. It means the same to cmd.exe and
+// to PowerShell.
+func ClosingCommand(path string, folder bool) string {
+	const everyone, authenticated, users = "*S-1-1-0", "*S-1-5-11", "*S-1-5-32-545"
+	rights := ":F"
+	if folder {
+		rights = ":(OI)(CI)F"
+	}
+	if strings.HasSuffix(path, `\`) {
+		path += `\` // one alone would make the quote a part of the path
+	}
+	return fmt.Sprintf(`icacls "%s" /inheritance:r /remove:g "%s" "%s" "%s" /grant:r "*%s" "*%s" "*%s"`, path,
+		everyone, authenticated, users, User()+rights, Administrators+rights, System+rights)
 }
 
 // Rights are who may do what with a file or folder.

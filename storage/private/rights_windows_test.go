@@ -2,6 +2,7 @@ package private
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/windows"
@@ -46,5 +47,22 @@ func TestRightsOfWhatIsMade(t *testing.T) {
 	defer func() { _ = f.Close() }()
 	if r := RightsOf(f); r.Owner != User() || r.Written || r.Moved || User() == "" {
 		t.Errorf("%+v of a file that %s has made", r, User())
+	}
+}
+
+// The command has no character outside of quotes that means something to cmd.exe or PowerShell, and no quote that a backslash takes.
+func TestClosingCommand(t *testing.T) {
+	for _, path := range []string{`C:\`, `C:\Program Files (x86)\p&q`, `D:\a`} {
+		for _, folder := range []bool{false, true} {
+			command := ClosingCommand(path, folder)
+			for i, part := range strings.Split(command, `"`) {
+				if i%2 == 0 && strings.ContainsAny(part, "()&*$;|<>") || i%2 == 1 && strings.HasSuffix(part, `\`) && !strings.HasSuffix(part, `\\`) {
+					t.Errorf("%s: %q", command, part)
+				}
+			}
+			if strings.Count(command, `"`)%2 != 0 || strings.Contains(command, "(OI)") != folder || !strings.Contains(command, "*"+User()+":") {
+				t.Error(command)
+			}
+		}
 	}
 }
