@@ -347,7 +347,6 @@ func (s *Session) openFiles(e save.Encoder) (err error) {
 	if every := c.RotateEvery(); every > 0 {
 		s.rec.RotateEvery(every, time.Now())
 	}
-	s.watchForEvent()
 	return s.reserve.Open(s.folder, s.options.MinFree)
 }
 
@@ -373,6 +372,7 @@ func (s *Session) record(e save.Encoder, sink save.Sink, header int) {
 	if c.MaxPackets > 0 {
 		s.rec.LimitPackets(c.MaxPackets)
 	}
+	s.watchForEvent()
 }
 
 // reader is who reads a capture as it comes: a save.Stream knows him.

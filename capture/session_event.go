@@ -12,7 +12,7 @@ type eventEnd struct {
 	seen  bool
 	last  time.Time   // by the clock of packets: what comes later is not recorded
 	due   time.Time   // the same by the monotonic clock; zero for a file, whose packets tell the time
-	timer *time.Timer // reads the kernel's counter of drops then
+	timer *time.Timer // looks beside the packet loop then
 }
 
 // watchForEvent has the recorder look for the event, if there is one to look for.
@@ -43,7 +43,7 @@ func (s *Session) noteEvent() {
 	now := time.Now()
 	left := min(s.event.last.Sub(now.Round(0)), after)
 	s.event.due = now.Add(left)
-	s.event.timer = time.AfterFunc(left, func() { s.readDrops() })
+	s.event.timer = time.AfterFunc(left, s.overLimit)
 }
 
 // due is how long the packet loop may go on until a limit of time ends the capture, which is why. Without a limit, why is

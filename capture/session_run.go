@@ -38,11 +38,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	defer context.AfterFunc(ctx, s.reader.Hasten)()
 	limit := s.timeLimit()
 	if limit > 0 {
-		// Beside the packet loop, which a disk may hold up.
-		timer := time.AfterFunc(time.Until(s.Started.Add(limit)), func() {
-			s.readDrops()
-			s.reader.Hasten()
-		})
+		timer := time.AfterFunc(time.Until(s.Started.Add(limit)), s.overLimit)
 		defer timer.Stop()
 	}
 	reason, err := s.loop(ctx, limit)
@@ -107,6 +103,12 @@ func (s *Session) timeLimit() time.Duration {
 		return s.Plan.Config.MaxTime
 	}
 	return 0
+}
+
+// overLimit is called when a limit of time is over, beside the packet loop, which a disk or a reader may hold up.
+func (s *Session) overLimit() {
+	s.readDrops()
+	s.reader.Hasten()
 }
 
 // loop is the packet loop. It does nothing but move packets and look whether

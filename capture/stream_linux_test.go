@@ -17,6 +17,7 @@ import (
 	"pcapctl/capture/request"
 	"pcapctl/capture/save"
 	"pcapctl/capture/source/live"
+	"pcapctl/filter"
 )
 
 // streamed is a session whose packets go into a pipe.
@@ -32,7 +33,7 @@ type streamed struct {
 // stream starts a session of v1 that streams.
 func (r *rig) stream(members string) *streamed {
 	r.t.Helper()
-	c := mustConfig(r.t, `"storageLocation":{"filePath":"-"}`+members, request.Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output})
+	c := mustConfig(r.t, `"storageLocation":{"filePath":"-"}`+members, request.Host{GOOS: "linux", Name: "host", CapturesDir: r.dir, Now: time.Now(), Output: r.output, Additions: r.adds})
 	in, out, err := os.Pipe()
 	if err != nil {
 		r.t.Fatal(err)
@@ -228,5 +229,48 @@ func TestStreamUpToTheByteLimit(t *testing.T) {
 	}
 	if err != nil || !errors.Is(rerr, io.EOF) || res.StopReason != capture.SizeExceeded || !slices.Equal(numbers, want) || res.Packets+res.AfterLimit != 1000 {
 		t.Errorf("%v, %v, %+v", err, rerr, res)
+	}
+}
+
+// A stream ends at its event, too, also when its reader has stalled behind it.
+func TestStreamUpToTheEvent(t *testing.T) {
+	for _, stalls := range []bool{false, true} {
+		r := newRig(t)
+		r.buffer = live.MinBufferSize
+		r.adds = request.Additions{StopWhen: []filter.Spec{{RemotePort: new("7")}}, StopAfter: time.Second}
+		s := r.stream("")
+		usual := r.sendsNumbered("v0", tcp(t, "10.0.0.1", "10.0.0.2", 1, 2, 1200, 0))
+		event := r.sendsNumbered("v0", tcp(t, "10.0.0.1", "10.0.0.2", 7, 2, 1200, 0))
+		if !stalls {
+			s.read(func(*pcapfile.Packet) {})
+		}
+		usual(0)
+		event(1)
+		all := make(chan struct{})
+		go func() {
+			defer close(all)
+			for i := range uint32(6000) { // more than the pipe, the buffers and the ring hold
+				usual(2 + i)
+				if !stalls && i == 10 {
+					break
+				}
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		res, err := s.Run(ctx)
+		if ctx.Err() != nil || res.Event.Number != 2 {
+			t.Errorf("stalls %v: the event is %+v, and the capture ended by %s", stalls, res.Event, res.StopReason)
+		}
+		cancel()
+		<-all
+		_ = s.out.Close()
+		if stalls {
+			s.read(func(*pcapfile.Packet) {})
+		}
+		<-s.ended
+		switch {
+		case stalls && !errors.Is(err, save.ErrStalled), !stalls && (err != nil || res.StopReason != capture.EventSeen), res.Packets != s.packets.Load():
+			t.Errorf("stalls %v: %v, %d came out, %+v", stalls, err, s.packets.Load(), res)
+		}
 	}
 }

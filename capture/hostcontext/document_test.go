@@ -135,6 +135,27 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	}
 }
 
+// A few bytes of a file do not become hundreds in memory, again and again.
+func TestDocumentsAreBounded(t *testing.T) {
+	for _, test := range []struct {
+		list    string
+		element string
+		n       int
+		refused bool
+	}{
+		{"sockets", `{}`, maxObjects - 1, false},
+		{"sockets", `{}`, maxObjects, true},
+		{"problems", `""`, maxValues, false},
+		{"problems", `""`, maxValues + 1, true},
+		{"problems", `"\\\",{{{"`, maxObjects, false},
+	} {
+		text := `{"schemaVersion":1,"` + test.list + `":[` + strings.Repeat(test.element+",", test.n-1) + test.element + `]}`
+		if _, err := Read(strings.NewReader(text)); errors.Is(err, ErrNotContext) != test.refused {
+			t.Errorf("%d of %s in %s: %v", test.n, test.element, test.list, err)
+		}
+	}
+}
+
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {

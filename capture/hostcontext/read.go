@@ -11,10 +11,12 @@ import (
 	"time"
 )
 
-// Bounds of a document that is read. Those that are written are smaller.
+// Bounds of a document that is read. Those that are written are smaller. An object of two bytes takes hundreds in
+// memory, so that a bound of bytes alone would not do.
 const (
-	maxDocument    = 64 << 20
-	maxReadSockets = 200_000
+	maxDocument = 64 << 20
+	maxObjects  = 100_000
+	maxValues   = 2_000_000
 )
 
 // ErrNotContext means that a file is not the context of a capture.
@@ -42,11 +44,13 @@ func Read(r io.Reader) (*Document, error) {
 	if head.SchemaVersion != SchemaVersion {
 		return nil, fmt.Errorf("%w that this pcapctl reads: its schemaVersion is %d, and %d is known", ErrNotContext, head.SchemaVersion, SchemaVersion)
 	}
+	if objects, values := count(text); objects > maxObjects || values > maxValues {
+		return nil, fmt.Errorf("%w: it has more than %d objects or %d values", ErrNotContext, maxObjects, maxValues)
+	}
 	d := &Document{}
 	if err := json.Unmarshal(text, d); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotContext, err)
 	}
-	d.Sockets = d.Sockets[:min(len(d.Sockets), maxReadSockets)]
 	for i := range d.Sockets {
 		s := &d.Sockets[i]
 		for _, text := range []*string{&s.Protocol, &s.State, &s.Program, &s.Command, &s.User} {
@@ -65,6 +69,25 @@ func Read(r io.Reader) (*Document, error) {
 		d.Problems[i] = cut(cleanLine(d.Problems[i]), maxLine)
 	}
 	return d, nil
+}
+
+// count counts the objects of a valid JSON text, and the commas: there is one behind each value of a list but the last.
+func count(text []byte) (objects, values int) {
+	inString := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{':
+			objects++
+		case c == ',':
+			values++
+		}
+	}
+	return objects, values
 }
 
 // maxLine bounds a line of a document that is read, in bytes.

@@ -168,7 +168,7 @@ func (o *order) same(rec *registry.Record) bool {
 }
 
 func sameSource(a, b live.Options) bool {
-	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns && a.NoICMPErrors == b.NoICMPErrors &&
+	return a.Promiscuous == b.Promiscuous && a.Netns == b.Netns && a.NoICMPErrors == b.NoICMPErrors && a.CookedLink() == b.CookedLink() &&
 		cmp.Or(a.BufferSize, live.DefaultBufferSize) == cmp.Or(b.BufferSize, live.DefaultBufferSize) &&
 		slices.Equal(names(a.Interfaces), names(b.Interfaces))
 }
