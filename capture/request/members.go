@@ -46,6 +46,8 @@ func (d *decoder) object(v node, path, level string, visit func(name, path strin
 			d.unknown(at, m.name, level)
 		case i < len(memberNames[level]) && m.value.kind != kindNull:
 			visit(known[i], joinPath(path, known[i]), m.value)
+		case i >= 0 && known[i] == statisticsMember:
+			d.noteAdditions(at, m.value)
 		}
 	}
 	return true

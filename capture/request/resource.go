@@ -15,7 +15,7 @@ import (
 var outputOnly = map[string][]string{
 	"": {"id", "etag", "type", "resourceGroup", "resourceGroupName"},
 	"properties": {
-		"provisioningState", "captureStartTime", "packetCaptureStatus", "stopReason", "packetCaptureError", "statistics",
+		"provisioningState", "captureStartTime", "packetCaptureStatus", "stopReason", "packetCaptureError", statisticsMember,
 		"queryPacketCaptureLastOperationId",
 		// of PowerShell, which prints some members once more as text
 		"storageLocationText", "filtersText", "scopeText", "captureSettingsText",
@@ -27,6 +27,21 @@ var outputOnly = map[string][]string{
 var templateOnly = []string{
 	"apiVersion", "location", "dependsOn", "tags", "comments", "condition", "copy", "parent",
 	"kind", "sku", "identity", "zones", "systemData", "resources",
+}
+
+// statisticsMember is where a printed resource has the additions of its capture.
+const statisticsMember = "statistics"
+
+// noteAdditions keeps what a printed resource's capture had besides its request: whoever sends that again would record
+// what was left out.
+func (d *decoder) noteAdditions(path string, statistics node) {
+	for _, m := range statistics.members {
+		for _, name := range []string{"exclude", "headersOnly", "stopWhen"} {
+			if m.name == name && m.value.kind != kindNull {
+				d.ignored = append(d.ignored, joinPath(path, name))
+			}
+		}
+	}
 }
 
 // The notes about resources.

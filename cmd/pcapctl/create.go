@@ -80,15 +80,7 @@ ssh vm pcapctl create --file-path - --port 443 | wireshark -k -i -`,
 }
 
 func (a *app) create(cmd *cobra.Command, o *createOptions) error {
-	if o.ifExists != existsFail && o.ifExists != existsReturn {
-		return &fault.Error{Class: fault.Invalid, Target: "--if-exists", Message: fmt.Sprintf("%q given; allowed: %s, %s", o.ifExists, existsFail, existsReturn)}
-	}
-	if o.noWait && a.inspects {
-		return &fault.Error{Class: fault.Invalid, Target: "--inspect", Message: "not together with --no-wait: `pcapctl inspect NAME` says it at any time"}
-	}
-	if o.noWait && o.resultFile != "" {
-		return &fault.Error{Class: fault.Invalid, Target: "--" + flagResultFile, Message: "not together with --no-wait: `pcapctl wait NAME` and then `pcapctl show NAME` give the result"}
-	}
+	o.request.faults = o.faults(a.inspects)
 	ready, err := openReadiness(o.readyFD)
 	if err != nil {
 		return err
@@ -142,6 +134,23 @@ func (a *app) create(cmd *cobra.Command, o *createOptions) error {
 		result.keep()
 		return err
 	}
+}
+
+// faults are what is wrong with the flags of create alone.
+func (o *createOptions) faults(inspects bool) (faults []fault.Detail) {
+	add := func(name, message string) {
+		faults = append(faults, fault.Detail{Code: fault.CodeInvalidValue, Target: "--" + name, Message: message})
+	}
+	if o.ifExists != existsFail && o.ifExists != existsReturn {
+		add("if-exists", fmt.Sprintf("%s given; allowed: %s, %s", fault.Quote(o.ifExists), existsFail, existsReturn))
+	}
+	if o.noWait && inspects {
+		add("inspect", "not together with --no-wait: `pcapctl inspect NAME` says it at any time")
+	}
+	if o.noWait && o.resultFile != "" {
+		add(flagResultFile, "not together with --no-wait: `pcapctl wait NAME` and then `pcapctl show NAME` give the result")
+	}
+	return faults
 }
 
 // isTaken tells a name that is taken, also when a background process says so.
@@ -376,13 +385,19 @@ func (a *app) announceFrom(source string, c *request.Config, ends ...string) str
 		b.WriteString("; headers only")
 	}
 	if c.Rotates() {
-		_, _ = fmt.Fprintf(&b, "; the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
-		if every := c.RotateEvery(); every > 0 {
-			_, _ = fmt.Fprintf(&b, " or %s", every)
-		}
+		b.WriteString("; " + ringInWords(c))
 	}
 	_, _ = fmt.Fprintf(&b, "; to %s; until %s", destinations(c), strings.Join(limitsInWords(c, ends...), ", "))
 	return b.String()
+}
+
+// ringInWords says which files a ring keeps.
+func ringInWords(c *request.Config) string {
+	text := fmt.Sprintf("the last %s of %s", plural(uint64(c.Continuous.FileCount), "file"), sizeText(c.MaxBytes))
+	if every := c.RotateEvery(); every > 0 {
+		text += fmt.Sprintf(" or %s", every)
+	}
+	return text
 }
 
 // limitsInWords are what ends a capture: its limits, and what else its caller knows.

@@ -90,14 +90,8 @@ func (s *settings) source() (live.Options, error) {
 func (s *settings) network() (o live.Options, err error) {
 	o.Netns = setNetns.text(s)
 	name := setContainer.text(s)
-	switch {
-	case name == "":
-		return o, nil
-	case o.Netns != "":
-		return o, &fault.Error{
-			Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setContainer.key,
-			Message: "not together with --" + setNetns.key + ": both say which network namespace it is",
-		}
+	if err := s.oneNetwork(); err != nil || name == "" {
+		return o, err
 	}
 	c, err := container.Find(name, container.ThisMachine())
 	if err != nil {
@@ -105,6 +99,17 @@ func (s *settings) network() (o live.Options, err error) {
 	}
 	o.Netns, o.Container = c.Netns(), c.String()
 	return o, nil
+}
+
+// oneNetwork refuses two settings of the network namespace.
+func (s *settings) oneNetwork() error {
+	if setContainer.text(s) == "" || setNetns.text(s) == "" {
+		return nil
+	}
+	return fault.OfRequest([]fault.Detail{{
+		Code: fault.CodeInvalidValue, Target: "--" + setContainer.key,
+		Message: "not together with --" + setNetns.key + ": both say which network namespace it is",
+	}})
 }
 
 // limits fills the members of the request that neither body nor flags gave.

@@ -88,7 +88,7 @@ func (s *settings) order(o *order) error {
 	o.Upload, errs[2] = s.upload(o.StateDir)
 	o.sessionSettings, errs[3] = s.session()
 	_, errs[1] = setKeepEnded.value(s)
-	return fault.Join(errs...)
+	return fault.Join(append(errs, s.oneNetwork())...)
 }
 
 // livePlan is the plan of a capture on interfaces.

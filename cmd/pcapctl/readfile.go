@@ -264,8 +264,7 @@ func (a *app) validateFile(cmd *cobra.Command, o *validateOptions) error {
 		read.Size = &from.File.Size
 	}
 	return a.printPlan(planView{
-		Name:       plan.Config.Name,
-		Properties: plan.Config.Properties(),
+		Name: plan.Config.Name,
 		Plan: planDetails{
 			Interfaces:  []string{},
 			ReadFile:    read,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pcapctl/capture/caller"
 	"pcapctl/capture/fault"
@@ -34,6 +35,7 @@ type requestFlags struct {
 	stdin    io.Reader    // nil before config
 	stdinFor string       // the flag that reads it, "" for none
 	ends     endFlags
+	faults   []fault.Detail // of the command's other flags, told with those of the request
 }
 
 func (r *requestFlags) flags(cmd *cobra.Command) {
@@ -113,18 +115,23 @@ func (a *app) config(cmd *cobra.Command, r *requestFlags, host request.Host) (*r
 	var addErr error
 	host.Additions, addErr = r.additions.additions()
 	config, err := request.NewConfig(req, host)
-	if err := fault.Join(bodyErr, flagErr, addErr, setErr, err); err != nil {
+	if err := fault.Join(bodyErr, fault.OfRequest(r.faults), flagErr, addErr, setErr, err, checkKind(cmd.Flags(), config)); err != nil {
 		return nil, nil, err
 	}
-	if config.Stream {
-		if err := checkStreamFlags(cmd.Flags()); err != nil {
-			return nil, nil, err
-		}
-	}
-	if cmd.Flags().Changed(setRotateEvery.key) && !config.Rotates() {
-		return nil, nil, &fault.Error{Class: fault.Invalid, Code: fault.CodeInvalidValue, Target: "--" + setRotateEvery.key, Message: "this capture has one file: make it a ring of files with --" + flagContinuous}
-	}
 	return req, config, nil
+}
+
+// checkKind refuses flags that mean nothing for the kind of a capture: a stream, or one file. The config is nil when it is not
+// known.
+func checkKind(given *pflag.FlagSet, c *request.Config) error {
+	switch {
+	case c == nil:
+	case c.Stream:
+		return checkStreamFlags(given)
+	case given.Changed(setRotateEvery.key) && !c.Rotates():
+		return fault.OfRequest([]fault.Detail{{Code: fault.CodeInvalidValue, Target: "--" + setRotateEvery.key, Message: "this capture has one file: make it a ring of files with --" + flagContinuous}})
+	}
+	return nil
 }
 
 // body reads the request file. The request is nil when its text could not be

@@ -25,6 +25,7 @@ var notWithStream = []struct{ name, why string }{
 	{setOnFileTimeout.key, "there is no file that is finished"},
 	{setMinFree.key, "nothing is written to a disk"},
 	{setContext.key, "it is a file beside the capture's"},
+	{setRotateEvery.key, "there are no files"},
 	{setSpoolDir.key, "there is no blob"},
 	{setSpoolSize.key, "there is no blob"},
 }

@@ -38,17 +38,23 @@ the kernel's program. It opens nothing and needs no privilege.`,
 
 // planView is what create would do.
 type planView struct {
-	Name       string             `json:"name"`
-	Properties request.Properties `json:"properties"`
-	Plan       planDetails        `json:"plan"`
-	Warnings   []string           `json:"warnings"`
+	Name       string         `json:"name"`
+	Properties planProperties `json:"properties"`
+	Plan       planDetails    `json:"plan"`
+	Warnings   []string       `json:"warnings"`
 
 	resource *capture.Resource // as create would begin with it
 	// For a table:
 	filters      []string
 	exclude      []string
-	limits       string
+	ring, limits string
 	destinations []string
+}
+
+// planProperties are the request and the limits beside it, as in what create prints.
+type planProperties struct {
+	request.Properties
+	request.Limits
 }
 
 // table is the plan as lines of a name and a value; several filters and destinations
@@ -78,6 +84,8 @@ func (v planView) table() (head []string, rows [][]string) {
 	if v.Plan.HeadersOnly {
 		add("recorded", "the headers of each packet")
 	}
+	add("container", v.Plan.Container)
+	add("ring", v.ring)
 	add("limits", v.limits)
 	add("saved in", v.destinations...)
 	add("warnings", v.Warnings...)
@@ -117,6 +125,9 @@ func (v *planView) describe(c *request.Config, typed *typedNames) {
 	for _, f := range v.Plan.Exclude {
 		v.exclude = append(v.exclude, f.line())
 	}
+	if c.Rotates() {
+		v.ring = ringInWords(c)
+	}
 	v.limits = "until " + strings.Join(limitsInWords(c, "it is stopped"), ", ")
 	if c.Stream {
 		v.destinations = append(v.destinations, toStdout)
@@ -132,9 +143,13 @@ func (v *planView) describe(c *request.Config, typed *typedNames) {
 // printPlan prints a plan. Where the output does not show its warnings they go to
 // stderr.
 func (a *app) printPlan(v planView, c *request.Config) error {
+	v.Properties = planProperties{c.Properties(), c.Limits()}
+	st := v.resource.Properties.Statistics
+	v.Plan.StopAfter, v.Plan.Container = st.StopAfterInSeconds, st.Container
 	v.describe(c, &a.typed)
-	if beside := v.resource.Properties.Statistics.Context; beside != nil {
-		v.destinations = append(v.destinations, beside.Path)
+	if st.Context != nil {
+		v.Plan.Context = st.Context.Path
+		v.destinations = append(v.destinations, st.Context.Path)
 	}
 	if a.output.query != "" || a.output.format == "tsv" || a.output.format == "none" {
 		a.warn(v.Warnings...)
@@ -153,6 +168,9 @@ type planDetails struct {
 	Exclude      []filterView  `json:"exclude,omitempty"`
 	HeadersOnly  bool          `json:"headersOnly,omitempty"`
 	StopWhen     []filterView  `json:"stopWhen,omitempty"`
+	StopAfter    *float64      `json:"stopAfterInSeconds,omitempty"`
+	Container    string        `json:"container,omitempty"`
+	Context      string        `json:"context,omitempty"` // path of the file
 	Instructions int           `json:"instructions"`
 	// One line each, as tcpdump -d and tcpdump -ddd print them.
 	Program    []string `json:"program,omitempty"`
@@ -207,8 +225,7 @@ func (a *app) validate(cmd *cobra.Command, o *validateOptions) error {
 		return err
 	}
 	v := planView{
-		Name:       plan.Config.Name,
-		Properties: plan.Config.Properties(),
+		Name: plan.Config.Name,
 		Plan: planDetails{
 			AnyInterface: plan.spec.Any,
 			LinkType:     plan.spec.LinkType.String(),
