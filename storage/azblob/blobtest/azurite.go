@@ -93,14 +93,15 @@ func (a *Azurite) Restart() {
 	args := append(append([]string{}, a.wrap...), command(a.t),
 		"--blobHost", host, "--blobPort", port, "--location", filepath.Join(a.dir, "data"),
 		"--silent", "--disableTelemetry", "--skipApiVersionCheck")
-	a.cmd = exec.Command(args[0], args[1:]...)
-	a.cmd.Dir = a.dir
-	a.cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+Account+":"+a.Key)
-	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
-	a.cmd.SysProcAttr = ownGroup()
-	if err := a.cmd.Start(); err != nil {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = a.dir
+	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+Account+":"+a.Key)
+	cmd.Stdout, cmd.Stderr = a.log, a.log
+	cmd.SysProcAttr = ownGroup()
+	if err := cmd.Start(); err != nil {
 		a.t.Fatalf("start azurite: %v", err)
 	}
+	a.cmd = cmd // which Stop ends
 	// An answer of any kind will do; behind a namespace nobody but a command
 	// in it can ask.
 	end := time.Now().Add(30 * time.Second)
