@@ -147,8 +147,9 @@ namespace Acceptance
                 Stopwatch watch = Stopwatch.StartNew();
                 while (watch.Elapsed.TotalSeconds < seconds)
                 {
+                    try { socket.SendTo(Encoding.ASCII.GetBytes(Mark + group + (sent + 1).ToString("D8")), target); }
+                    catch (SocketException) { continue; } // Windows has no buffers left for a moment: it was not sent
                     sent++;
-                    socket.SendTo(Encoding.ASCII.GetBytes(Mark + group + sent.ToString("D8")), target);
                 }
             }
             return sent;
@@ -178,7 +179,7 @@ namespace Acceptance
         public long Size;
         public bool Ng;
         public string Damage = "";
-        public Dictionary<string, int> Seen = new Dictionary<string, int>(); // group and number, and how often
+        public Dictionary<string, int> Seen = new Dictionary<string, int>(); // group and number, and how often; not of a flood, F
         public int Count(string group)
         {
             int n = 0;
@@ -241,6 +242,7 @@ namespace Acceptance
                 int k = 0;
                 while (k < Traffic.Mark.Length && data[i + k] == (byte)Traffic.Mark[k]) { k++; }
                 if (k < Traffic.Mark.Length) { continue; }
+                if (data[i + k] == (byte)'F') { return; } // many millions
                 string key = Encoding.ASCII.GetString(data, i + k, 9);
                 int often;
                 Seen.TryGetValue(key, out often);
@@ -412,11 +414,12 @@ try {
         $all = (Invoke-Program @('interfaces', '-o', 'json')).Out | ConvertFrom-Json
         $script:interfaces = @($all)
         Assert ($script:interfaces.Count -gt 0) 'there are none'
-        $up = @(Get-NetAdapter -ErrorAction SilentlyContinue | Where-Object { $_.Status -eq 'Up' })
+        # An adapter below a virtual switch or a team has no IP of its own, and is not among them.
+        $up = @(Get-NetAdapter -ErrorAction SilentlyContinue | Where-Object { $_.Status -eq 'Up' -and @(Get-NetIPInterface -InterfaceIndex $_.ifIndex -ErrorAction SilentlyContinue).Count -gt 0 })
         foreach ($one in $up) {
             Assert (@($script:interfaces | Where-Object { $_.name -eq $one.Name }).Count -eq 1) "$($one.Name) is not among them"
         }
-        "$($script:interfaces.Count), all $($up.Count) that Get-NetAdapter calls up among them"
+        "$($script:interfaces.Count), all $($up.Count) that are up and have IP among them"
     }
 
     $net = $null
@@ -716,9 +719,10 @@ try {
     Test-That 'a flood: packets in the file and drops are what was sent' {
         if (-not $lo) { Skip 'there is no loopback adapter' }
         $sent = 0
-        $got = Measure-Capture @('-i', $lo, '--port', '45001', '--icmp-errors=false', '--buffer-size', '2MiB') { $script:sent = [Acceptance.Traffic]::Flood([char]'F', '127.0.0.1', 45001, $FloodSeconds) }
+        $got = Measure-Capture @('-i', $lo, '--port', '45001', '--icmp-errors=false', '--buffer-size', '2MiB', '--capture-limit', '2000000000') { $script:sent = [Acceptance.Traffic]::Flood([char]'F', '127.0.0.1', 45001, $FloodSeconds) }
         $sent = $script:sent
         $dropped = $got.Result.statistics.packetsDroppedByKernel
+        Assert ($got.Result.stopReason -eq 'Manual') "stop reason $($got.Result.stopReason): name fewer seconds with -FloodSeconds"
         Assert (($got.File.Packets + $dropped) -eq $sent) "$($got.File.Packets) in the file and $dropped dropped are not the $sent that were sent"
         "$sent sent, $($got.File.Packets) in the file, $dropped dropped"
     }
@@ -736,7 +740,7 @@ try {
         $made = New-Object Acceptance.Run -ArgumentList 'diskpart.exe', ('/s "' + $script1 + '"')
         if ($made.End(120) -ne 0) { Skip ('diskpart made no virtual disk: ' + $made.Out.Trim()) }
         try {
-            $run = Start-Capture @('-n', (New-Name), '-i', $lo, '--port', '45001', '--file-path', (Join-Path $mount 'full.cap'), '--min-free', '0')
+            $run = Start-Capture @('-n', (New-Name), '-i', $lo, '--port', '45001', '--file-path', (Join-Path $mount 'full.cap'), '--captures-dir', $mount, '--min-free', '0')
             for ($i = 0; $i -lt 120 -and -not $run.Ended; $i++) { [void][Acceptance.Traffic]::Flood([char]'V', '127.0.0.1', 45001, 1) }
             $code = $run.End(10)
             Assert ($code -eq 7) ("exit code $code instead of 7: " + $run.Err)
@@ -757,7 +761,7 @@ try {
         $path = Join-Path $work 'task'
         $action = New-ScheduledTaskAction -Execute $exe -Argument (Join-Arguments @('create', '-n', $task, '-i', $lo, '--port', '45001', '--time-limit', '15', '--captures-dir', $path, '--state-dir', (Join-Path $work 'task-state')))
         $principal = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount
-        [void](Register-ScheduledTask -TaskName $task -Action $action -Principal $principal)
+        [void](Register-ScheduledTask -TaskName $task -Action $action -Principal $principal -Settings (New-ScheduledTaskSettingsSet -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries))
         try {
             Start-ScheduledTask -TaskName $task
             Start-Sleep -Seconds 6
@@ -775,7 +779,8 @@ try {
         if ($BlobUrl -eq '') { Skip 'no -BlobUrl was given' }
         if (-not $lo) { Skip 'there is no loopback adapter' }
         $name = New-Name
-        $run = Start-Capture @('-n', $name, '-i', $lo, '--port', '45001', '--storage-path', $BlobUrl, '--auth-mode', 'sas')
+        $account = ([Uri]$BlobUrl).Host.Split('.')[0]
+        $run = Start-Capture @('-n', $name, '-i', $lo, '--port', '45001', '--storage-account', $account, '--storage-path', $BlobUrl, '--auth-mode', 'sas')
         & $sendLoopback
         $result = Stop-Capture $run $name
         Assert (@($result.packetCaptureError).Count -eq 0) "errors: $($result.packetCaptureError -join ', ')"
