@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -36,7 +35,7 @@ type plainOutlet struct{ w io.Writer }
 // Write implements Outlet.
 func (p plainOutlet) Write(b []byte, _ time.Duration) (int, error) {
 	n, err := p.w.Write(b)
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) {
+	if isLeft(err) || errors.Is(err, io.ErrClosedPipe) {
 		err = ErrReaderLeft
 	}
 	return n, err

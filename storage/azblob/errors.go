@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 
@@ -221,11 +220,11 @@ func explainNetwork(err error) *Error {
 		e.Message = "it was given up"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		e.Message = "the service did not answer in time: no route, a firewall on the way, or an account that is reached by its private endpoint only"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case isRefused(err):
 		e.Message = "the connection to the service was refused"
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+	case isUnreachable(err):
 		e.Message = "there is no route to the service"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case isCut(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		e.Message = "the connection to the service was cut"
 	default:
 		e.Message = "the service was not reached: " + oneLine(err.Error())
