@@ -117,7 +117,10 @@ func (p *Prefix) serve() error {
 
 // Command is a command that runs a Windows program. name is a path of either system.
 func (p *Prefix) Command(name string, args ...string) *exec.Cmd {
-	return p.prepare(p.launch("wine", append([]string{name}, args...)...))
+	cmd := p.prepare(p.launch("wine", append([]string{name}, args...)...))
+	// Programs that Wine itself starts beside this one, and live longer, have its pipes, too: Wait would wait for them.
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
 }
 
 // prepare puts the settings of Wine into the environment of a command.
