@@ -80,6 +80,7 @@ func (a *adapter) run() {
 	}()
 	var p rawPacket
 	for {
+		ending := a.until.Load() != 0 // before it is asked: what came until the end may have come behind an answer that there is nothing
 		what, err := a.handle.next(&p)
 		until := a.until.Load()
 		switch {
@@ -94,7 +95,7 @@ func (a *adapter) run() {
 				return
 			}
 			a.read.Add(1)
-		case what == idle && until != 0:
+		case what == idle && ending:
 			return // the driver's buffer is empty
 		case what == woken:
 			select {

@@ -66,6 +66,7 @@ type fakeHandle struct {
 	broken            error
 	blockless, closed bool
 	stuck             chan struct{} // next does not come back before it is closed
+	idling            func()        // called once, when next has found nothing and is about to say so
 }
 
 func (h *fakeHandle) linkType() int { return h.driver.link }
@@ -159,6 +160,13 @@ func (h *fakeHandle) next(p *rawPacket) (outcome, error) {
 		case <-h.wakes:
 			return woken, nil
 		case <-timeout:
+			h.mu.Lock()
+			idling := h.idling
+			h.idling = nil
+			h.mu.Unlock()
+			if idling != nil {
+				idling()
+			}
 			return idle, nil
 		}
 	}

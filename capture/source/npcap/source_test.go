@@ -318,6 +318,27 @@ func TestDetachWithClockSetBack(t *testing.T) {
 	}
 }
 
+// A packet that came before the end, and behind an answer that there is none, is not lost.
+func TestDetachBesideAnIdleAnswer(t *testing.T) {
+	d := newFake("a")
+	src := started(t, d, testConfig(t, request.Output{}), adapterNamed("a", 0))
+	h, done := d.handle("a"), make(chan struct{})
+	h.mu.Lock()
+	h.idling = func() {
+		defer close(done)
+		h.arrive(numbered(1), time.Now())
+		src.adapters[0].detach(time.Now().Add(time.Millisecond))
+	}
+	h.mu.Unlock()
+	<-done
+	if err := src.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, src, -1); len(got) != 1 {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
 // A library that does not come back holds up no end for good.
 func TestStuckLibrary(t *testing.T) {
 	d := newFake("a")
