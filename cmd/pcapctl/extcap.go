@@ -148,11 +148,15 @@ var extcapArguments = []extcapArgument{
 	{"--filter", "Filter", "string", "As of pcapctl: protocol=TCP,localPort=80-85", ""},
 	{"--host", "Host", "string", "Addresses of either end: one, a range, or a list with commas", ""},
 	{"--port", "Port", "string", "Ports of either end: one, a range, or a list with commas", ""},
+	{"--exclude", "Leave out", "string", "A filter as above, of what is not captured; my-ssh is the SSH connection that this is controlled by", ""},
+	{"--stop-when", "Stop at", "string", "A filter as above: the packet that ends the capture, 5s after it", ""},
+	{"--headers-only", "Headers only", "boolflag", "Cut each packet behind its last header", "{default=false}"},
 	{"--capture-size", "Bytes of each packet", "string", "Such as 96; empty is all", ""},
 	{"--packet-limit", "Packets", "string", "End behind this number of packets", ""},
 	{"--time-limit", "Time", "string", "Time limit, such as 30s or 5m; 0 is none (default 5h)", ""},
 	{"--capture-limit", "Size", "string", "Limit of all bytes, such as 10MB; 0 is none (default 1GiB)", ""},
 	{"--netns", "Network namespace", "string", "Name, path, or the id of a process", ""},
+	{"--container", "Container", "string", "Name or id of a container of this machine", ""},
 }
 
 func extcapConfig() []string {

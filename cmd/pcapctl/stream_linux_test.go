@@ -235,6 +235,10 @@ func TestExtcapOfTshark(t *testing.T) {
 	}{
 		{"ten packets", []string{"-c", "10"}, 10, ""},
 		{"an interface, a filter and a limit", []string{"-o", "extcap.pcapctl.interface:v1", "-o", "extcap.pcapctl.packetlimit:7", "-f", "protocol=UDP"}, 7, ""},
+		{"headers, less what is left out, up to an event", []string{
+			"-o", "extcap.pcapctl.headersonly:true", "-o", "extcap.pcapctl.exclude:protocol=TCP", "-o", "extcap.pcapctl.stopwhen:protocol=UDP", "-o", "extcap.pcapctl.packetlimit:3",
+			"-T", "fields", "-e", "frame.cap_len",
+		}, 3, ""},
 		{"no such interface", []string{"-o", "extcap.pcapctl.interface:nosuch"}, 0, "there is no interface"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -256,6 +260,9 @@ func TestExtcapOfTshark(t *testing.T) {
 			})
 			if n := strings.Count(out.String(), "\n"); n != test.want || (err != nil) != (test.say != "") && test.say == "" || !strings.Contains(say.String(), test.say) {
 				t.Errorf("%v: %d packets of %d\n%s", err, n, test.want, say.String())
+			}
+			if slices.Contains(test.args, "frame.cap_len") && out.String() != strings.Repeat("42\n", test.want) {
+				t.Errorf("not cut to the headers: %q", out.String())
 			}
 			if test.say == "" && strings.Contains(say.String(), "Error") {
 				t.Errorf("%s", say.String())
