@@ -35,8 +35,8 @@ type Result struct {
 	Freezes  uint64 // how often the kernel found the ring full
 	Dropped  Drops
 	Gaps     Gaps
-	// AfterLimit is how many packets came after what ended the capture, a limit or the disk reserve, while it was on its way
-	// to the end. They are no losses.
+	// AfterLimit is how many packets came after what ended the capture (a limit, the event, the disk reserve, a reader that
+	// left) while it was on its way to the end. They are no losses.
 	AfterLimit uint64
 	// Truncated is the number of packets in the file that are cut though all of
 	// their bytes, or more of them, were asked for.

@@ -411,12 +411,13 @@ func cgroupIDs(proc string) (ids []string) {
 }
 
 // OfProcess is the id of the container that a process is in by its cgroup, "" for none.
-// proc is its folder in /proc.
-func OfProcess(proc string) string {
-	for _, id := range cgroupIDs(proc) {
-		return id
+// proc is its folder in /proc, cgroups that of the cgroups. ofRoot is false where somebody else may have given the cgroup
+// its name, which may then be that of any container.
+func OfProcess(proc, cgroups string) (id string, ofRoot bool) {
+	for _, c := range cgroupsOf(proc) {
+		return c.id, c.ofRoot(cgroups)
 	}
-	return ""
+	return "", false
 }
 
 // Describe names the container of an id: its name, runtime and id, or the id where no

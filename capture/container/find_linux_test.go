@@ -288,6 +288,14 @@ func TestCgroupsOfProcesses(t *testing.T) {
 	if found, err := container.Find("3333", m.places); err == nil {
 		t.Errorf("a cgroup of a user was believed: %v", found)
 	}
+	for pid, want := range map[string]struct {
+		id     string
+		ofRoot bool
+	}{"12": {mine, true}, "14": {"", false}, "15": {id("5555"), true}, "16": {users, false}} {
+		if got, ofRoot := container.OfProcess(filepath.Join(m.places.Proc, pid), m.places.Cgroups); got != want.id || ofRoot != want.ofRoot {
+			t.Errorf("process %s is of %q, of root %v", pid, got, ofRoot)
+		}
+	}
 }
 
 // FuzzRuntimeFiles: whatever stands in the files, no process is taken that was not named by

@@ -21,18 +21,20 @@ type process struct {
 	program   string // name of its file
 	command   string // what it calls itself
 	container string // id, "" for none
+	sure      bool   // that it is in that container
 }
 
 // finder finds whose a socket is, by the open files of processes.
 type finder struct {
 	// last are the processes that had sockets before, which are looked at first: most new
 	// sockets are theirs.
-	last   map[int]bool
-	denied bool // there are processes that this one may not look at
-	link   []byte
+	last    map[int]bool
+	denied  bool // there are processes that this one may not look at
+	link    []byte
+	cgroups string // folder of the cgroups
 }
 
-func newFinder() *finder { return &finder{last: map[int]bool{}} }
+func newFinder(cgroups string) *finder { return &finder{last: map[int]bool{}, cgroups: cgroups} }
 
 // maxProcesses bounds how many processes are looked at.
 const maxProcesses = 100_000
@@ -95,7 +97,7 @@ func (f *finder) look(pid int, wanted map[uint32]bool, found func(inode uint32, 
 				continue
 			}
 			if p == nil {
-				if p = readProcess(dir, pid); p == nil {
+				if p = f.readProcess(dir, pid); p == nil {
 					return
 				}
 			}
@@ -116,7 +118,7 @@ func (f *finder) look(pid int, wanted map[uint32]bool, found func(inode uint32, 
 }
 
 // readProcess reads what a process is, nil when it has ended.
-func readProcess(dir string, pid int) *process {
+func (f *finder) readProcess(dir string, pid int) *process {
 	p := &process{pid: pid, start: startOf(dir)}
 	if p.start == "" {
 		return nil
@@ -130,7 +132,7 @@ func readProcess(dir string, pid int) *process {
 	if p.program == "" {
 		p.program = p.command
 	}
-	p.container = container.OfProcess(dir)
+	p.container, p.sure = container.OfProcess(dir, f.cgroups)
 	return p
 }
 

@@ -48,9 +48,10 @@ type sampler struct {
 }
 
 func newSampler(o *observer, tell func(*Socket)) *sampler {
+	places := container.ThisMachine()
 	return &sampler{
-		o: o, f: newFinder(), sockets: map[uint64]*entry{}, lost: map[uint64]bool{}, users: map[uint32]string{}, boxes: map[string]string{},
-		places: container.ThisMachine(), did: Sampling{EverySeconds: every.Seconds()}, credit: maxAllowance, tell: tell,
+		o: o, f: newFinder(places.Cgroups), sockets: map[uint64]*entry{}, lost: map[uint64]bool{}, users: map[uint32]string{}, boxes: map[string]string{},
+		places: places, did: Sampling{EverySeconds: every.Seconds()}, credit: maxAllowance, tell: tell,
 	}
 }
 
@@ -123,7 +124,7 @@ func (s *sampler) look(now time.Time) {
 		if c := clean(p.command); c != e.Program {
 			e.Command = c
 		}
-		e.Container = s.containerOf(p.container)
+		e.Container = s.containerOf(p.container, p.sure)
 		s.did.SocketsNamed++
 		s.tell(&e.Socket)
 	})
@@ -162,13 +163,15 @@ func (s *sampler) userOf(uid uint32) string {
 	return name
 }
 
-func (s *sampler) containerOf(id string) string {
-	if id == "" {
-		return ""
+// containerOf is a container in words. One is named by its id alone unless it is sure that the process is in it.
+func (s *sampler) containerOf(id string, sure bool) string {
+	short := id[:min(len(id), 12)]
+	if id == "" || !sure {
+		return short
 	}
 	name, known := s.boxes[id]
 	if !known {
-		name = id[:min(len(id), 12)]
+		name = short
 		if len(s.boxes) < maxNames {
 			name = cut(cleanText(container.Describe(id, s.places)), 3*maxWord)
 			s.boxes[id] = name
