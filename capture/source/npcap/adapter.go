@@ -114,7 +114,7 @@ func (a *adapter) run() {
 // if that is the system's, else by when it is read. A time that is still to come is of
 // a clock that was set back meanwhile.
 func (a *adapter) isLate(p *rawPacket, until int64) bool {
-	now := time.Now().UnixNano()
+	now := systemTime().UnixNano()
 	if a.handle.clock() && p.time() < now+int64(time.Second) {
 		return p.time() > until
 	}

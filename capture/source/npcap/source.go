@@ -204,7 +204,7 @@ func (n *npcapSource) Detach() error {
 	if n.detached {
 		return nil
 	}
-	now := time.Now()
+	now := systemTime()
 	for _, a := range n.adapters {
 		a.detach(now)
 	}
@@ -269,7 +269,7 @@ func (n *npcapSource) Tail() source.Gap { return n.gaps.rest() }
 
 // Exclude implements source.Source.
 func (n *npcapSource) Exclude(flows []filter.Flow) error {
-	for now := time.Now(); ; {
+	for now := systemTime(); ; {
 		old := n.exclusion.Load()
 		if n.exclusion.CompareAndSwap(old, old.replaced(flows, now)) {
 			return nil

@@ -318,6 +318,25 @@ func TestDetachWithClockSetBack(t *testing.T) {
 	}
 }
 
+// The clock that ends a capture goes on between two looks at it, as that of packets does. By one that ticks, a hundred different times
+// take more than a second.
+func TestSystemTime(t *testing.T) {
+	var took time.Duration
+	for range 10 { // this process may be held up
+		before := time.Now()
+		for seen := map[int64]bool{}; len(seen) < 100; seen[systemTime().UnixNano()] = true {
+		}
+		took = time.Since(before)
+		if now := systemTime(); now.Before(before.Add(-time.Second)) || now.After(time.Now().Add(time.Second)) {
+			t.Fatalf("%v, and by time.Now %v", now, time.Now())
+		}
+		if took < time.Second {
+			return
+		}
+	}
+	t.Errorf("100 different times took %v", took)
+}
+
 // A packet that came before the end, and behind an answer that there is none, is not lost.
 func TestDetachBesideAnIdleAnswer(t *testing.T) {
 	d := newFake("a")
