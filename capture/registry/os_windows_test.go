@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sys/windows"
 
 	"pcapctl/capture/fault"
+	"pcapctl/capture/save"
 	"pcapctl/capture/testwine"
+	"pcapctl/storage"
 	"pcapctl/storage/private"
 )
 
@@ -187,6 +189,26 @@ func TestFolderAboveIsOurs(t *testing.T) {
 		t.Error("the folder below ProgramData, and no other, is for all to make")
 	}
 	must(t, checkAbove(t.TempDir()))
+}
+
+// A file that another program keeps from being written to is repaired later, and not given up.
+func TestRepairWaitsForReaders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.cap")
+	must(t, os.WriteFile(path, make([]byte, 100), 0o600))
+	made, err := storage.IdentifyPath(path)
+	must(t, err)
+	name, err := windows.UTF16PtrFromString(path)
+	must(t, err)
+	reader, err := windows.CreateFile(name, windows.GENERIC_READ, windows.FILE_SHARE_READ, nil, windows.OPEN_EXISTING, 0, 0)
+	must(t, err)
+	if _, final := repair(path, made, save.Written{}); final {
+		t.Error("nobody will look at the file again")
+	}
+	must(t, windows.CloseHandle(reader))
+	must(t, os.Remove(path))
+	if _, final := repair(path, made, save.Written{}); !final {
+		t.Error("a file that is gone is looked for again")
+	}
 }
 
 // An administrator can switch on the privilege that opens the processes of others.

@@ -24,8 +24,8 @@ func repair(path string, made storage.FileID, known save.Written) (kept save.Wri
 	file, err := os.OpenFile(path, os.O_RDWR|openSafely, 0)
 	if err != nil {
 		// Who may not write to the file may not repair it, another user perhaps
-		// may. Of a file that is gone nothing more will be known.
-		return known, !errors.Is(err, fs.ErrPermission)
+		// may. Who reads it may keep others from writing, on Windows. Of a file that is gone nothing more will be known.
+		return known, !errors.Is(err, fs.ErrPermission) && !storage.IsBusy(err)
 	}
 	defer func() { _ = file.Close() }()
 	// There may be another file of that name by now.
