@@ -210,6 +210,9 @@ func TestCreateInspectInterrupted(t *testing.T) {
 // A file of gigabytes is inspected in memory that has a bound, also with more flows than are held, and with progress
 // on the terminal. PCAPCTL_TEST_LONG makes it one of 4 GiB, and breaks a second look at it off.
 func TestInspectLargeFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, of which the race detector takes a multiple")
+	}
 	h := newHost(t)
 	long := os.Getenv("PCAPCTL_TEST_LONG") != ""
 	packets, flows, payload := 400_000, 150_000, 60
