@@ -26,6 +26,7 @@ type Status struct {
 type Remaining struct {
 	TotalBytesPerSession *int64   `json:"totalBytesPerSession,omitempty"`
 	TimeLimitInSeconds   *float64 `json:"timeLimitInSeconds,omitempty"`
+	PacketLimit          *uint64  `json:"packetLimit,omitempty"`
 }
 
 // Status makes the status of the session.
@@ -44,13 +45,13 @@ func (s *Session) Status() *Status {
 		st.Message = strings.TrimSpace(err.Error())
 	}
 	if s.State == Running {
-		st.Remaining = s.remaining()
+		st.Remaining = s.remaining(p)
 	}
 	return st
 }
 
-func (s *Session) remaining() *Remaining {
-	p := &s.Record.Resource.Properties
+// remaining is what is left of the limits. p is what the session has come to.
+func (s *Session) remaining(p *capture.ResourceProperties) *Remaining {
 	left := &Remaining{}
 	bytes, seconds := p.TotalBytesPerSession, p.TimeLimitInSeconds
 	if c := p.CaptureSettings; c != nil {
@@ -62,6 +63,9 @@ func (s *Session) remaining() *Remaining {
 	if seconds != nil && *seconds > 0 {
 		rest := time.Duration(*seconds)*time.Second - s.Elapsed
 		left.TimeLimitInSeconds = new(max(0, capture.Seconds(rest)))
+	}
+	if limit := p.Packets; limit > 0 {
+		left.PacketLimit = new(limit - min(limit, p.Statistics.PacketsCaptured))
 	}
 	return left
 }

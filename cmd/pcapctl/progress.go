@@ -190,7 +190,11 @@ func describeProgress(c *request.Config, now capture.Progress) []string {
 	if c.MaxBytes > 0 {
 		size += " of " + sizeText(c.MaxBytes)
 	}
-	texts := []string{elapsed, plural(now.Packets, "packet"), fmt.Sprintf("%d dropped", now.Dropped.Total()), size}
+	packets := plural(now.Packets, "packet")
+	if c.MaxPackets > 0 {
+		packets = fmt.Sprintf("%d of %s", now.Packets, plural(c.MaxPackets, "packet"))
+	}
+	texts := []string{elapsed, packets, fmt.Sprintf("%d dropped", now.Dropped.Total()), size}
 	if c.Blob != nil {
 		texts = append(texts, describeUpload(now.Upload))
 	}

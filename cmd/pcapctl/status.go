@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,9 @@ func (v statusView) table() (head []string, rows [][]string) {
 			left[1] = time.Duration(*r.TimeLimitInSeconds * float64(time.Second)).Round(time.Second).String()
 		}
 		row = append(row, left...)
+		if r.PacketLimit != nil {
+			head, row = append(head, "packets left"), append(row, strconv.FormatUint(*r.PacketLimit, 10))
+		}
 	}
 	return head, [][]string{row}
 }
