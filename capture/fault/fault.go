@@ -82,21 +82,22 @@ func OfRequest(faults []Detail) error {
 // there are several.
 func (e *Error) Error() string {
 	if len(e.Details) < 2 {
-		if e.Target != "" {
-			return e.Target + ": " + e.Message
-		}
-		return e.Message
+		return located(e.Target, e.Message)
 	}
 	var b strings.Builder
 	b.WriteString(e.Message)
 	for _, d := range e.Details {
-		b.WriteString("\n  ")
-		if d.Target != "" {
-			b.WriteString(d.Target + ": ")
-		}
-		b.WriteString(strings.ReplaceAll(d.Message, "\n", "\n    "))
+		b.WriteString("\n  " + strings.ReplaceAll(located(d.Target, d.Message), "\n", "\n    "))
 	}
 	return b.String()
+}
+
+// located puts the place before a message that does not begin with it.
+func located(target, message string) string {
+	if target == "" || strings.HasPrefix(message, target+" ") {
+		return message
+	}
+	return target + ": " + message
 }
 
 // Unwrap gives the cause.

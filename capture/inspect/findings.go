@@ -166,10 +166,24 @@ func few(names []string) string {
 
 // withNames adds names to an endpoint.
 func withNames(server string, names []string) string {
+	names = tellingNames(server, names)
 	if len(names) == 0 {
 		return server
 	}
 	return server + " (" + few(names) + ")"
+}
+
+// tellingNames are the names without those that only repeat the endpoint: a client that was given
+// an address as its URL writes that address as the Host.
+func tellingNames(server string, names []string) []string {
+	repeats := func(name string) bool {
+		rest, ok := strings.CutPrefix(server, name)
+		if !ok {
+			rest, ok = strings.CutPrefix(server, "["+name+"]") // IPv6 without its port
+		}
+		return ok && (rest == "" || rest[0] == ':' || rest[0] == ' ')
+	}
+	return slices.DeleteFunc(slices.Clone(names), repeats)
 }
 
 func plural(n uint64, thing string) string {

@@ -478,3 +478,32 @@ func members(of reflect.Type, seen map[reflect.Type]bool, see func(string)) {
 		members(f.Type, seen, see)
 	}
 }
+
+// TestNamesThatOnlyRepeat: who asks for a page by the address of its server writes that address as
+// the Host, and a title does not say it twice.
+func TestNamesThatOnlyRepeat(t *testing.T) {
+	for _, test := range []struct{ server, host, want string }{
+		{serverIP, serverIP + ":80", serverIP + ":80 answers 1 request with HTTP 503"},
+		{serverIP, serverIP, serverIP + ":80 answers 1 request with HTTP 503"},
+		{"fd00::2", "[fd00::2]", "[fd00::2]:80 answers 1 request with HTTP 503"},
+		{serverIP, serverIP + ":8", serverIP + `:80 ("` + serverIP + `:8") answers 1 request with HTTP 503`},
+		{serverIP, "shop.example", serverIP + `:80 ("shop.example") answers 1 request with HTTP 503`},
+	} {
+		s := newScene(t)
+		client := clientIP
+		if test.server != serverIP {
+			client = "fd00::1"
+		}
+		c := s.conn(client, 4000, test.server, 80).handshake()
+		c.data(byClient, []byte("GET / HTTP/1.1\r\nHost: "+test.host+"\r\n\r\n"))
+		c.data(byServer, []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")).close()
+		r := s.report()
+		if r.Verdict != test.want {
+			t.Errorf("Host %s: verdict %q, want %q", test.host, r.Verdict, test.want)
+		}
+		named := strings.Contains(test.want, "(")
+		if text := strings.Join(r.Text(inspect.Style{Width: 200}), "\n"); strings.Contains(text, `:80 "`+test.host) != named {
+			t.Errorf("Host %s: the table of services names it: %v, want %v:\n%s", test.host, !named, named, text)
+		}
+	}
+}

@@ -278,7 +278,7 @@ func (p *page) tcp(t *TCP) {
 		list := cells(s.Server, decimal(s.Connections), decimal(s.Unanswered+s.Refused+s.Reset), short(s.HandshakeRTT), percentage(s.ToServer.RetransmissionPercent),
 			percentage(s.ToClient.RetransmissionPercent), decimal(s.OutOfOrder), decimal(s.DuplicateAcks), closed, limited, size(s.ToServer.Bytes), size(s.ToClient.Bytes),
 			fmt.Sprintf("%d/%d", s.MSS.Client, s.MSS.Server))
-		list[0].names, list[0].through = few(s.Names), s.Through
+		list[0].names, list[0].through = few(tellingNames(s.Server, s.Names)), s.Through
 		return list
 	})
 	for i := range t.Services {

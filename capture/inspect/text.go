@@ -361,6 +361,7 @@ func (p *paper) services(r *Report) {
 
 // nameOf is an endpoint with the first of its names.
 func nameOf(at string, names []string) string {
+	names = tellingNames(at, names)
 	if len(names) == 0 {
 		return at
 	}

@@ -1,6 +1,7 @@
 package request
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -61,6 +62,9 @@ func repair(text []byte) (fixed []byte, notes []string, faults []fault.Detail) {
 	for range maxRounds {
 		f := diagnose(p.text, faultOffset(p.text))
 		at := p.origin[f.at]
+		if end := len(bytes.TrimRight(text, " \t\r\n")); end > 0 {
+			at = min(at, end) // not in the empty line that a file ends with
+		}
 		faults = append(faults, fault.Detail{
 			Code: fault.CodeBadRequest, Target: positionOf(text, at).String(),
 			Message: f.message + "\n" + snippet(text, at),

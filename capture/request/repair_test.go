@@ -54,6 +54,7 @@ func TestSyntaxFaults(t *testing.T) {
 		{"trailing NUL", "{}\x00", []string{"line 1, column 3: the request ends before this U+0000"}},
 		{"wrong bracket", "{\"filters\":\n[1}", []string{`line 2, column 3: "}" does not close the "[" of line 2, column 1`}},
 		{"cut off", "{\"properties\":{\"filters\":[", []string{`line 1, column 27: the text ends too early: the "[" of line 1, column 26 is not closed`}},
+		{"cut off, and a line feed", "{\"id\":[\n", []string{"line 1, column 8: the text ends too early: the \"[\" of line 1, column 7 is not closed\n{\"id\":[\n       ^"}},
 		{"cut off in a word", "tru", []string{`line 1, column 4: the text ends in the middle of tru`}},
 		{"something else", `{"id":@}`, []string{`line 1, column 7: "@" stands without quotes`}},
 		{"control character", "{\"id\":\x01}", []string{"line 1, column 7: "}},

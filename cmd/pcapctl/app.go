@@ -118,6 +118,7 @@ exact limits and filters, and leaves a .cap file for every pcap tool.`,
 	root.AddCommand(a.createCommand(), a.validateCommand(), a.interfacesCommand(), a.versionCommand(),
 		a.listCommand(), a.showCommand(), a.statusCommand(), a.stopCommand(), a.waitCommand(), a.deleteCommand(),
 		a.uploadCommand(), a.inspectCommand(), a.extcapCommand(), a.workerCommand())
+	withoutSwallowed(root.Commands())
 	root.SetOut(out)
 	root.SetHelpCommand(helpCommand())
 	strictCompletion(root)

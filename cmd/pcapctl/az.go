@@ -123,6 +123,9 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 	// The output flags may not have been read yet when another is wrong.
 	a.output.peek(cmd.Flags())
 	a.output.peekAhead(a.args)
+	if words := a.args; !cmd.HasParent() && len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+		return noArguments(cmd, words[:1]) // a command that is not known has flags that are not
+	}
 	var faults []fault.Detail
 	if _, unknown := errors.AsType[*pflag.NotExistError](err); unknown {
 		for _, word := range unknownFlags(cmd.Flags(), a.args) {

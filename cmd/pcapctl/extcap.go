@@ -60,9 +60,9 @@ func (a *app) extcapCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extcap --extcap-interfaces | --capture --fifo FILE [flags]",
 		Short: "Capture for Wireshark, which starts it as an external capture tool",
-		Long: `extcap is what Wireshark and tshark call. A link to pcapctl in their extcap folder
-has them show an interface "pcapctl" with the interfaces, filters and limits of
-create as options:
+		Long: `extcap is what Wireshark and tshark call. A link to pcapctl in their extcap
+folder has them show an interface "pcapctl" with the interfaces, filters and
+limits of create as options:
 
   ln -s "$(command -v pcapctl)" ~/.local/lib/wireshark/extcap/pcapctl
 

@@ -28,6 +28,53 @@ func emptyFlags(cmd *cobra.Command) error {
 	return fault.OfRequest(faults)
 }
 
+// swallowedFlags refuses flags that have taken the flag behind them for their value, as in
+// `--html -o table`, all in one error. Else the message is about the word that is left over.
+func swallowedFlags(cmd *cobra.Command) error {
+	var faults []fault.Detail
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		for _, value := range values(f.Value) {
+			if isFlagOf(cmd, value) {
+				faults = append(faults, fault.Detail{
+					Code: fault.CodeInvalidValue, Target: "--" + f.Name,
+					Message: fmt.Sprintf("its value is missing: %s behind it is a flag", fault.Quote(value)),
+				})
+			}
+		}
+	})
+	return fault.OfRequest(faults)
+}
+
+// withoutSwallowed has the commands look for swallowed flags before they look at their arguments.
+func withoutSwallowed(commands []*cobra.Command) {
+	for _, c := range commands {
+		check := c.Args
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := swallowedFlags(cmd); err != nil || check == nil {
+				return err
+			}
+			return check(cmd, args)
+		}
+	}
+}
+
+func values(v pflag.Value) []string {
+	if list, ok := v.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{v.String()}
+}
+
+// isFlagOf reports whether a word is a flag of cmd: -o, --output or --output=json.
+func isFlagOf(cmd *cobra.Command, word string) bool {
+	name, _, _ := strings.Cut(word, "=")
+	if long, ok := strings.CutPrefix(name, "--"); ok {
+		return long != "" && cmd.Flags().Lookup(long) != nil
+	}
+	short, ok := strings.CutPrefix(name, "-")
+	return ok && len(short) == 1 && cmd.Flags().ShorthandLookup(short) != nil
+}
+
 func isEmpty(v pflag.Value) bool {
 	if list, ok := v.(pflag.SliceValue); ok {
 		return slices.ContainsFunc(list.GetSlice(), isBlank)

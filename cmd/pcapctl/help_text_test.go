@@ -32,6 +32,14 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s: a line of %d columns: %s", cmd.CommandPath(), n, line)
 			}
 		}
+		for line := range strings.Lines(cmd.Long) { // a longer one is broken in two, and its next stays where it is
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > helpWidth && cmd.Parent() != completion {
+				t.Errorf("%s: a line of %d columns in Long: %s", cmd.CommandPath(), n, line)
+			}
+		}
+		if regexp.MustCompile(`(?m)^ +--[a-z-]+ long( |$)`).MatchString(text) {
+			t.Errorf("%s: a flag whose value is called long", cmd.CommandPath())
+		}
 		for line := range strings.Lines(cmd.Example) {
 			bare := regexp.MustCompile(`'[^']*'|"[^"]*"`).ReplaceAllString(line, "''")
 			if found := unquoted.FindString(bare); found != "" || strings.Count(bare, ",") > 0 {

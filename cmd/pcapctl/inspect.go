@@ -44,9 +44,9 @@ what they show: whether the capture is complete, what failed and what that
 usually means, the health of TCP by service, who talks, and when. Of several
 files, which are read in the order given, it makes one report. It needs no root.
 
-An argument that is - (standard input), that has a / in it or that is the name of
-a file in this folder is a path. Any other is the name of a session: its files
-are read, those of a ring from the oldest on.
+An argument that is - (standard input), that has a / in it or that is the name
+of a file in this folder is a path. Any other is the name of a session: its
+files are read, those of a ring from the oldest on.
 
 At a terminal the report is text, also with -o table; else JSON. Ctrl-C prints
 what was seen so far, and the exit code is then 6.`,

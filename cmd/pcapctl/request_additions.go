@@ -39,7 +39,7 @@ func (o *additionFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.exclude, flagExclude, nil, "leave out what this `filter` matches, as in 'protocol=UDP,remotePort=53'; may be repeated; my-ssh is the SSH connection that you type in")
 	f.BoolVar(&o.headersOnly, flagHeadersOnly, false, "cut each packet behind its last header: no payload is recorded")
 	f.StringArrayVar(&o.stopWhen, flagStopWhen, nil, "end the capture when a packet of this `filter` has been recorded, as in 'tcpFlags=rst,remotePort=443'; may be repeated: any of them")
-	f.StringVar(&o.stopAfter, flagStopAfter, "", "with --stop-when: how `long` the capture goes on after that packet (default 5s)")
+	f.StringVar(&o.stopAfter, flagStopAfter, "", "with --stop-when: the `time` that the capture goes on after that packet (default 5s)")
 }
 
 // additions are what the flags stand for. The error has all their faults.

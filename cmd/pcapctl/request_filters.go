@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -31,6 +32,23 @@ func (r *requestFlags) overrideFilters(given *pflag.FlagSet, p *request.Properti
 	return err
 }
 
+// filterHint says what was probably meant by a part of a filter that is none: the name of a
+// protocol by itself, the words of tcpdump, or the port or the address of either end.
+func filterHint(key, value string) string {
+	if value == "" {
+		value = "443"
+	}
+	switch word := strings.ToLower(key); {
+	case slices.Contains([]string{"tcp", "udp", "icmp", "any"}, word):
+		return fmt.Sprintf("; write %q", "protocol="+strings.ToUpper(word))
+	case word == "port":
+		return fmt.Sprintf("; localPort is this machine's, remotePort the other end's; for either write the flag --port %s", fault.Mask(value))
+	case strings.Contains(word, " "):
+		return "; the notation is not tcpdump's, but such as \"protocol=TCP,localPort=443\""
+	}
+	return didYouMean(key, "", []string{mySSH})
+}
+
 // shortFilter reads one filter such as protocol=TCP,localPort=80-85. A part
 // without "=" is one more entry of the list before it, as in remotePort=80,443:
 // the semicolon that the request's lists have would end the command in a shell.
@@ -53,9 +71,9 @@ func shortFilter(text string) (filter.Spec, error) {
 		case !ok && strings.EqualFold(key, mySSH):
 			return spec, fmt.Errorf("%s goes with --%s", mySSH, flagExclude)
 		case !ok:
-			return spec, fmt.Errorf("%s is not of the form member=value", fault.Quote(pair))
+			return spec, fmt.Errorf("%s is not of the form member=value%s", fault.Quote(pair), filterHint(key, ""))
 		case to == nil:
-			return spec, fmt.Errorf("unknown member %s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), strings.Join(names, ", "))
+			return spec, fmt.Errorf("unknown member %s%s%s; allowed: %s", fault.Quote(key), didYouMean(key, "", names), filterHint(key, value), strings.Join(names, ", "))
 		case *to != nil:
 			return spec, fmt.Errorf("%s is given twice", fault.Quote(key))
 		}

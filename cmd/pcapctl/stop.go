@@ -34,7 +34,7 @@ running.
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.stop(cmd, args, all, after, &timeout) },
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "end all sessions that are capturing")
-	cmd.Flags().StringVar(&after, "after", "", "how `long` to go on capturing before, such as 30s, or a number of seconds")
+	cmd.Flags().StringVar(&after, "after", "", "how long to go on capturing before: a `time` such as 30s, or a number of seconds")
 	timeout.flag(cmd.Flags(), "how long")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {

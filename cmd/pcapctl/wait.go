@@ -95,6 +95,9 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 			a.say("%s has ended%s", e.session.Name, describeEnd(e.session))
 			a.sayNothing(e.session)
 			e.err = e.session.Failure()
+			if e.err != nil && len(results) > 1 {
+				e.err = ofSession(e.session.Name, e.err)
+			}
 		}
 		if err == nil {
 			err = e.err
@@ -107,4 +110,14 @@ func (a *app) wait(cmd *cobra.Command, names []string, atMost string) error {
 		err = fault.Errorf(fault.TimedOut, "%s had not ended after %s; wait again, or stop it", strings.Join(going, ", "), timeout)
 	}
 	return err
+}
+
+// ofSession is the error that a session ended with, with its name: of several it says which.
+func ofSession(name string, err error) error {
+	e := &fault.Error{Class: fault.ClassOf(err), Message: err.Error()}
+	if known, ok := errors.AsType[*fault.Error](err); ok {
+		*e = *known
+	}
+	e.Message, e.Err = name+": "+e.Message, err
+	return e
 }
