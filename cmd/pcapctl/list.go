@@ -18,7 +18,8 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the sessions, the newest first",
 		Long: `list shows the sessions, those that capture and those that have ended, the
-newest first. Times are UTC. Of other users' sessions it says the names and the owners.`,
+newest first. Times are UTC. Of other users' sessions it says the names and the
+owners.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return a.list(running) },
 	}
