@@ -145,7 +145,7 @@ func (r *Report) HTML(w io.Writer) error {
 	p.heading("Is the capture complete?")
 	p.findings(r.Quality, r.complete())
 	p.heading("Failures")
-	p.findings(r.Failures, "None found.")
+	p.findings(r.Failures, r.failed())
 	if r.Limits.FailuresCut > 0 {
 		p.element("p", "", fmt.Sprintf("%d more are left out.", r.Limits.FailuresCut))
 	}
@@ -218,9 +218,9 @@ func (p *page) head(r *Report) {
 }
 
 // findings are findings, or what is said where there are none.
-func (p *page) findings(list []Finding, none string) {
-	if len(list) == 0 {
-		p.element("p", "good", none)
+func (p *page) findings(list []Finding, answer string) {
+	if answer != "" {
+		p.element("p", "good", answer)
 	}
 	for i := range list {
 		f := &list[i]

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -252,6 +253,10 @@ func TestQuality(t *testing.T) {
 		}
 		if want == "" && ids != nil || want != "" && (len(ids) != 1 || ids[0] != want) {
 			t.Errorf("%q: %q", want, ids)
+		}
+		missing := slices.Contains([]string{"capture-drops", "capture-gaps", "one-direction"}, want)
+		if text := strings.Join(r.Text(inspect.Style{Width: 500}), "\n"); strings.Contains(text, "nothing shows that packets are missing") == missing {
+			t.Errorf("%q: is it told whether packets are missing?\n%s", want, text)
 		}
 	}
 }

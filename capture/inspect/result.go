@@ -57,12 +57,27 @@ func (r *Report) headline() string {
 	return strings.ToUpper(r.Verdict[:1]) + r.Verdict[1:]
 }
 
-// complete answers whether the capture is, where no finding says that it is not.
+// complete answers whether the capture is, "" where a finding says that it is not. Other findings of
+// quality say how the packets that are there are to be read.
 func (r *Report) complete() string {
-	if r.Packets.Count == 0 {
+	missing := slices.ContainsFunc(r.Quality, func(f Finding) bool {
+		return slices.Contains([]string{"damaged", "interrupted", "capture-drops", "capture-gaps", "one-direction"}, f.ID)
+	})
+	switch {
+	case missing:
+		return ""
+	case r.Packets.Count == 0:
 		return "there are no packets to tell it by"
 	}
 	return "nothing shows that packets are missing"
+}
+
+// failed answers whether something failed, "" where the findings do.
+func (r *Report) failed() string {
+	if len(r.Failures) > 0 {
+		return ""
+	}
+	return "none found"
 }
 
 func verdict(r *Report) string {

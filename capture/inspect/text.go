@@ -32,7 +32,7 @@ func (r *Report) Text(s Style) []string {
 	p.Width = max(p.Width, minWidth)
 	p.header(r)
 	p.findings("Is the capture complete?", r.Quality, r.complete())
-	p.findings("Failures", r.Failures, "none found")
+	p.findings("Failures", r.Failures, r.failed())
 	if n := r.Limits.FailuresCut; n > 0 {
 		p.wrap("  ", "  ", fmt.Sprintf("%d more are left out", n))
 	}
@@ -184,11 +184,10 @@ const (
 	maxTitles = 40
 )
 
-func (p *paper) findings(heading string, list []Finding, none string) {
+func (p *paper) findings(heading string, list []Finding, answer string) {
 	p.heading(heading)
-	if len(list) == 0 {
-		p.wrapIn(green, "  ", "  ", none)
-		return
+	if answer != "" {
+		p.wrapIn(green, "  ", "  ", answer)
 	}
 	for i, f := range list {
 		if i == maxTitles {
