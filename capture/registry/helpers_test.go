@@ -4,6 +4,7 @@ package registry
 
 import (
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -48,5 +49,6 @@ func claimOne(t *testing.T, name string) (*Registry, *Claim) {
 	r := New(filepath.Join(t.TempDir(), "state"))
 	c, err := r.Claim(SampleRecord(t, name), true)
 	must(t, err)
+	t.Cleanup(func() { runtime.KeepAlive(c) }) // else its files are closed by the garbage collector, and its lock with them
 	return r, c
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -207,5 +208,6 @@ func claimed(t *testing.T, dir, name, members string) *registry.Claim {
 	ord.setConfig(config, &request.Request{})
 	claim, err := registry.New(dir).Claim(ord.record(&livePlan{Plan: capture.NewPlan(config, noSource{})}), false)
 	must(t, err)
+	t.Cleanup(func() { runtime.KeepAlive(claim) }) // else its files are closed by the garbage collector, and its lock with them
 	return claim
 }
