@@ -89,6 +89,14 @@ func (d *Displaced) OfFolder() bool { return d.what != fileRenamed && d.what != 
 // FolderGone reports whether no further file of the folder could be reached either.
 func (d *Displaced) FolderGone() bool { return d.OfFolder() && d.Now == "" }
 
+// Look tells what has become of a file that is being written: nil when it is where it was made, or when that cannot be
+// told, as on systems other than Linux and Windows. It may be called beside those who write.
+func (f *File) Look() *Displaced {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.look()
+}
+
 // Look tells what has become of the folder, for a file that is to be made in it: nil when it is where it was, or was only
 // renamed.
 func (d *Folder) Look(name string) *Displaced {

@@ -37,14 +37,7 @@ func (t tag) close() {
 	}
 }
 
-// Look tells what has become of a file that is being written: nil when it is where it was made, or when that cannot be
-// told. It may be called beside those who write. A look is five system calls.
-func (f *File) Look() *Displaced {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.look()
-}
-
+// look is five system calls.
 func (f *File) look() *Displaced {
 	if f.closed || f.id == (FileID{}) {
 		return nil

@@ -12,22 +12,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tag is nothing on Windows: the handle of a file tells where the file is.
-type tag struct{}
-
-func newTag(*Folder, string, FileID) tag { return tag{} }
-
-func (tag) close() {}
-
-// Look tells what has become of a file that is being written: nil when it is where it was made, or when that cannot be
-// told. It may be called beside those who write. Windows lets nobody rename a folder while a file in it is open, so that mostly
-// only the file itself can go.
-func (f *File) Look() *Displaced {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.look()
-}
-
+// Windows lets nobody rename a folder while a file in it is open, so that mostly only the file itself can go.
 func (f *File) look() *Displaced {
 	if f.closed || f.id == (FileID{}) {
 		return nil
