@@ -15,23 +15,29 @@ import (
 // the signal to its child, and at once to the whole process group as well.
 const sameInterrupt = 200 * time.Millisecond
 
-// untilSignal gives a context that the first signal ends. A second Ctrl-C, or
-// SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
-// last packet that was written whole. A second SIGTERM does nothing: two who
-// stop a session at the same time must not break it.
-func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(parent)
+// endSignals receives from now on the signals that ask for the end.
+func endSignals() chan os.Signal {
 	signals := make(chan os.Signal, 2)
-	ignoreLogoffs()
 	// SIGQUIT (Ctrl-\) would have the Go runtime print its goroutines and end with
 	// 2, the code of an invalid request.
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) asks that it stays so
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	// A reader who has left, as in `2>&1 | head`, must not end the capture:
+	// A reader who has left, as in `2>&1 | head`, must not end what is under way:
 	// writing to him fails instead. os/signal, on SIGPIPE.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return signals
+}
+
+// untilSignal gives a context that the first signal ends. A second Ctrl-C, or
+// SIGQUIT, ends the process at once; the file stays readable: its guard cuts it behind the
+// last packet that was written whole. A second SIGTERM does nothing: two who
+// stop a session at the same time must not break it.
+func (a *app) untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	ignoreLogoffs()
+	signals := endSignals()
 	done := make(chan struct{})
 	go func() {
 		var last time.Time // SIGINT
@@ -150,12 +156,7 @@ func (a *app) abandon() bool {
 // complete.
 func (a *app) untilAnySignal(parent context.Context, discard func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // writing fails instead
+	signals := endSignals()
 	done := make(chan struct{})
 	go func() {
 		var last time.Time // SIGINT
